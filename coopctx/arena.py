@@ -1,0 +1,56 @@
+"""Two players, one batch of games."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from coopctx.episodes import Episodes
+from coopctx.game import START, MatrixGame
+from coopctx.players import Player
+
+
+def play(
+    game: MatrixGame,
+    rounds: int,
+    games: int,
+    players: tuple[Player, Player],
+    device: torch.device | None = None,
+    identity_size: int = 0,
+    on_round: Callable[[int], None] = lambda done: None,
+) -> tuple[Episodes, Episodes]:
+    """Play ``games`` episodes of ``rounds`` simultaneous rounds; one `Episodes` per player, in order.
+
+    identity_size: how many numbers on the co-player each `Episodes` keeps (zeros for a learner), 0 for none.
+    on_round is called with the number of rounds played.
+    """
+    for player in players:
+        player.begin(games)
+    identities = [player.identity() for player in players]
+    for player, other in zip(players, reversed(identities), strict=True):
+        player.meet(other)
+    observation = [torch.full((games,), START, device=device) for _ in players]
+    reward = [torch.zeros(games, device=device) for _ in players]
+    log: list[tuple[list[Tensor], list[Tensor], list[Tensor]]] = []
+    for t in range(rounds):
+        action = [player.act(observation[i], reward[i]) for i, player in enumerate(players)]
+        reward = [game.reward(action[i], action[1 - i]) for i in (0, 1)]
+        log.append((observation, action, reward))
+        observation = [game.observe(action[i], action[1 - i]) for i in (0, 1)]
+        on_round(t + 1)
+    log_observation = [seen for seen, _, _ in log] + [observation]
+    return tuple(  # type: ignore[return-value]
+        Episodes(
+            torch.stack([seen[i] for seen in log_observation], 1).to(torch.uint8),
+            torch.stack([action[i] for _, action, _ in log], 1).to(torch.uint8),
+            torch.stack([gain[i] for _, _, gain in log], 1),
+            _kept_identity(identities[1 - i], games, identity_size).to(observation[i].device),
+        )
+        for i in (0, 1)
+    )
+
+
+def _kept_identity(identity: Tensor | None, games: int, size: int) -> Tensor:
+    return torch.zeros(games, size) if identity is None or size == 0 else identity

@@ -1,0 +1,206 @@
+"""The command line: parses, calls one function per command, prints. Nothing is decided here."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+import coopctx
+from coopctx.config import check_preset, preset_names
+from coopctx.errors import CoopctxError, RunError, UsageError
+from coopctx.progress import duration
+
+if TYPE_CHECKING:  # torch and matplotlib take seconds to import: not for --help or a mistyped option
+    from coopctx.jobs import Outcome
+
+MOST_SEEDS = 1000  # more than that in one command is a slip
+
+ENDINGS = {"finished": "written", "unchanged": "was finished already, nothing to do (--fresh starts over)"}
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+console = Console()
+
+
+def _known_preset(name: str) -> str:
+    check_preset(name)
+    return name
+
+
+PresetOption = Annotated[
+    str, typer.Option(metavar="|".join(preset_names()), help="Size of the runs.", callback=_known_preset)
+]
+ResultsOption = Annotated[Path, typer.Option(help="Where the runs are kept.")]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; the exit status. Whatever goes wrong is told in one line on standard error."""
+    try:
+        status = app(arguments, prog_name="coopctx", standalone_mode=False) or 0
+    except CoopctxError as error:
+        return _complain(error, error.exit_status)
+    except typer.TyperException as error:
+        return _complain(error.format_message(), UsageError.exit_status)
+    except KeyboardInterrupt:
+        status = 130
+    except OSError as error:
+        return _complain(f"{error.filename or 'input/output'}: {error.strerror or error}", RunError.exit_status)
+    return _complain("interrupted", status) if status == 130 else status
+
+
+@app.callback(invoke_without_command=True)
+def options(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Cooperation through in-context co-player inference (arXiv:2602.16301).
+
+    \b
+    coopctx train --agent ppi --pool mixed     one run of Figure 1A, minutes on two cores
+    coopctx plot fig1                          the figure, from the runs in results/
+    """
+    if version:
+        print(f"coopctx {coopctx.__version__}")
+    elif context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@app.command()
+def train(
+    agent: Annotated[str, typer.Option(metavar="ppi", help="Who learns.")],
+    pool: Annotated[
+        str,
+        typer.Option(metavar="mixed|tabular|learners", help="Whom it meets: both kinds of players, or only one."),
+    ],
+    opponent_id: Annotated[bool, typer.Option("--opponent-id", help="Ablation: tell it whom it meets.")] = False,
+    preset: PresetOption = "cpu",
+    seed: Annotated[str | None, typer.Option(help="One seed; 0 where neither is given.", show_default=False)] = None,
+    seeds: Annotated[str | None, typer.Option(help="Several: 0-9 or 0,2,5-7.", show_default=False)] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, such as ppi.rollouts=8; repeatable."),
+    ] = None,
+    results: ResultsOption = Path("results"),
+    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="auto: CUDA where there is one.")] = "auto",
+    jobs: Annotated[int | None, typer.Option(help="Seeds trained at a time.", show_default="one per core")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over, deleting the run that is there.")] = False,
+) -> None:
+    """Train agents: begin a run, or resume the one that is there.
+
+    \b
+    coopctx train --agent ppi --pool mixed
+    coopctx train --agent ppi --pool mixed --opponent-id --seeds 0-9
+    coopctx train --agent ppi --pool learners --preset smoke --set ppi.rollouts=4
+    """
+    chosen = parse_seeds(seed, seeds)
+    from coopctx.jobs import train
+
+    outcomes = train(
+        agent=agent,
+        pool=pool,
+        opponent_id=opponent_id,
+        preset=preset,
+        seeds=chosen,
+        overrides=overrides or [],
+        results=results,
+        device=device,
+        jobs=jobs,
+        fresh=fresh,
+        console=console,
+    )
+    _report(outcomes)
+
+
+@app.command()
+def plot(
+    figure: Annotated[str, typer.Argument(metavar="fig1|all", help="Which figure.")],
+    results: ResultsOption = Path("results"),
+    out: Annotated[Path, typer.Option(help="Where the figures go.")] = Path("figures"),
+    preset: PresetOption = "cpu",
+    formats: Annotated[
+        list[str] | None,
+        typer.Option("--format", metavar="png|pdf", help="Repeatable.", show_default="png and pdf"),
+    ] = None,
+) -> None:
+    """Draw figures of the paper from finished runs.
+
+    \b
+    coopctx plot fig1
+    coopctx plot all --preset smoke --out /tmp/figures --format png
+    """
+    from coopctx.plots import draw
+
+    drawing = draw(figure, results, preset, out, formats or ["png", "pdf"])
+    for line in (*drawing.missing, *map(str, drawing.paths)):
+        _say(line)
+
+
+def parse_seeds(seed: str | None, seeds: str | None) -> list[int]:
+    """The seeds of ``--seed 3`` or ``--seeds 0,2,5-7``, each once; UsageError naming the allowed form."""
+    if seed is not None and seeds is not None:
+        raise UsageError("give --seed or --seeds, not both")
+    if seeds is None:
+        if not re.fullmatch("[0-9]{1,9}", seed or "0"):
+            raise UsageError(f"--seed must be a whole number >= 0, not {seed!r}")
+        return [int(seed or "0")]
+    chosen: dict[int, None] = {}
+    for part in seeds.split(","):
+        match = re.fullmatch("([0-9]{1,9})(?:-([0-9]{1,9}))?", part.strip())
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if last < first:
+            raise UsageError(f"--seeds must be like 0-9 or 0,2,5-7 (whole numbers >= 0, ranges upwards), not {seeds!r}")
+        if last - first + 1 + len(chosen) > MOST_SEEDS:
+            raise UsageError(f"--seeds allows {MOST_SEEDS} seeds at most, {seeds!r} has more")
+        chosen.update(dict.fromkeys(range(first, last + 1)))
+    return list(chosen)
+
+
+def _report(outcomes: Sequence[Outcome]) -> None:
+    """A table of the finished runs and where they are; RunError naming those that failed."""
+    from coopctx.jobs import LAST_PHASES, summary
+
+    failed = [outcome for outcome in outcomes if outcome.state == "failed"]
+    finished = [outcome for outcome in outcomes if outcome.state != "failed"]
+    if finished:
+        measured = {outcome.seed: summary(outcome.directory) for outcome in finished}
+        _print_table(f"mean of the last {LAST_PHASES} phases", measured)
+    for outcome in finished:
+        _say(f"{outcome.directory}: {ENDINGS[outcome.state]}")
+    if len(outcomes) == 1 and failed:
+        raise RunError(failed[0].message)
+    for outcome in failed:
+        _complain(f"seed {outcome.seed}: {outcome.message}", 1)
+    if failed:
+        names = ", ".join(str(outcome.seed) for outcome in failed)
+        raise RunError(f"{len(failed)} of {len(outcomes)} seeds failed: {names}")
+
+
+def _print_table(title: str, rows: dict[int, dict[str, float]]) -> None:
+    columns = {
+        "cooperation\nvs learner": "cooperation_learner",
+        "cooperation\nvs tabular": "cooperation_tabular",
+        "reward\nvs learner": "reward_learner",
+        "reward\nvs tabular": "reward_tabular",
+    }
+    table = Table("seed", title=title, title_justify="left")
+    for heading in (*columns, "wall\ntime"):
+        table.add_column(heading, justify="right")
+    for seed, measured in rows.items():
+        cells = (f"{measured[name]:.3f}" if name in measured else "-" for name in columns.values())
+        table.add_row(str(seed), *cells, duration(measured["wall_seconds"]))
+    console.print(table)
+
+
+def _say(line: str) -> None:
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _complain(message: Any, status: int) -> int:
+    print(f"coopctx: {' '.join(str(message).split())}", file=sys.stderr)
+    return status

@@ -1,0 +1,263 @@
+"""Carrying out training runs: one in this process, or several seeds side by side in processes of their own.
+
+One seed's failure leaves the others running; Ctrl-C stops them all at once, and their checkpoints remain.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Literal, NamedTuple, cast
+
+import torch
+from rich.console import Console
+
+from coopctx.config import Config, load_preset, to_dict
+from coopctx.errors import CoopctxError, Interrupted, RunError, UsageError
+from coopctx.experiments import RunSpec, execute
+from coopctx.progress import PipeProgress, PlainProgress, Progress, RichProgress, SilentProgress, new_display
+from coopctx.store import Run, check_writable, is_finished, read_manifest, read_run_table
+
+LAST_PHASES = 5  # what a run is summed up by: the mean over its last phases
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run and how to carry it out."""
+
+    spec: RunSpec
+    config: Config
+    results: Path
+    device: str  # "cpu" or "cuda"
+    threads: int
+    fresh: bool
+    command: tuple[str, ...]  # what to type to get this run alone
+
+    @property
+    def directory(self) -> Path:
+        return self.spec.directory(self.results)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended; "unchanged": the run was finished before, nothing was done."""
+
+    seed: int
+    directory: Path
+    state: Literal["finished", "unchanged", "failed"]
+    message: str = ""  # of a failure
+
+
+def train(
+    *,
+    agent: str,
+    pool: str,
+    opponent_id: bool,
+    preset: str,
+    seeds: Sequence[int],
+    overrides: Sequence[str],
+    results: Path,
+    device: str,
+    jobs: int | None,
+    fresh: bool,
+    console: Console,
+) -> list[Outcome]:
+    """Begin or resume a run per seed, at most `jobs` at a time (None: one per core), telling progress on `console`.
+
+    Raises UsageError for what cannot be asked for, RunError where nothing can be run, Interrupted on Ctrl-C.
+    """
+    if jobs is not None and jobs < 1:
+        raise UsageError(f"--jobs must be an integer >= 1, not {jobs}")
+    config = load_preset(preset, overrides)
+    specs = [RunSpec(agent, pool, opponent_id, seed, preset) for seed in seeds]
+    place = resolve_device(device)
+    check_writable(results)
+    cores = available_cores()
+    workers = min(jobs or cores, sum(fresh or not is_finished(spec.directory(results)) for spec in specs)) or 1
+    todo = [
+        Job(spec, config, results, place, max(1, cores // workers), fresh, command_of(spec, overrides, results, device))
+        for spec in specs
+    ]
+    try:
+        with _progresses(console) as new_progress:
+            return _carry_out(todo, workers, new_progress)
+    except KeyboardInterrupt:
+        same = "the same command without --fresh" if fresh else "the same command"
+        raise Interrupted(f"interrupted; {same} resumes after the last completed phase") from None
+
+
+def _carry_out(jobs: Sequence[Job], workers: int, new_progress: Callable[[], Progress]) -> list[Outcome]:
+    """The finished ones are only looked at; the rest run side by side, a single one in this process."""
+    finished = [job for job in jobs if not job.fresh and is_finished(job.directory)]
+    outcomes = {job: run_one(job, SilentProgress()) for job in finished}
+    rest = [job for job in jobs if job not in outcomes]
+    ended = [_run_here(rest[0], new_progress())] if len(rest) == 1 else run_side_by_side(rest, workers, new_progress)
+    outcomes.update(zip(rest, ended, strict=True))
+    return [outcomes[job] for job in jobs]
+
+
+def resolve_device(name: str) -> str:
+    """ "cpu" or "cuda" for "auto", "cpu" or "cuda"; UsageError for another name, RunError where CUDA is not there."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"unknown device {name!r}; allowed: auto, cpu, cuda")
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise RunError("--device cuda: no CUDA device is available here; --device cpu or auto")
+    return name
+
+
+def available_cores() -> int:
+    """The cores this process may use, where the system tells; otherwise all there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def command_of(spec: RunSpec, overrides: Sequence[str], results: Path, device: str) -> tuple[str, ...]:
+    """The command that makes this run alone, defaults left out except those that name the run."""
+    options = ["--agent", spec.agent, "--pool", spec.pool, *(["--opponent-id"] if spec.opponent_id else [])]
+    options += ["--preset", spec.preset, "--seed", str(spec.seed)]
+    options += [word for override in overrides for word in ("--set", override)]
+    options += ["--results", str(results)] if results != Path("results") else []
+    options += ["--device", device] if device != "auto" else []
+    return ("coopctx", "train", *options)
+
+
+def run_one(job: Job, progress: Progress) -> Outcome:
+    """Carry out one job in this process. Whatever goes wrong, except an interruption, becomes a failed Outcome."""
+    try:
+        keys, settings = job.spec.keys, to_dict(job.config)
+        with Run.open(
+            job.directory, keys, settings, job.device, job.fresh, threads=job.threads, command=job.command
+        ) as run:
+            if run.finished:
+                return Outcome(job.spec.seed, job.directory, "unchanged")
+            torch.set_num_threads(job.threads)
+            execute(job.spec, job.config, run, torch.device(job.device), job.threads, progress)
+        return Outcome(job.spec.seed, job.directory, "finished")
+    except CoopctxError as error:
+        return Outcome(job.spec.seed, job.directory, "failed", str(error))
+    except Exception as error:  # unforeseen: one line for the user, the traceback for the developer in the manifest
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        return Outcome(job.spec.seed, job.directory, "failed", f"{what} (traceback in {job.directory / 'run.json'})")
+
+
+def run_side_by_side(
+    jobs: Sequence[Job],
+    workers: int,
+    new_progress: Callable[[], Progress],
+    work: Callable[[Job, Progress], Outcome] = run_one,
+) -> list[Outcome]:
+    """Carry out `jobs` in processes of their own, at most `workers` at a time; the outcomes in the order of the jobs.
+
+    `work` is what a process does; it must be importable there. On any exception here the processes are stopped first.
+    """
+    waiting = deque(jobs)
+    running: dict[Connection, _Worker] = {}
+    outcomes: dict[Job, Outcome] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < workers:
+                connection, worker = _start(waiting.popleft(), new_progress(), work)
+                running[connection] = worker
+            for connection in cast(list[Connection], wait(list(running))):
+                outcome = _receive(connection, running[connection])
+                if outcome is not None:
+                    outcomes[running.pop(connection).job] = outcome
+    finally:
+        for worker in running.values():
+            worker.process.kill()  # every file is replaced atomically: there is nothing to tidy up
+        for connection, worker in running.items():
+            worker.process.join()
+            connection.close()
+    return [outcomes[job] for job in jobs]
+
+
+def summary(directory: Path) -> dict[str, float]:
+    """What a finished run came to: wall_seconds, and cooperation_<opponent> and reward_<opponent>, which are means over
+    its learners and its last phases. Raises RunError naming a damaged file."""
+    training = read_run_table(directory, "training").to_pandas()
+    last = training[(training.iteration > training.iteration.max() - LAST_PHASES) & (training.player == "ego")]
+    means = last.groupby("opponent")[["cooperation_rate", "reward"]].mean()
+    measured = {
+        f"{short}_{opponent}": float(means.loc[opponent, column])
+        for opponent in means.index
+        for short, column in (("cooperation", "cooperation_rate"), ("reward", "reward"))
+    }
+    return {**measured, "wall_seconds": read_manifest(directory)["wall_seconds"]}
+
+
+class _Worker(NamedTuple):
+    job: Job
+    process: BaseProcess
+    progress: Progress
+
+
+def _start(job: Job, progress: Progress, work: Callable[[Job, Progress], Outcome]) -> tuple[Connection, _Worker]:
+    context = multiprocessing.get_context("spawn")  # a fork would copy torch's threads in an unknown state
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_in_worker, args=(work, job, sender), daemon=True)
+    with _without_interruption():  # the new process inherits this, so Ctrl-C reaches the parent alone
+        process.start()
+    sender.close()
+    return receiver, _Worker(job, process, progress)
+
+
+def _in_worker(work: Callable[[Job, Progress], Outcome], job: Job, connection: Connection) -> None:
+    def send(message: tuple[str, tuple]) -> None:
+        try:
+            connection.send(message)
+        except OSError:  # the parent is gone: stop as if killed, the checkpoint remains
+            os._exit(1)
+
+    send(("outcome", (work(job, PipeProgress(send)),)))
+
+
+def _receive(connection: Connection, worker: _Worker) -> Outcome | None:
+    """Pass one message of a worker on to its progress; its outcome if it has ended, however it did."""
+    try:
+        method, arguments = connection.recv()
+        if method != "outcome":
+            getattr(worker.progress, method)(*arguments)
+            return None
+        (outcome,) = arguments
+    except (EOFError, OSError):
+        worker.process.join()
+        ended = f"its process ended unexpectedly (exit status {worker.process.exitcode}; out of memory?)"
+        outcome = Outcome(worker.job.spec.seed, worker.job.directory, "failed", ended)
+    connection.close()
+    worker.process.join()
+    worker.progress.end()
+    return outcome
+
+
+@contextmanager
+def _without_interruption() -> Iterator[None]:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _run_here(job: Job, progress: Progress) -> Outcome:
+    outcome = run_one(job, progress)
+    progress.end()
+    return outcome
+
+
+@contextmanager
+def _progresses(console: Console) -> Iterator[Callable[[], Progress]]:
+    """What makes a run's progress: all in one live display on a terminal, plain lines elsewhere."""
+    if console.is_terminal:
+        with new_display(console) as display:
+            yield lambda: RichProgress(display)
+    else:
+        yield lambda: PlainProgress(lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True))

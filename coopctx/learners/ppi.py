@@ -1,0 +1,122 @@
+"""One PPI learner: its model, its data, and how a phase's fit improves the model (Alg. 1, App. A.3.1)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from coopctx.config import ModelConfig, PPIConfig
+from coopctx.episodes import Episodes
+from coopctx.game import MatrixGame
+from coopctx.model import Losses, SequenceModel
+from coopctx.planner import Planner
+from coopctx.players.ppi import PPIPlayer
+from coopctx.streams import stream
+
+EVALUATION_BATCH = 1024  # episodes per forward pass when only losses are wanted
+
+
+class PPILearner:
+    """A model and all episodes its agent has played. Two learners share nothing but their seed's name.
+
+    number: 1 or 2, the learner's place in the run, part of every random stream's name.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        game: MatrixGame,
+        model: ModelConfig,
+        ppi: PPIConfig,
+        seed: int,
+        initial_data: Episodes,
+        device: torch.device,
+    ) -> None:
+        self.number, self.data = number, initial_data.to(device)
+        self._ppi, self._seed = ppi, seed
+        self.model = SequenceModel(
+            game.n_observations,
+            game.n_actions,
+            model.hidden,
+            model.embedding,
+            initial_data.identity.shape[1],
+            self._stream("initialise", 0),
+        ).to(device)
+        self.planner = Planner(ppi.rollouts, ppi.horizon, ppi.inverse_temperature, ppi.discount, ppi.estimator)
+
+    def _stream(self, *names: str | int) -> torch.Generator:
+        return stream(self._seed, f"learner {self.number}", *names)
+
+    def fit(self, phase: int, on_progress: Callable[[float], None] = lambda fraction: None) -> Losses:
+        """Train the model on all data so far; phase 0 is pre-training on D_0.
+
+        Returns the mean losses of the last pass. Between phases the weights carry over unless the settings
+        re-initialise them; the optimiser always starts anew.
+        """
+        ppi = self._ppi
+        if phase > 0 and ppi.reinitialise:
+            self.model.initialise(self._stream("initialise", phase))
+        steps = math.ceil((ppi.epochs if phase else ppi.initial_epochs) * len(self.data) / ppi.batch_size)
+        optimizer = torch.optim.AdamW(
+            self.model.parameters(),
+            lr=ppi.learning_rate,
+            betas=(ppi.beta1, ppi.beta2),
+            weight_decay=ppi.weight_decay,
+            fused=True,
+        )
+        batches = _minibatches(len(self.data), ppi.batch_size, self._stream("minibatches", phase))
+        last_pass = math.ceil(len(self.data) / ppi.batch_size)
+        history: list[Tensor] = []
+        for step in range(steps):
+            fraction = step / steps
+            optimizer.param_groups[0]["lr"] = torch.lerp(
+                torch.tensor(ppi.learning_rate), torch.tensor(ppi.final_learning_rate), fraction
+            ).item()
+            history.append(self._gradient_step(self.data[next(batches).to(self.data.actions.device)], optimizer))
+            on_progress(fraction)
+        return Losses(*torch.stack(history[-last_pass:]).mean(0).tolist())
+
+    def _gradient_step(self, batch: Episodes, optimizer: torch.optim.Optimizer) -> Tensor:
+        """One step on L = sum of lambda * loss; returns the three losses, detached, [3]."""
+        ppi = self._ppi
+        losses = self.model.losses(batch)
+        loss = (
+            ppi.observation_weight * losses.observation
+            + ppi.action_weight * losses.action
+            + ppi.reward_weight * losses.reward
+        )
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), ppi.max_grad_norm)
+        optimizer.step()
+        return torch.stack(losses).detach()
+
+    @torch.no_grad()
+    def evaluate(self, episodes: Episodes) -> Losses:
+        """Mean losses on ``episodes`` (held out as long as they are not in ``data``)."""
+        parts = [episodes[i : i + EVALUATION_BATCH] for i in range(0, len(episodes), EVALUATION_BATCH)]
+        sums = sum(torch.stack(self.model.losses(part)).double() * len(part) for part in parts)
+        return Losses(*(sums / len(episodes)).tolist())
+
+    def player(self, *purpose: str | int, threads: int = 1) -> PPIPlayer:
+        """The improved policy of the current model; ``purpose`` names its random stream."""
+        return PPIPlayer(self.model, self.planner, self._stream("play", *purpose), threads)
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint needs to go on: weights and data (the streams are derived per phase)."""
+        return {"model": self.model.state_dict(), "data": self.data.to(torch.device("cpu")).tensors()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over a `state`."""
+        self.model.load_state_dict(state["model"])
+        self.data = Episodes(**state["data"]).to(self.data.actions.device)
+
+
+def _minibatches(size: int, batch: int, generator: torch.Generator):
+    """Endless index tensors, pass after pass over a fresh permutation; a pass's last one may be short."""
+    while True:
+        yield from torch.randperm(size, generator=generator).split(batch)

@@ -1,0 +1,54 @@
+"""A curve with its spread over seeds: from the rows of a run's table to a line and a band."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from coopctx.errors import RunError
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One quantity over training (or over an episode), summarised over seeds.
+
+    x, mean, sd: arrays [points]. sd is the sample standard deviation (n - 1 in the denominator), NaN where there is one seed.
+    """
+
+    x: np.ndarray
+    mean: np.ndarray
+    sd: np.ndarray
+
+
+def over_seeds(rows: pd.DataFrame, x: str, quantity: str, name: str) -> Curve:
+    """Mean and standard deviation of `quantity` over seeds at each value of `x`; `rows` has one row per seed and `x`.
+
+    Raises RunError, with `name` for what the rows are, if there are none or if the seeds were not all measured at the same `x`
+    (their mean would jump where a seed ends).
+    """
+    if rows.empty:
+        raise RunError(f"{name}: the finished runs hold no such measurement")
+    by_seed = rows.pivot(index=x, columns="seed", values=quantity).sort_index()
+    for seed, values in by_seed.items():
+        if values.isna().any():
+            raise RunError(f"{name}: seeds do not share every {x}: seed {seed} lacks {x} {values[values.isna()].index[0]}")
+    return Curve(by_seed.index.to_numpy(), by_seed.mean(axis=1).to_numpy(), by_seed.std(axis=1, ddof=1).to_numpy())
+
+
+def draw(axes: Axes, curve: Curve, colour: str, line_style: str, name: str, on_top: bool = False) -> None:
+    """Mean line and ± 1 s.d. band (none for a single seed). `name` becomes the line's gid, by which it can be found again."""
+    if not np.isnan(curve.sd).all():
+        low, high = curve.mean - curve.sd, curve.mean + curve.sd
+        axes.fill_between(curve.x, low, high, facecolor=colour, edgecolor="none", alpha=0.18, zorder=1)
+        for edge in (low, high):  # bands overlap: a hair-line in the condition's own style keeps each outline apart
+            axes.plot(curve.x, edge, color=colour, alpha=0.4, linewidth=0.6, linestyle=line_style, zorder=1)
+    marker = "o" if len(curve.x) == 1 else None  # a line through one point is invisible
+    axes.plot(curve.x, curve.mean, color=colour, linestyle=line_style, marker=marker, zorder=3 if on_top else 2, gid=name)
+
+
+def set_limits(axes: Axes, low: float, high: float) -> None:
+    """y-limits of the paper's axes, widened where a line or band would be cut off."""
+    drawn = np.concatenate([line.get_ydata() for line in axes.lines])
+    margin = 0.02 * (high - low)
+    axes.set_ylim(min(low, np.nanmin(drawn) - margin), max(high, np.nanmax(drawn) + margin))

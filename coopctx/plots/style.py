@@ -1,0 +1,57 @@
+"""How every figure looks and how it is written to disk: one palette, one set of fonts, files that come out the same each time."""
+
+import io
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from coopctx.errors import RunError
+from coopctx.store import write_atomically
+
+# By opponent: apart for colour-blind readers (orange-red against blue) and in print without colour (light against dark).
+COLOURS = {"learner": "#d9482b", "tabular": "#0a3a7a"}
+INK = "#262626"
+GRID = "#cccccc"
+
+RC = {
+    "font.family": "DejaVu Sans",  # shipped with matplotlib, so that every machine draws the same letters
+    "mathtext.fontset": "dejavusans",
+    "font.size": 10.0,
+    "axes.labelsize": 11.0,
+    "xtick.labelsize": 10.0,
+    "ytick.labelsize": 10.0,
+    "legend.fontsize": 9.5,
+    "legend.frameon": False,
+    "legend.handlelength": 2.6,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.edgecolor": GRID,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "xtick.major.size": 0.0,
+    "ytick.major.size": 0.0,
+    "lines.linewidth": 1.9,
+    "savefig.dpi": 200,
+    "pdf.fonttype": 42,  # letters stay text: searchable, and editable in a vector program
+}
+
+# Per format: what would otherwise make two drawings of the same data differ.
+FORMATS = {"png": {"Software": None}, "pdf": {"CreationDate": None}}
+
+
+def save(figure: Figure, path: Path, file_format: str) -> None:
+    """Write `figure` to `path`, whole or not at all; the same data give the same bytes.
+
+    Raises RunError, naming the path, if it cannot be written.
+    """
+    image = io.BytesIO()
+    figure.savefig(image, format=file_format, metadata=FORMATS[file_format])
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror}") from error
+    write_atomically(path, lambda file: file.write(image.getvalue()))

@@ -1,0 +1,229 @@
+"""How a run tells how far it is: a live bar, plain lines, nothing, or messages to a parent process."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, Task, TaskID, TextColumn
+from rich.progress import Progress as Display
+from rich.table import Column
+
+SHORTEST_INTERVAL = 0.2  # seconds between two messages about activity that a worker process sends
+
+
+class Progress(Protocol):
+    """What a run reports. Iteration 0 is what precedes the first one (PPI: pre-training)."""
+
+    def begin(self, title: str, total: int, done: int) -> None:
+        """A run of `total` iterations (PPI: phases) starts, `done` of them completed earlier."""
+
+    def activity(self, iteration: int, what: str, fraction: float) -> None:
+        """Within an iteration: `what` is being done, `fraction` (0 to 1) of the iteration has passed."""
+
+    def iteration(self, iteration: int, summary: dict[str, float]) -> None:
+        """An iteration is complete.
+
+        summary: cooperation_learner, cooperation_tabular, reward_learner, reward_tabular, those that the pool has.
+        """
+
+    def end(self) -> None:
+        """The run has stopped, finished or not."""
+
+
+class SilentProgress:
+    """Reports nothing."""
+
+    def begin(self, title: str, total: int, done: int) -> None:
+        pass
+
+    def activity(self, iteration: int, what: str, fraction: float) -> None:
+        pass
+
+    def iteration(self, iteration: int, summary: dict[str, float]) -> None:
+        pass
+
+    def end(self) -> None:
+        pass
+
+
+class PlainProgress:
+    """One plain line per iteration, for pipes and logs."""
+
+    def __init__(self, print_line: Callable[[str], object] = partial(print, flush=True)) -> None:
+        self._print = print_line
+        self._clock = Clock()
+
+    def begin(self, title: str, total: int, done: int) -> None:
+        self._title, self._total = title, total
+        self._clock.start(done)
+        self._print(resuming(title, total, done) if done else f"{title}: starting, {total} phases")
+
+    def activity(self, iteration: int, what: str, fraction: float) -> None:
+        self._clock.advance(_completed(iteration, fraction))
+
+    def iteration(self, iteration: int, summary: dict[str, float]) -> None:
+        self._clock.advance(iteration)
+        parts = [
+            f"phase {iteration}/{self._total}" if iteration else "pre-training done",
+            *describe(summary),
+            self._clock.left(self._total),
+        ]
+        self._print(f"{self._title}: " + "; ".join(part for part in parts if part))
+
+    def end(self) -> None:
+        pass
+
+
+class RichProgress:
+    """Its own lines in a live `display` (made by `new_display`), with which several runs are shown at once.
+
+    They show phase, time left, cooperation and reward against learners and tabular players; at the end one line stays.
+    """
+
+    def __init__(self, display: Display) -> None:
+        self._display = display
+        self._clock = Clock()
+        self._task: TaskID | None = None
+        self._summary: dict[str, float] = {}
+
+    def begin(self, title: str, total: int, done: int) -> None:
+        self._title, self._total, self._done = title, total, done
+        self._clock.start(done)
+        if done:
+            self._print(resuming(title, total, done))
+        self._task = self._display.add_task(
+            title, total=total, completed=done, phase=f"{done}/{total}", now="", summary="", left=""
+        )
+
+    def activity(self, iteration: int, what: str, fraction: float) -> None:
+        completed = _completed(iteration, fraction)
+        self._clock.advance(completed)
+        now = f"{what} {fraction:.0%}" if iteration == 0 else what
+        self._update(completed=completed, phase=f"{iteration}/{self._total}", now=now)
+
+    def iteration(self, iteration: int, summary: dict[str, float]) -> None:
+        self._done, self._summary = iteration, summary
+        self._clock.advance(iteration)
+        self._update(
+            completed=iteration, phase=f"{iteration}/{self._total}", now="", summary="\n".join(describe(summary))
+        )
+
+    def end(self) -> None:
+        if self._task is not None:
+            self._display.remove_task(self._task)
+            self._task = None
+            self._print("; ".join((f"{self._title}: phase {self._done}/{self._total}", *describe(self._summary))))
+
+    def _update(self, **fields: Any) -> None:
+        if self._task is not None:
+            self._display.update(self._task, left=self._clock.left(self._total), **fields)
+
+    def _print(self, line: str) -> None:
+        self._display.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+class PipeProgress:
+    """Sends everything, as (method, arguments), to the process that shows it; may be used from several threads."""
+
+    def __init__(self, send: Callable[[tuple[str, tuple[Any, ...]]], object]) -> None:
+        self._send_unlocked = send
+        self._lock = threading.Lock()
+        self._last_activity = -SHORTEST_INTERVAL
+
+    def begin(self, title: str, total: int, done: int) -> None:
+        self._send("begin", title, total, done)
+
+    def activity(self, iteration: int, what: str, fraction: float) -> None:
+        now = time.monotonic()
+        if now - self._last_activity >= SHORTEST_INTERVAL:
+            self._last_activity = now
+            self._send("activity", iteration, what, fraction)
+
+    def iteration(self, iteration: int, summary: dict[str, float]) -> None:
+        self._send("iteration", iteration, summary)
+
+    def end(self) -> None:
+        self._send("end")
+
+    def _send(self, method: str, *arguments: Any) -> None:
+        with self._lock:
+            self._send_unlocked((method, arguments))
+
+
+class Clock:
+    """Time left, from the pace since the first phase began (pre-training has a pace of its own)."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self.start(0)
+
+    def start(self, done: int) -> None:
+        self._first = self._completed = float(done)
+        self._since = self._now()
+
+    def advance(self, completed: float) -> None:
+        if completed <= self._first:
+            self._since = self._now()
+        self._completed = completed
+
+    def left(self, total: int) -> str:
+        """Such as ``"3:20 left"``; empty as long as nothing is completed, or nothing is left."""
+        passed = self._completed - self._first
+        if passed <= 0 or self._completed >= total:
+            return ""
+        return f"{duration((self._now() - self._since) / passed * (total - self._completed))} left"
+
+
+class _SteadyBar(BarColumn):
+    """A bar that does not pulse before the first phase: on a bar that stands still, movement would mislead."""
+
+    def render(self, task: Task):
+        bar = super().render(task)
+        bar.pulse = False
+        return bar
+
+
+def new_display(console: Console | None = None) -> Display:
+    """A Rich display with two lines per run, that fits 80 columns."""
+    fields = (
+        "{task.description}\n  {task.fields[now]}",
+        "{task.fields[phase]}\n{task.fields[left]}",
+        "{task.fields[summary]}",
+    )
+    title, phase, summary = (TextColumn(field, markup=False, table_column=Column()) for field in fields)
+    return Display(title, _SteadyBar(bar_width=10), phase, summary, console=console, refresh_per_second=4)
+
+
+def describe(summary: dict[str, float]) -> list[str]:
+    """``["cooperation 0.81 vs learner, 0.07 vs tabular", "reward 0.88, 0.99"]``, as far as the pool has them."""
+    told = {
+        measure: {
+            opponent: summary[f"{measure}_{opponent}"]
+            for opponent in ("learner", "tabular")
+            if f"{measure}_{opponent}" in summary
+        }
+        for measure in ("cooperation", "reward")
+    }
+    cooperation = ", ".join(f"{value:.2f} vs {opponent}" for opponent, value in told["cooperation"].items())
+    reward = ", ".join(f"{value:.2f}" for value in told["reward"].values())
+    return [f"{measure} {text}" for measure, text in (("cooperation", cooperation), ("reward", reward)) if text]
+
+
+def resuming(title: str, total: int, done: int) -> str:
+    return f"{title}: resuming, {done} of {total} phases are done"
+
+
+def duration(seconds: float) -> str:
+    """``0:07``, ``12:34`` or ``1:02:03``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _completed(iteration: int, fraction: float) -> float:
+    return max(iteration - 1 + fraction, 0.0)

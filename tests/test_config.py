@@ -1,0 +1,185 @@
+"""Presets, overrides and their refusals."""
+
+import dataclasses
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coopctx.config import (
+    LARGEST_INTEGER,
+    SECTIONS,
+    Config,
+    GameConfig,
+    ModelConfig,
+    config_hash,
+    differing_keys,
+    from_dict,
+    load_preset,
+    preset_names,
+    to_dict,
+)
+from coopctx.errors import UsageError
+
+KEYS = [f"{section}.{field.name}" for section, kind in SECTIONS.items() for field in dataclasses.fields(kind)]
+
+
+def test_the_presets_are_there_and_have_the_papers_numbers():
+    assert preset_names() == ("smoke", "cpu", "paper")
+    paper = load_preset("paper")
+    assert (paper.ppi.phases, paper.ppi.initial_episodes, paper.ppi.episodes_per_phase) == (30, 200_000, 20_000)
+    assert (paper.ppi.initial_epochs, paper.ppi.epochs, paper.ppi.batch_size) == (10, 10, 256)
+    assert paper.ppi.learning_rate == paper.ppi.final_learning_rate == 1e-4
+    assert paper.ppi.reinitialise and paper.ppi.horizon == 15 and paper.ppi.inverse_temperature == 100
+    assert (paper.ppi.weight_decay, paper.ppi.beta1, paper.ppi.beta2, paper.ppi.max_grad_norm) == (1e-2, 0.9, 0.98, 1)
+    assert (paper.model.hidden, paper.model.embedding, paper.game.rounds) == (128, 32, 100)
+    assert paper.game.payoffs == ((1, -1), (2, 0))
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_a_configuration_survives_the_way_through_json(preset):
+    config = load_preset(preset)
+    restored = from_dict(json.loads(json.dumps(to_dict(config))))
+    assert restored == config
+    assert config_hash(restored) == config_hash(config)
+
+
+def test_overrides_apply_and_the_last_one_wins():
+    overrides = [
+        "ppi.rollouts=3",
+        "ppi.rollouts = 4",
+        "ppi.epochs=.5",
+        "ppi.estimator=sampled",
+        "ppi.reinitialise=true",
+    ]
+    config = load_preset("cpu", [*overrides, "game.payoffs=[[3, 0], [5, 1]]", "measure.episode_phases=[]"])
+    assert (config.ppi.rollouts, config.ppi.epochs, config.ppi.estimator) == (4, 0.5, "sampled")
+    assert config.ppi.reinitialise is True
+    assert config.game.payoffs == ((3.0, 0.0), (5.0, 1.0)) and isinstance(config.game.payoffs[0][0], float)
+    assert config.measure.episode_phases == ()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("ppi.rolouts=3", "unknown setting 'ppi.rolouts'; did you mean ppi.rollouts?"),
+        ("rollouts=3", "unknown setting 'rollouts'; did you mean ppi.rollouts?"),
+        ("zzz.zzz=3", "unknown setting 'zzz.zzz'; allowed: game.payoffs, "),
+        ("ppi.rollouts", "--set 'ppi.rollouts' must have the form KEY=VALUE"),
+        ("ppi.rollouts=0", "ppi.rollouts must be an integer >= 1, not 0"),
+        ("ppi.rollouts=2.0", "ppi.rollouts must be an integer >= 1, not 2.0"),
+        ("ppi.rollouts=true", "ppi.rollouts must be an integer >= 1, not true"),
+        ("ppi.rollouts=many", "ppi.rollouts must be an integer >= 1, not 'many'"),
+        ("ppi.rollouts=", "ppi.rollouts must be an integer >= 1, not ''"),
+        ("ppi.rollouts=1\nx=2", "ppi.rollouts must be an integer >= 1, not '1\\nx=2'"),
+        (f"ppi.rollouts={LARGEST_INTEGER + 1}", f"an integer >= 1 and <= {LARGEST_INTEGER}, not 2147483648"),
+        ("ppi.horizon=0", "ppi.horizon must be an integer >= 1, not 0"),
+        ("ppi.initial_episodes=0", "ppi.initial_episodes must be an integer >= 1, not 0"),
+        ("ppi.episodes_per_phase=1", "ppi.episodes_per_phase must be an integer >= 2, not 1"),
+        ("ppi.inverse_temperature=0", "ppi.inverse_temperature must be a number > 0, not 0"),
+        ("ppi.inverse_temperature=-1", "ppi.inverse_temperature must be a number > 0, not -1"),
+        ("ppi.inverse_temperature=inf", "ppi.inverse_temperature must be a number > 0, not inf"),
+        ("ppi.learning_rate=nan", "ppi.learning_rate must be a number > 0, not nan"),
+        ("ppi.learning_rate=true", "ppi.learning_rate must be a number > 0, not true"),
+        ("ppi.discount=1.01", "ppi.discount must be a number > 0 and <= 1, not 1.01"),
+        ("ppi.beta1=1", "ppi.beta1 must be a number >= 0 and < 1, not 1"),
+        ("ppi.reinitialise=1", "ppi.reinitialise must be true or false, not 1"),
+        ("ppi.estimator=exact", "ppi.estimator must be one of expected, sampled, not 'exact'"),
+        ("pool.tabular_share=1", "pool.tabular_share must be a number > 0 and < 1, not 1"),
+        ("game.payoffs=[[1, 2]]", "game.payoffs must be a list of n rows of n payoffs, n >= 2, not [[1, 2]]"),
+        ("game.payoffs=[[1, 2], [3]]", "game.payoffs must be a list of n rows"),
+        ("measure.episode_phases=[0]", "measure.episode_phases must be a list of integers counted from 1"),
+        ("measure.episode_phases=8", "measure.episode_phases must be a list of integers counted from 1"),
+    ],
+)
+def test_a_bad_override_is_refused_by_name_in_one_line(override, message):
+    with pytest.raises(UsageError) as refused:
+        load_preset("cpu", [override])
+    assert str(refused.value).startswith(message) or message in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_an_unknown_preset_is_refused_with_those_there_are():
+    with pytest.raises(UsageError, match="unknown preset 'cpuu'; allowed: smoke, cpu, paper"):
+        load_preset("cpuu")
+
+
+def test_bad_values_are_refused_in_python_too_and_a_missing_one_is_named():
+    with pytest.raises(UsageError, match="model.hidden must be an integer >= 1, not 0"):
+        ModelConfig(hidden=0)
+    with pytest.raises(UsageError, match="game.rounds"):
+        dataclasses.replace(load_preset("cpu").game, rounds=1.5)
+    with pytest.raises(UsageError, match="no value for ppi.phases, ppi.initial_episodes"):
+        from_dict({})
+    with pytest.raises(UsageError, match="game must be a section of settings, not 3"):
+        from_dict({"game": 3})
+
+
+VALUES = st.one_of(
+    st.text(),
+    st.integers().map(str),
+    st.floats().map(str),
+    st.sampled_from(
+        ["true", "[[1]]", "[" * 5000, "9" * 5000, "1979-05-27", "{a=1}", "'''", "1e999", "[[1, 2], [3, inf]]"]
+    ),
+    st.lists(st.lists(st.floats() | st.integers())).map(str),
+)
+
+
+@given(st.sampled_from(KEYS), VALUES)
+def test_any_value_is_either_taken_or_refused_with_a_line(key, value):
+    try:
+        config = load_preset("cpu", [f"{key}={value}"])
+    except UsageError as error:
+        assert "\n" not in str(error) and key in str(error)
+    else:
+        assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
+
+
+@given(st.text())
+def test_any_text_as_override_is_either_taken_or_refused(text):
+    try:
+        load_preset("smoke", [text])
+    except UsageError as error:
+        assert "\n" not in str(error)
+
+
+positive = st.floats(min_value=1e-6, max_value=1e6)
+counts = st.integers(min_value=2, max_value=LARGEST_INTEGER)
+
+
+@st.composite
+def configurations(draw) -> Config:
+    config = load_preset("smoke")
+    n = draw(st.integers(2, 4))
+    payoff = st.floats(allow_nan=False, allow_infinity=False)
+    row = st.tuples(*[payoff] * n)
+    ppi = dataclasses.replace(
+        config.ppi,
+        phases=draw(counts),
+        episodes_per_phase=draw(counts),
+        learning_rate=draw(positive),
+        reinitialise=draw(st.booleans()),
+        estimator=draw(st.sampled_from(["expected", "sampled"])),
+    )
+    return dataclasses.replace(
+        config, game=GameConfig(payoffs=draw(st.tuples(*[row] * n)), rounds=draw(counts)), ppi=ppi
+    )
+
+
+@given(configurations(), configurations())
+def test_equal_settings_have_equal_hashes_and_no_differing_keys(one, other):
+    restored = from_dict(json.loads(json.dumps(to_dict(one))))
+    assert restored == one and differing_keys(to_dict(one), to_dict(restored)) == []
+    assert (
+        (config_hash(one) == config_hash(other)) == (one == other) == (not differing_keys(to_dict(one), to_dict(other)))
+    )
+
+
+def test_differing_keys_say_what_is_where():
+    there = to_dict(load_preset("cpu"))
+    here = to_dict(load_preset("cpu", ["ppi.rollouts=4", "ppi.reinitialise=true"]))
+    assert differing_keys(there, here) == ["ppi.reinitialise: false there, true here", "ppi.rollouts: 8 there, 4 here"]
+    assert differing_keys({"a": {"b": 1}}, {}) == ["a.b: 1 there, absent here"]
+    assert differing_keys({}, {"a": {"b": 1}}) == ["a.b: absent there, 1 here"]

@@ -1,0 +1,84 @@
+"""The sequence model: folding, losses by hand, and the exact Bayesian predictor as the reference for what it learns."""
+
+import math
+
+import pytest
+import torch
+
+from coopctx.arena import play
+from coopctx.config import load_preset
+from coopctx.episodes import Episodes
+from coopctx.game import PRISONERS_DILEMMA
+from coopctx.learners.ppi import PPILearner
+from coopctx.model import Gates, SequenceModel, predict, split_heads, step
+from coopctx.players import RandomTabular
+from coopctx.streams import stream
+
+CPU = torch.device("cpu")
+
+
+def tabular_episodes(games, rounds, seed, identity_size=0):
+    players = tuple(RandomTabular(5, 2, stream(seed, side)) for side in (1, 2))
+    return play(PRISONERS_DILEMMA, rounds, games, players, identity_size=identity_size)[0]
+
+
+@pytest.mark.parametrize("identity_size", [0, 10])
+@pytest.mark.parametrize("native", ["0", "1"])
+@torch.no_grad()
+def test_stepping_the_folded_weights_equals_the_whole_sequence_at_once(identity_size, native, monkeypatch):
+    if native == "0":
+        monkeypatch.setattr("coopctx.native.kernel_for", lambda *_: None)
+    model = SequenceModel(5, 2, 32, 8, identity_size, stream(0, "weights"))
+    episodes = tabular_episodes(9, 11, 1, identity_size)
+    outputs = model(episodes)
+    gates, hidden = Gates(*model.gates()), torch.zeros(9, 32)
+    previous, reward = torch.full((9,), 2), torch.zeros(9)
+    for t in range(11):
+        index = model.index(episodes.observations[:, t], previous)
+        hidden = step(gates, hidden, index, reward, model.identity_gates(episodes.identity))
+        heads, together = predict(gates, hidden, 2), split_heads(outputs[:, t], 2)
+        for one, other in zip(heads, together, strict=True):
+            assert torch.allclose(one, other, atol=1e-5 if native == "0" else 1e-2)
+        previous, reward = episodes.actions[:, t].long(), episodes.rewards[:, t]
+
+
+def test_losses_are_the_per_step_means_of_the_papers_objective():
+    model = SequenceModel(5, 2, 16, 8, 0, stream(0, "weights"))
+    episodes = tabular_episodes(3, 4, 2)
+    losses, heads = model.losses(episodes), split_heads(model(episodes), 2)
+    observation, action, reward = [], [], []
+    for g in range(3):
+        for t in range(4):
+            a, o = int(episodes.actions[g, t]), int(episodes.observations[g, t + 1])
+            action.append(-heads.action[g, t, a].item())
+            observation.append(-heads.observation[g, t, a, o].item())
+            reward.append((heads.reward[g, t, a, o].item() - episodes.rewards[g, t].item()) ** 2)
+    for loss, values in zip(losses, (observation, action, reward), strict=True):
+        assert loss.item() == pytest.approx(sum(values) / 12, abs=1e-5)
+
+
+def bayes_nll(episodes: Episodes) -> float:
+    """Mean NLL per round of the co-player's action under the exact posterior: Beta(1, 1) per co-player observation."""
+    total = 0.0
+    swapped = [0, 1, 3, 2, 4]  # my CD is the co-player's DC
+    for observations in episodes.observations.tolist():
+        counts = [[1, 1] for _ in range(5)]
+        for seen, following in zip(observations, observations[1:], strict=False):
+            other = (following - 1) % 2
+            row = counts[swapped[seen]]
+            total -= math.log(row[other] / sum(row))
+            row[other] += 1
+    return total / episodes.actions.numel()
+
+
+def test_pretraining_reaches_the_exact_bayesian_predictor():
+    overrides = ["model.hidden=128", "game.rounds=50", "ppi.batch_size=64", "ppi.initial_epochs=12", "ppi.learning_rate=0.01"]
+    config = load_preset("cpu", overrides)
+    learner = PPILearner(1, PRISONERS_DILEMMA, config.model, config.ppi, 0, tabular_episodes(4096, 50, 3), CPU)
+    learner.fit(0)
+    fresh = tabular_episodes(2000, 50, 4)
+    losses = learner.evaluate(fresh)
+    assert losses.observation == pytest.approx(bayes_nll(fresh), abs=0.02)
+    assert losses.observation > bayes_nll(fresh) - 0.005, "nobody beats the exact posterior on fresh players"
+    assert losses.action > math.log(2) * 0.7, "own actions of a random player cannot be foreseen much better"
+    assert losses.reward < 0.01, "payoffs and the echo of own actions are learned"
