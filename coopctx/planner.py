@@ -78,11 +78,10 @@ def stratified_uniforms(games: int, rollouts: int, horizon: int, generator: torc
     """
     permutations = torch.rand(_BANK, rollouts, generator=generator).argsort(1)
     shifts = (permutations[:, None] + torch.arange(rollouts)[:, None]) % rollouts  # each stratum equally often
-    bank = shifts.flatten(0, 1)
+    bank = shifts.flatten(0, 1).float()
     choice = torch.randint(len(bank), (games, horizon, 2), generator=generator)
-    jitter = torch.rand(games, horizon, 2, rollouts, generator=generator)
-    uniforms = (bank[choice] + jitter) / rollouts
-    return uniforms.permute(0, 3, 1, 2).contiguous().clamp_(max=1 - 2**-24)
+    uniforms = torch.rand(games, horizon, 2, rollouts, generator=generator).add_(bank[choice]).div_(rollouts)
+    return uniforms.clamp_(max=1 - 2**-24).permute(0, 3, 1, 2).contiguous()
 
 
 @torch.no_grad()
