@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,6 +36,10 @@ def _known_preset(name: str) -> str:
 
 PresetOption = Annotated[
     str, typer.Option(metavar="|".join(preset_names()), help="Size of the runs.", callback=_known_preset)
+]
+OverridesOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, such as ppi.rollouts=8; repeatable."),
 ]
 ResultsOption = Annotated[Path, typer.Option(help="Where the runs are kept.")]
 
@@ -76,16 +81,13 @@ def train(
     agent: Annotated[str, typer.Option(metavar="ppi", help="Who learns.")],
     pool: Annotated[
         str,
-        typer.Option(metavar="mixed|tabular|learners", help="Whom it meets: both kinds of players, or only one."),
+        typer.Option(metavar="mixed|tabular|learners|extortion|mutual-extortion", help="Whom it meets."),
     ],
     opponent_id: Annotated[bool, typer.Option("--opponent-id", help="Ablation: tell it whom it meets.")] = False,
     preset: PresetOption = "cpu",
     seed: Annotated[str | None, typer.Option(help="One seed; 0 where neither is given.", show_default=False)] = None,
     seeds: Annotated[str | None, typer.Option(help="Several: 0-9 or 0,2,5-7.", show_default=False)] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, such as ppi.rollouts=8; repeatable."),
-    ] = None,
+    overrides: OverridesOption = None,
     results: ResultsOption = Path("results"),
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="auto: CUDA where there is one.")] = "auto",
     jobs: Annotated[int | None, typer.Option(help="Seeds trained at a time.", show_default="one per core")] = None,
@@ -139,6 +141,30 @@ def plot(
     drawing = draw(figure, results, preset, out, formats or ["png", "pdf"])
     for line in (*drawing.missing, *map(str, drawing.paths)):
         _say(line)
+
+
+@app.command()
+def bench(
+    preset: PresetOption = "cpu",
+    overrides: OverridesOption = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads.", show_default="one per core")] = None,
+    repeats: Annotated[int, typer.Option(help="Measurements; their median counts.")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """Measure the speed of planner, training and a whole phase on this machine's CPU, beside the PyTorch reference.
+
+    \b
+    coopctx bench
+    coopctx bench --threads 1 --set model.hidden=64 --json
+    """
+    from coopctx.bench import measure, tables
+
+    with console.status("measuring") if not as_json else nullcontext():
+        report = measure(preset, overrides or [], threads, repeats)
+    if as_json:
+        print(report.to_json())
+    else:
+        console.print(tables(report))
 
 
 def parse_seeds(seed: str | None, seeds: str | None) -> list[int]:

@@ -196,6 +196,20 @@ def digest(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def with_defaults(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """``settings`` in the `to_dict` form, completed by the default of every key that they lack and that has one.
+
+    A run made before a setting existed is a run at that setting's default.
+    """
+    return {
+        section: {
+            **{field.name: _plain(field.default) for field in dataclasses.fields(kind) if field.default is not dataclasses.MISSING},
+            **settings.get(section, {}),
+        }
+        for section, kind in SECTIONS.items()
+    } | {section: dict(values) for section, values in settings.items() if section not in SECTIONS}
+
+
 def differing_keys(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
     """The settings in which two `to_dict` configurations differ, each as ``"ppi.rollouts: 8 there, 4 here"``."""
     ours, theirs = _flat(here), _flat(there)

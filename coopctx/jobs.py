@@ -22,9 +22,10 @@ from rich.console import Console
 
 from coopctx.config import Config, load_preset, to_dict
 from coopctx.errors import CoopctxError, Interrupted, RunError, UsageError
-from coopctx.experiments import RunSpec, execute
+from coopctx.experiments import RunSpec
 from coopctx.progress import PipeProgress, PlainProgress, Progress, RichProgress, SilentProgress, new_display
 from coopctx.store import Run, check_writable, is_finished, read_manifest, read_run_table
+from coopctx.training import execute
 
 LAST_PHASES = 5  # what a run is summed up by: the mean over its last phases
 
@@ -122,12 +123,11 @@ def available_cores() -> int:
 
 def command_of(spec: RunSpec, overrides: Sequence[str], results: Path, device: str) -> tuple[str, ...]:
     """The command that makes this run alone, defaults left out except those that name the run."""
-    options = ["--agent", spec.agent, "--pool", spec.pool, *(["--opponent-id"] if spec.opponent_id else [])]
-    options += ["--preset", spec.preset, "--seed", str(spec.seed)]
+    options = list(spec.command)
     options += [word for override in overrides for word in ("--set", override)]
     options += ["--results", str(results)] if results != Path("results") else []
     options += ["--device", device] if device != "auto" else []
-    return ("coopctx", "train", *options)
+    return tuple(options)
 
 
 def run_one(job: Job, progress: Progress) -> Outcome:
@@ -140,7 +140,7 @@ def run_one(job: Job, progress: Progress) -> Outcome:
             if run.finished:
                 return Outcome(job.spec.seed, job.directory, "unchanged")
             torch.set_num_threads(job.threads)
-            execute(job.spec, job.config, run, torch.device(job.device), job.threads, progress)
+            execute(job.spec, job.config, run, job.results, torch.device(job.device), job.threads, progress)
         return Outcome(job.spec.seed, job.directory, "finished")
     except CoopctxError as error:
         return Outcome(job.spec.seed, job.directory, "failed", str(error))

@@ -28,7 +28,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import coopctx
-from coopctx.config import differing_keys, digest
+from coopctx.config import differing_keys, digest, with_defaults
 from coopctx.errors import CoopctxError, RunError
 
 if TYPE_CHECKING:  # torch and pandas take seconds to import, and refusing a bad directory needs neither
@@ -115,7 +115,7 @@ class Run:
             manifest = read_manifest(directory) if (directory / MANIFEST).exists() else {}
             if manifest:
                 _refuse_other_run(directory, manifest, keys, config)
-            run = cls(directory, keys, config, manifest)
+            run = cls(directory, keys, manifest.get("configuration", config), manifest)
             if run.finished:
                 _check_tables_present(directory)
             else:
@@ -289,13 +289,7 @@ def read_table(results: Path, preset: str, name: str, table: str) -> pd.DataFram
 def read_run_table(directory: Path, table: str) -> pa.Table:
     """A finished run's table; RunError naming a file that is missing, or is not byte for byte what the run wrote."""
     path = directory / TABLE_FILES[table]
-    expected = read_manifest(directory).get("sha256", {}).get(path.name)
-    try:
-        contents = path.read_bytes()
-    except OSError as error:
-        raise RunError(f"cannot read {path}: {error.strerror}") from error
-    if _sha256(contents) != expected:
-        raise RunError(f"{path} is damaged (its checksum is not the one in {MANIFEST})")
+    contents = _read_checked(directory, path.name)
     read = pq.read_table(io.BytesIO(contents))
     if not read.schema.equals(SCHEMAS[table]):
         raise RunError(f"{path} does not have the columns of a {table} table")
@@ -312,6 +306,26 @@ def check_writable(directory: Path) -> None:
         raise RunError(f"cannot write {directory}: {error.strerror}") from error
     if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
         raise RunError(f"cannot write {directory}: permission denied")
+
+
+def _read_checked(directory: Path, name: str) -> bytes:
+    """The contents of a finished run's file, which must be byte for byte what the run wrote."""
+    path = directory / name
+    expected = read_manifest(directory).get("sha256", {}).get(name)
+    try:
+        contents = path.read_bytes()
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror}") from error
+    if _sha256(contents) != expected:
+        raise RunError(f"{path} is damaged (its checksum is not the one in {MANIFEST})")
+    return contents
+
+
+def read_weights(directory: Path) -> dict[str, Tensor]:
+    """A finished run's final weights; RunError naming the file when it is missing or damaged."""
+    from safetensors.torch import load
+
+    return load(_read_checked(directory, WEIGHTS))
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -442,7 +456,7 @@ def _refuse_other_run(
     directory: Path, manifest: Mapping[str, Any], keys: Mapping[str, Any], config: Mapping[str, Any]
 ) -> None:
     there, here = ({name: source[name] for name in (*KEYS, "preset")} for source in (manifest, keys))
-    differences = differing_keys({**there, **manifest["configuration"]}, {**here, **config})
+    differences = differing_keys({**there, **with_defaults(manifest["configuration"])}, {**here, **with_defaults(config)})
     if differences:
         raise RunError(
             f"{directory} holds a run of another configuration ({'; '.join(differences)}); --fresh starts over"

@@ -33,7 +33,7 @@ class Stub:
         monkeypatch.setattr(jobs, "execute", self)
         monkeypatch.setattr(torch, "set_num_threads", self.threads.append)
 
-    def __call__(self, spec, config, run, device, threads, progress) -> None:
+    def __call__(self, spec, config, run, results, device, threads, progress) -> None:
         progress.begin(f"{spec.name} seed {spec.seed}", config.ppi.phases, run.iteration)
         for phase in range(run.iteration + 1, config.ppi.phases + 1):
             self.each_phase(spec.seed, phase)

@@ -178,7 +178,7 @@ def test_equal_settings_have_equal_hashes_and_no_differing_keys(one, other):
 
 
 def test_differing_keys_say_what_is_where():
-    there = to_dict(load_preset("cpu"))
+    there = to_dict(load_preset("cpu", ["ppi.rollouts=8"]))
     here = to_dict(load_preset("cpu", ["ppi.rollouts=4", "ppi.reinitialise=true"]))
     assert differing_keys(there, here) == ["ppi.reinitialise: false there, true here", "ppi.rollouts: 8 there, 4 here"]
     assert differing_keys({"a": {"b": 1}}, {}) == ["a.b: 1 there, absent here"]

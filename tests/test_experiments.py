@@ -8,9 +8,10 @@ import torch
 
 from coopctx.config import Config, load_preset, to_dict
 from coopctx.errors import UsageError
-from coopctx.experiments import PPITraining, RunSpec, execute
+from coopctx.experiments import RunSpec
 from coopctx.progress import SilentProgress
 from coopctx.store import REPRODUCIBLE, Run, read_table
+from coopctx.training import PPITraining, execute
 
 CPU = torch.device("cpu")
 TINY = (
@@ -41,7 +42,7 @@ def open_run(results: Path, which: RunSpec, settings: Config) -> Run:
 
 def train(results: Path, which: RunSpec, settings: Config, progress=None, threads=1) -> None:
     with open_run(results, which, settings) as run:
-        execute(which, settings, run, CPU, threads, progress or SilentProgress())
+        execute(which, settings, run, results, CPU, threads, progress or SilentProgress())
 
 
 def parquet(results: Path, which: RunSpec) -> dict[str, bytes]:
@@ -124,7 +125,10 @@ def test_averages_over_rounds_equal_the_phases_averages(tmp_path):
 
 def training(tmp_path, which, settings=None) -> PPITraining:
     settings = settings or config()
-    return PPITraining(which, settings, open_run(tmp_path, which, settings), CPU, 1, SilentProgress())
+    run = PPITraining(which, settings, open_run(tmp_path, which, settings), tmp_path, CPU, 1, SilentProgress())
+    for learner in run._learners:
+        learner.data = run._initial_data(learner.number)
+    return run
 
 
 def test_two_learners_share_nothing(tmp_path):

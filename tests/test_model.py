@@ -74,7 +74,8 @@ def bayes_nll(episodes: Episodes) -> float:
 def test_pretraining_reaches_the_exact_bayesian_predictor():
     overrides = ["model.hidden=128", "game.rounds=50", "ppi.batch_size=64", "ppi.initial_epochs=12", "ppi.learning_rate=0.01"]
     config = load_preset("cpu", overrides)
-    learner = PPILearner(1, PRISONERS_DILEMMA, config.model, config.ppi, 0, tabular_episodes(4096, 50, 3), CPU)
+    learner = PPILearner(1, PRISONERS_DILEMMA, config.model, config.ppi, 0, 0, CPU)
+    learner.data = tabular_episodes(4096, 50, 3)
     learner.fit(0)
     fresh = tabular_episodes(2000, 50, 4)
     losses = learner.evaluate(fresh)

@@ -23,8 +23,11 @@ EVALUATION_BATCH = 1024  # episodes per forward pass when only losses are wanted
 class PPILearner:
     """A model and all episodes its agent has played. Two learners share nothing but their seed's name.
 
-    number: 1 or 2, the learner's place in the run, part of every random stream's name.
+    number: 1 or 2, the learner's place in the run, part of every random stream's name; identity_size: how many numbers
+    it is told about its co-player; data: to be set (D_0) before the first fit, and extended after every phase.
     """
+
+    data: Episodes
 
     def __init__(
         self,
@@ -33,17 +36,17 @@ class PPILearner:
         model: ModelConfig,
         ppi: PPIConfig,
         seed: int,
-        initial_data: Episodes,
+        identity_size: int,
         device: torch.device,
     ) -> None:
-        self.number, self.data = number, initial_data.to(device)
-        self._ppi, self._seed = ppi, seed
+        self.number = number
+        self._ppi, self._seed, self._device = ppi, seed, device
         self.model = SequenceModel(
             game.n_observations,
             game.n_actions,
             model.hidden,
             model.embedding,
-            initial_data.identity.shape[1],
+            identity_size,
             self._stream("initialise", 0),
         ).to(device)
         self.planner = Planner(ppi.rollouts, ppi.horizon, ppi.inverse_temperature, ppi.discount, ppi.estimator)
@@ -76,7 +79,7 @@ class PPILearner:
             optimizer.param_groups[0]["lr"] = torch.lerp(
                 torch.tensor(ppi.learning_rate), torch.tensor(ppi.final_learning_rate), fraction
             ).item()
-            history.append(self._gradient_step(self.data[next(batches).to(self.data.actions.device)], optimizer))
+            history.append(self._gradient_step(self.data[next(batches).to(self._device)], optimizer))
             on_progress(fraction)
         return Losses(*torch.stack(history[-last_pass:]).mean(0).tolist())
 
@@ -113,7 +116,7 @@ class PPILearner:
     def restore(self, state: dict[str, Any]) -> None:
         """Take over a `state`."""
         self.model.load_state_dict(state["model"])
-        self.data = Episodes(**state["data"]).to(self.data.actions.device)
+        self.data = Episodes(**state["data"]).to(self._device)
 
 
 def _minibatches(size: int, batch: int, generator: torch.Generator):

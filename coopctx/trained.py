@@ -1,0 +1,62 @@
+"""A finished run's agent, ready to play: its models as they ended, its planner as it was configured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from coopctx.config import Config, from_dict, with_defaults
+from coopctx.errors import RunError
+from coopctx.game import MatrixGame
+from coopctx.model import SequenceModel
+from coopctx.planner import Planner
+from coopctx.players.ppi import PPIPlayer
+from coopctx.store import read_manifest, read_weights
+from coopctx.streams import stream
+
+
+@dataclass(frozen=True)
+class TrainedAgent:
+    """The learners of a finished run: one model each (state dictionaries of `SequenceModel`), and the run's settings."""
+
+    directory: Path
+    config: Config
+    weights: tuple[dict[str, Tensor], ...]
+
+    @classmethod
+    def load(cls, directory: Path, command: str = "") -> TrainedAgent:
+        """Read the run in ``directory``; RunError if it is not a finished run (naming ``command``, which makes it) or damaged."""
+        if not (directory / "run.json").exists() or (manifest := read_manifest(directory))["state"] != "finished":
+            hint = f"; make it with: {command}" if command else ""
+            raise RunError(f"{directory} is not a finished run{hint}")
+        named: dict[str, dict[str, Tensor]] = {}
+        for name, tensor in read_weights(directory).items():
+            learner, parameter = name.split(".", 1)
+            named.setdefault(learner, {})[parameter] = tensor
+        models = tuple(named[learner] for learner in sorted(named))
+        return cls(directory, from_dict(with_defaults(manifest["configuration"])), models)
+
+    def check_game(self, config: Config) -> None:
+        """RunError, naming the difference, unless this agent was trained in the game and horizon of ``config``."""
+        for name in ("payoffs", "rounds"):
+            ours, theirs = getattr(self.config.game, name), getattr(config.game, name)
+            if ours != theirs:
+                raise RunError(f"{self.directory} was trained with game.{name} = {_plain(ours)}, not {_plain(theirs)}")
+
+    def player(self, generator: torch.Generator, learner: int = 1, device: torch.device | None = None, threads: int = 1) -> PPIPlayer:
+        """Learner ``learner`` (from 1) as a player that no longer learns."""
+        ppi, game = self.config.ppi, MatrixGame.of(self.config.game.payoffs)
+        weights = self.weights[learner - 1]
+        identity = weights["identity.weight"].shape[1] if "identity.weight" in weights else 0
+        sizes = game.n_observations, game.n_actions, self.config.model.hidden, self.config.model.embedding, identity
+        model = SequenceModel(*sizes, stream(0))  # every weight is replaced
+        model.load_state_dict(weights)
+        planner = Planner(ppi.rollouts, ppi.horizon, ppi.inverse_temperature, ppi.discount, ppi.estimator)
+        return PPIPlayer(model.to(device), planner, generator, threads)
+
+
+def _plain(value: object) -> str:
+    return str(value).replace("(", "[").replace(")", "]")

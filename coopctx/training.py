@@ -1,0 +1,323 @@
+"""Carrying out one run of an experiment, phase after phase: fit, play, measure, checkpoint (Alg. 1)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from coopctx import native
+from coopctx.arena import play
+from coopctx.config import Config
+from coopctx.episodes import Episodes
+from coopctx.experiments import POOLS, RunSpec
+from coopctx.errors import RunError
+from coopctx.game import MatrixGame
+from coopctx.learners.ppi import PPILearner
+from coopctx.players import PAPER_STRATEGIES, Player, RandomTabular, named_strategy
+from coopctx.players.tabular import uniform_player
+from coopctx.progress import Progress
+from coopctx.store import Run
+from coopctx.streams import stream
+from coopctx.trained import TrainedAgent
+
+
+def execute(
+    spec: RunSpec, config: Config, run: Run, results: Path, device: torch.device, threads: int, progress: Progress
+) -> None:
+    """Train ``spec`` from where ``run`` stands to its end, recording and checkpointing every phase.
+
+    results: where the finished runs lie that ``spec`` needs; RunError if one is missing or of another game.
+    """
+    PPITraining(spec, config, run, results, device, threads, progress).run_all()
+
+
+class PPITraining:
+    """The phases of one PPI run: fit, play, measure, repeat."""
+
+    def __init__(
+        self, spec: RunSpec, config: Config, run: Run, results: Path, device: torch.device, threads: int, progress: Progress
+    ) -> None:
+        self._spec, self._config, self._run, self._results = spec, config, run, results
+        self._device, self._threads, self._progress = device, threads, progress
+        self._pool = POOLS[spec.pool]
+        self._game = MatrixGame.of(config.game.payoffs)
+        sizes = self._game.n_observations, self._game.n_actions
+        self._identity_size = sizes[0] * sizes[1] if spec.opponent_id else 0
+        self._needed = [self._load(needed) for needed in spec.needs()]
+        self._learners = [
+            PPILearner(n, self._game, config.model, config.ppi, spec.seed, self._identity_size, device)
+            for n in range(1, self._pool.learners + 1)
+        ]
+        self._seconds = {"fit": 0.0, "plan": 0.0, "measure": 0.0}
+
+    def run_all(self) -> None:
+        phases = self._config.ppi.phases
+        done = self._restore()
+        self._progress.begin(f"{self._spec.name} seed {self._spec.seed}", phases, max(done, 0))
+        torch.set_num_threads(1 if self._native() else self._threads)
+        if done < 0:
+            self._start()
+            done = 0
+        for phase in range(done + 1, phases + 1):
+            self._phase(phase)
+        self._run.finish(self._weights())
+        self._progress.end()
+
+    def _start(self) -> None:
+        """D_0, and models that are fitted to it or come from other runs; those are measured before any training."""
+        for learner in self._learners:
+            learner.data = self._initial_data(learner.number).to(self._device)
+        if self._pool.pretrained:
+            for learner, agent in zip(self._learners, self._needed, strict=True):
+                learner.model.load_state_dict(agent.weights[0])
+            untrained = self._collect(0)
+            self._record_averages(0, untrained)
+            self._record_episodes(0, untrained)
+        else:
+            self._fit(0)
+        self._checkpoint(0)
+
+    def _load(self, needed: RunSpec) -> TrainedAgent:
+        agent = TrainedAgent.load(needed.directory(self._results), " ".join(needed.command))
+        agent.check_game(self._config)
+        if self._pool.pretrained and agent.config.model != self._config.model:
+            raise RunError(f"{agent.directory} has {agent.config.model}, not {self._config.model} as asked for here")
+        return agent
+
+    def _phase(self, phase: int) -> None:
+        self._seconds = dict.fromkeys(self._seconds, 0.0)
+        self._fit(phase)
+        with self._timed("plan"):
+            collected = self._collect(phase)
+        with self._timed("measure"):
+            self._record_averages(phase, collected)
+            self._record_held_out(phase, collected)
+            if phase in self._episode_phases():
+                self._record_episodes(phase, collected)
+        for learner in self._learners:
+            own = [match.ego for match in collected if match.learner == learner.number]
+            learner.data = Episodes.concatenate([learner.data, *own])
+        timings = ({"iteration": phase, "part": part, "seconds": value} for part, value in self._seconds.items())
+        self._run.record("timings", timings)
+        self._checkpoint(phase)
+        self._progress.iteration(phase, self._summary(collected))
+
+    # Fitting -----------------------------------------------------------------------------------------------------
+
+    def _fit(self, phase: int) -> None:
+        what = "fitting" if phase else "pre-training"
+
+        def fit(learner: PPILearner):
+            shown = learner is self._learners[0]
+            report = lambda share: self._progress.activity(phase, what, 0.5 * share) if shown else None  # noqa: E731
+            return learner.fit(phase, report)
+
+        with self._timed("fit"), ThreadPoolExecutor(self._fit_threads()) as pool:
+            for learner, losses in zip(self._learners, pool.map(fit, self._learners), strict=True):
+                named = {f"loss_{name}": value for name, value in losses._asdict().items()}
+                self._diagnose(phase, learner.number, named)
+
+    def _fit_threads(self) -> int:
+        """Learners fitted side by side: one thread each with the native kernel; PyTorch spreads one fit by itself."""
+        return self._threads if self._native() else 1
+
+    def _native(self) -> bool:
+        return native.kernel_for(self._device, self._config.model.hidden) is not None
+
+    # Playing -----------------------------------------------------------------------------------------------------
+
+    def _initial_data(self, learner: int) -> Episodes:
+        """D_0 of one learner, seen from the first of its two players (`Pool.initial_data`)."""
+        kind, episodes = self._pool.initial_data, self._config.ppi.initial_episodes
+        if kind == "play":
+            players = self._earlier_players(learner)
+        else:
+            make = RandomTabular if kind == "tabular" else uniform_player
+            sizes = self._game.n_observations, self._game.n_actions
+            players = tuple(make(*sizes, self._stream("initial data", kind, learner, side)) for side in (1, 2))
+        return self._play(episodes, (players[0], players[1]))[0]
+
+    def _earlier_players(self, learner: int) -> tuple[Player, Player]:
+        """The Step-2 agent that a Step-3 learner starts from, and the Fixed-ICL that it learned to extort."""
+        fixed_icl = TrainedAgent.load(self._spec.needs()[learner - 1].needs()[0].directory(self._results))
+        agents = self._needed[learner - 1], fixed_icl
+        return tuple(
+            agent.player(self._stream("initial data", "play", learner, side), device=self._device, threads=self._threads)
+            for side, agent in enumerate(agents, start=1)
+        )  # type: ignore[return-value]
+
+    def _stream(self, *names: str | int) -> torch.Generator:
+        return stream(self._spec.seed, *names)
+
+    def _play(self, games: int, players: tuple[Player, Player], **options) -> tuple[Episodes, Episodes]:
+        rounds = self._config.game.rounds
+        return play(self._game, rounds, games, players, self._device, self._identity_size, **options)
+
+    def _collect(self, phase: int) -> list[Match]:
+        """The phase's episodes: learners against each other, then each against those that do not learn."""
+        matches: list[Match] = []
+        for opponent, games in self._shares().items():
+            if opponent == "learner":
+                first, second = (self._player(learner, phase, "learner") for learner in self._learners)
+                ego, co = self._play(games, (first, second), on_round=self._reporter(phase, 0))
+                matches.append(Match(1, "learner", ego, co, first.mean_divergence()))
+                matches.append(Match(2, "learner", co, ego, second.mean_divergence()))
+            else:
+                matches += [self._against(learner, phase, opponent, games) for learner in self._learners]
+        return matches
+
+    def _against(self, learner: PPILearner, phase: int, opponent: str, games: int) -> Match:
+        """Episodes of one learner against fresh tabular players, or against the Fixed-ICL."""
+        player = self._player(learner, phase, opponent)
+        if opponent == "tabular":
+            generator = self._stream("tabular pool", phase, learner.number)
+            other: Player = RandomTabular(self._game.n_observations, self._game.n_actions, generator)
+        else:
+            generator = self._stream(opponent, phase)
+            other = self._needed[0].player(generator, device=self._device, threads=self._threads)
+        ego, co = self._play(games, (player, other), on_round=self._reporter(phase, learner.number))
+        return Match(learner.number, opponent, ego, co, player.mean_divergence())
+
+    def _shares(self) -> dict[str, int]:
+        """Episodes per phase and agent against each kind of opponent."""
+        episodes, opponents = self._config.ppi.episodes_per_phase, self._pool.opponents
+        if len(opponents) == 1:
+            return {opponents[0]: episodes}
+        tabular = min(max(round(episodes * self._config.pool.tabular_share), 1), episodes - 1)
+        return {"learner": episodes - tabular, "tabular": tabular}
+
+    def _player(self, learner: PPILearner, *purpose: str | int):
+        return learner.player(*purpose, threads=self._threads)
+
+    def _reporter(self, phase: int, part: int) -> Callable[[int], None]:
+        parts, rounds = self._pool.learners + 1, self._config.game.rounds
+        return lambda done: self._progress.activity(phase, "playing", 0.5 + 0.5 * (part + done / rounds) / parts)
+
+    # Measuring ---------------------------------------------------------------------------------------------------
+
+    def _record_averages(self, phase: int, matches: Sequence[Match]) -> None:
+        self._run.record(
+            "training",
+            (
+                {
+                    "iteration": phase,
+                    "learner": match.learner,
+                    "opponent": match.opponent,
+                    "player": player,
+                    "cooperation_rate": episodes.cooperation_rate(),
+                    "reward": episodes.reward(),
+                    "episodes": len(episodes),
+                }
+                for match in matches
+                for player, episodes in match.sides()
+            ),
+        )
+
+    def _record_held_out(self, phase: int, matches: Sequence[Match]) -> None:
+        """Losses on the new episodes, before they are trained on, and KL(pi || p) on the histories they visited."""
+        for match in matches:
+            losses = self._learners[match.learner - 1].evaluate(match.ego)
+            quantities = {
+                f"nll_observation_{match.opponent}": losses.observation,
+                f"nll_action_{match.opponent}": losses.action,
+                f"squared_error_reward_{match.opponent}": losses.reward,
+                f"kl_{match.opponent}": match.divergence,
+            }
+            self._diagnose(phase, match.learner, quantities)
+
+    def _record_episodes(self, phase: int, collected: Sequence[Match]) -> None:
+        """Within-episode curves of learner 1: the phase's own episodes, and games against the named strategies."""
+        named = [self._against_named(phase, name) for name in self._named_strategies()]
+        for match in [match for match in collected if match.learner == 1] + named:
+            for player, episodes in match.sides():
+                curves = zip(episodes.cooperation_per_round().tolist(), episodes.reward_per_round().tolist(), strict=True)
+                keys = {"iteration": phase, "learner": 1, "opponent": match.opponent, "player": player}
+                self._run.record(
+                    "episodes",
+                    (
+                        {**keys, "round": t, "cooperation_rate": rate, "reward": reward, "episodes": len(episodes)}
+                        for t, (rate, reward) in enumerate(curves, start=1)
+                    ),
+                )
+
+    def _against_named(self, phase: int, name: str) -> Match:
+        self._progress.activity(phase, "measuring", 1.0)
+        player = self._player(self._learners[0], phase, name)
+        strategy = named_strategy(name, self._stream("named strategy", phase, name))
+        ego, co = self._play(self._config.measure.episode_games, (player, strategy))
+        return Match(1, name, ego, co, player.mean_divergence())
+
+    def _named_strategies(self) -> Sequence[str]:
+        """The paper's strategies have two actions; a larger game is measured without them."""
+        return tuple(PAPER_STRATEGIES) if self._pool.probed and self._game.n_actions == 2 else ()
+
+    def _episode_phases(self) -> set[int]:
+        phases = self._config.ppi.phases
+        return {phase if phase > 0 else phases + 1 + phase for phase in self._config.measure.episode_phases}
+
+    def _diagnose(self, phase: int, learner: int, quantities: dict[str, float]) -> None:
+        rows = (
+            {"iteration": phase, "learner": learner, "quantity": name, "value": value}
+            for name, value in quantities.items()
+        )
+        self._run.record("diagnostics", rows)
+
+    def _summary(self, matches: Sequence[Match]) -> dict[str, float]:
+        """Averages over the learners, for the progress display."""
+        summary = {}
+        for opponent in self._pool.opponents:
+            egos = [match.ego for match in matches if match.opponent == opponent]
+            if egos:
+                summary[f"cooperation_{opponent}"] = sum(ego.cooperation_rate() for ego in egos) / len(egos)
+                summary[f"reward_{opponent}"] = sum(ego.reward() for ego in egos) / len(egos)
+        return summary
+
+    @contextmanager
+    def _timed(self, part: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self._seconds[part] += time.perf_counter() - start
+
+    # Resuming ----------------------------------------------------------------------------------------------------
+
+    def _checkpoint(self, phase: int) -> None:
+        self._run.checkpoint({"phase": phase, "learners": [learner.state() for learner in self._learners]})
+
+    def _restore(self) -> int:
+        """The last completed phase, with the learners as they were then; -1 before pre-training."""
+        state = self._run.state
+        if state is None:
+            return -1
+        for learner, saved in zip(self._learners, state["learners"], strict=True):
+            learner.restore(saved)
+        return state["phase"]
+
+    def _weights(self) -> dict[str, torch.Tensor]:
+        return {
+            f"learner{learner.number}.{name}": tensor.cpu().contiguous()
+            for learner in self._learners
+            for name, tensor in learner.model.state_dict().items()
+        }
+
+
+@dataclass(frozen=True)
+class Match:
+    """Games of one learner (the ego) against one kind of opponent, from both sides.
+
+    divergence: mean KL(pi || p) of the ego on these games, nats per decision.
+    """
+
+    learner: int
+    opponent: str
+    ego: Episodes
+    co: Episodes
+    divergence: float
+
+    def sides(self) -> tuple[tuple[str, Episodes], tuple[str, Episodes]]:
+        return ("ego", self.ego), ("co", self.co)
