@@ -4,18 +4,33 @@ from __future__ import annotations
 
 import difflib
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from coopctx.errors import UsageError
 from coopctx.game import COOPERATE, DEFECT
+from coopctx.memory_one import generous_zd, zd_extortion
 from coopctx.planner import choose
 
-# Cooperation probabilities after (start, CC, CD, DC, DD), own action first.
-NAMED_STRATEGIES: dict[str, tuple[float, float, float, float, float]] = {
+# Cooperation probabilities after (start, CC, CD, DC, DD), own action first. These three are the paper's (Fig. 2B, 3).
+PAPER_STRATEGIES: dict[str, tuple[float, ...]] = {
     "tit-for-tat": (1, 1, 0, 1, 0),
     "always-cooperate": (1, 1, 1, 1, 1),
     "always-defect": (0, 0, 0, 0, 0),
+}
+# Where a strategy depends on the payoffs, it is given for the default game: R = 1, S = -1, T = 2, P = 0.
+NAMED_STRATEGIES: dict[str, tuple[float, ...]] = PAPER_STRATEGIES | {
+    "grim": (1, 1, 0, 0, 0),  # its own defection reminds it, so one round of memory is all it needs
+    "win-stay-lose-shift": (1, 1, 0, 0, 1),
+    # Forgives with probability min(1 - (T - R) / (R - S), (R - P) / (T - P)) = min(1/2, 1/2).
+    "generous-tit-for-tat": (1, 1, 0.5, 1, 0.5),
+    "suspicious-tit-for-tat": (0, 1, 0, 1, 0),
+    "random": (0.5, 0.5, 0.5, 0.5, 0.5),
+    "zd-extort-2": tuple(zd_extortion(2).tolist()),  # (0, 4/5, 0, 4/5, 0)
+    "zd-extort-4": tuple(zd_extortion(4).tolist()),  # (0, 2/3, 0, 2/3, 0)
+    "zd-generous-2": tuple(generous_zd(2).tolist()),  # (1, 1, 1/5, 1, 1/5)
 }
 _LOWEST = 1e-4  # keeps the identity's log-probabilities finite for deterministic strategies
 
@@ -55,6 +70,17 @@ class RandomTabular(TabularPlayer):
         self.policies = weights / weights.sum(2, keepdim=True)
 
 
+class TabularSpread(TabularPlayer):
+    """Different players side by side, float32 ``[players, observations, actions]``: game g is played by g mod players."""
+
+    def __init__(self, policies: Tensor, generator: torch.Generator) -> None:
+        super().__init__(policies[0], generator)
+        self._players = policies
+
+    def begin(self, games: int) -> None:
+        self.policies = self._players[torch.arange(games) % len(self._players)]
+
+
 def uniform_player(n_observations: int, n_actions: int, generator: torch.Generator) -> TabularPlayer:
     """Plays every action equally often, whatever happens (D_0 of App. A.4.2)."""
     return TabularPlayer(torch.full((n_observations, n_actions), 1 / n_actions), generator)
@@ -65,7 +91,12 @@ def named_strategy(name: str, generator: torch.Generator) -> TabularPlayer:
     if name not in NAMED_STRATEGIES:
         near = difflib.get_close_matches(name, NAMED_STRATEGIES) or sorted(NAMED_STRATEGIES)
         raise UsageError(f"unknown strategy '{name}'; try {', '.join(near)}")
-    cooperation = torch.tensor(NAMED_STRATEGIES[name], dtype=torch.float32)
-    policy = torch.empty(len(cooperation), 2)
-    policy[:, COOPERATE], policy[:, DEFECT] = cooperation, 1 - cooperation
-    return TabularPlayer(policy, generator)
+    return TabularPlayer(memory_one_policy(NAMED_STRATEGIES[name]), generator)
+
+
+def memory_one_policy(cooperation: ArrayLike) -> Tensor:
+    """float32 ``[..., 5, 2]`` from the probabilities of cooperating after start, CC, CD, DC, DD, ``[..., 5]``."""
+    probability = torch.as_tensor(np.asarray(cooperation, dtype=np.float32))
+    policy = torch.empty(*probability.shape, 2)
+    policy[..., COOPERATE], policy[..., DEFECT] = probability, 1 - probability
+    return policy
