@@ -35,6 +35,7 @@ POSITIVE = Limit("> 0", lambda value: value > 0)
 NOT_NEGATIVE = Limit(">= 0", lambda value: value >= 0)
 BETWEEN_0_AND_1 = Limit("> 0 and < 1", lambda value: 0 < value < 1)
 FROM_0_TO_BELOW_1 = Limit(">= 0 and < 1", lambda value: 0 <= value < 1)
+FROM_0_TO_1 = Limit(">= 0 and <= 1", lambda value: 0 <= value <= 1)
 ABOVE_0_TO_1 = Limit("> 0 and <= 1", lambda value: 0 < value <= 1)
 SQUARE = Limit(
     "n rows of n payoffs, n >= 2",
@@ -85,7 +86,7 @@ class PPIConfig(Section):
     phases: Annotated[int, AT_LEAST_1]  # phases of fit -> collect -> measure
     initial_episodes: Annotated[int, AT_LEAST_1]  # episodes in D_0, the pre-training data
     episodes_per_phase: Annotated[int, AT_LEAST_2]  # new episodes per phase and agent, over the whole pool
-    reinitialise: bool  # begin each phase's fit from fresh weights (the paper) or go on from the last ones
+    reinitialise: Annotated[float, FROM_0_TO_1]  # share of fresh weights mixed in before each phase's fit: 1 re-initialises (the paper), 0 goes on from the last ones
     initial_epochs: Annotated[float, POSITIVE]  # passes over D_0 in pre-training
     epochs: Annotated[float, POSITIVE]  # passes over all data so far in a phase's fit; 1.5 is allowed
     batch_size: Annotated[int, AT_LEAST_1]  # episodes per gradient step

@@ -31,7 +31,7 @@ def test_the_presets_are_there_and_have_the_papers_numbers():
     assert (paper.ppi.phases, paper.ppi.initial_episodes, paper.ppi.episodes_per_phase) == (30, 200_000, 20_000)
     assert (paper.ppi.initial_epochs, paper.ppi.epochs, paper.ppi.batch_size) == (10, 10, 256)
     assert paper.ppi.learning_rate == paper.ppi.final_learning_rate == 1e-4
-    assert paper.ppi.reinitialise and paper.ppi.horizon == 15 and paper.ppi.inverse_temperature == 100
+    assert paper.ppi.reinitialise == 1 and paper.ppi.horizon == 15 and paper.ppi.inverse_temperature == 100
     assert (paper.ppi.weight_decay, paper.ppi.beta1, paper.ppi.beta2, paper.ppi.max_grad_norm) == (1e-2, 0.9, 0.98, 1)
     assert (paper.model.hidden, paper.model.embedding, paper.game.rounds) == (128, 32, 100)
     assert paper.game.payoffs == ((1, -1), (2, 0))
@@ -51,11 +51,11 @@ def test_overrides_apply_and_the_last_one_wins():
         "ppi.rollouts = 4",
         "ppi.epochs=.5",
         "ppi.estimator=sampled",
-        "ppi.reinitialise=true",
+        "ppi.reinitialise=0.5",
     ]
     config = load_preset("cpu", [*overrides, "game.payoffs=[[3, 0], [5, 1]]", "measure.episode_phases=[]"])
     assert (config.ppi.rollouts, config.ppi.epochs, config.ppi.estimator) == (4, 0.5, "sampled")
-    assert config.ppi.reinitialise is True
+    assert config.ppi.reinitialise == 0.5
     assert config.game.payoffs == ((3.0, 0.0), (5.0, 1.0)) and isinstance(config.game.payoffs[0][0], float)
     assert config.measure.episode_phases == ()
 
@@ -84,7 +84,7 @@ def test_overrides_apply_and_the_last_one_wins():
         ("ppi.learning_rate=true", "ppi.learning_rate must be a number > 0, not true"),
         ("ppi.discount=1.01", "ppi.discount must be a number > 0 and <= 1, not 1.01"),
         ("ppi.beta1=1", "ppi.beta1 must be a number >= 0 and < 1, not 1"),
-        ("ppi.reinitialise=1", "ppi.reinitialise must be true or false, not 1"),
+        ("ppi.reinitialise=1.5", "ppi.reinitialise must be a number >= 0 and <= 1, not 1.5"),
         ("ppi.estimator=exact", "ppi.estimator must be one of expected, sampled, not 'exact'"),
         ("pool.tabular_share=1", "pool.tabular_share must be a number > 0 and < 1, not 1"),
         ("game.payoffs=[[1, 2]]", "game.payoffs must be a list of n rows of n payoffs, n >= 2, not [[1, 2]]"),
@@ -160,7 +160,7 @@ def configurations(draw) -> Config:
         phases=draw(counts),
         episodes_per_phase=draw(counts),
         learning_rate=draw(positive),
-        reinitialise=draw(st.booleans()),
+        reinitialise=draw(st.floats(0, 1)),
         estimator=draw(st.sampled_from(["expected", "sampled"])),
     )
     return dataclasses.replace(
@@ -179,7 +179,7 @@ def test_equal_settings_have_equal_hashes_and_no_differing_keys(one, other):
 
 def test_differing_keys_say_what_is_where():
     there = to_dict(load_preset("cpu", ["ppi.rollouts=8"]))
-    here = to_dict(load_preset("cpu", ["ppi.rollouts=4", "ppi.reinitialise=true"]))
-    assert differing_keys(there, here) == ["ppi.reinitialise: false there, true here", "ppi.rollouts: 8 there, 4 here"]
+    here = to_dict(load_preset("cpu", ["ppi.rollouts=4", "ppi.reinitialise=1"]))
+    assert differing_keys(there, here) == ["ppi.reinitialise: 0.3 there, 1.0 here", "ppi.rollouts: 8 there, 4 here"]
     assert differing_keys({"a": {"b": 1}}, {}) == ["a.b: 1 there, absent here"]
     assert differing_keys({}, {"a": {"b": 1}}) == ["a.b: absent there, 1 here"]

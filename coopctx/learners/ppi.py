@@ -57,12 +57,12 @@ class PPILearner:
     def fit(self, phase: int, on_progress: Callable[[float], None] = lambda fraction: None) -> Losses:
         """Train the model on all data so far; phase 0 is pre-training on D_0.
 
-        Returns the mean losses of the last pass. Between phases the weights carry over unless the settings
-        re-initialise them; the optimiser always starts anew.
+        Returns the mean losses of the last pass. Between phases the weights carry over except for the share that the
+        settings re-initialise; the optimiser always starts anew.
         """
         ppi = self._ppi
-        if phase > 0 and ppi.reinitialise:
-            self.model.initialise(self._stream("initialise", phase))
+        if phase > 0 and ppi.reinitialise > 0:
+            self._mix_in_fresh_weights(phase)
         steps = math.ceil((ppi.epochs if phase else ppi.initial_epochs) * len(self.data) / ppi.batch_size)
         optimizer = torch.optim.AdamW(
             self.model.parameters(),
@@ -82,6 +82,14 @@ class PPILearner:
             history.append(self._gradient_step(self.data[next(batches).to(self._device)], optimizer))
             on_progress(fraction)
         return Losses(*torch.stack(history[-last_pass:]).mean(0).tolist())
+
+    @torch.no_grad()
+    def _mix_in_fresh_weights(self, phase: int) -> None:
+        """w <- (1 - share) w + share * fresh: the paper's re-initialisation at 1, shrink-and-perturb between 0 and 1."""
+        before = [parameter.clone() for parameter in self.model.parameters()]
+        self.model.initialise(self._stream("initialise", phase))
+        for parameter, old in zip(self.model.parameters(), before, strict=True):
+            parameter.lerp_(old, 1 - self._ppi.reinitialise)
 
     def _gradient_step(self, batch: Episodes, optimizer: torch.optim.Optimizer) -> Tensor:
         """One step on L = sum of lambda * loss; returns the three losses, detached, [3]."""
