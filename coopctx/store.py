@@ -279,11 +279,21 @@ def finished_seeds(results: Path, preset: str, name: str) -> list[int]:
 def read_table(results: Path, preset: str, name: str, table: str) -> pd.DataFrame:
     """A table's rows over all finished seeds of a run, in the order of seeds; no rows where none is finished.
 
-    Raises RunError naming a missing or damaged file.
+    Raises RunError naming a missing or damaged file, or seeds that were run with different settings.
     """
     directories = [results / preset / name / f"seed-{seed}" for seed in finished_seeds(results, preset, name)]
+    _check_same_settings(directories)
     parts = [read_run_table(directory, table) for directory in directories]
     return pa.concat_tables([SCHEMAS[table].empty_table(), *parts]).to_pandas()
+
+
+def _check_same_settings(directories: Sequence[Path]) -> None:
+    configurations = [with_defaults(read_manifest(directory)["configuration"]) for directory in directories]
+    for directory, configuration in zip(directories, configurations, strict=True):
+        differences = differing_keys(configurations[0], configuration)
+        if differences:
+            what = f"{directories[0]} (there) and {directory} (here) were run with different settings"
+            raise RunError(f"{what} and cannot be averaged: {'; '.join(differences)}")
 
 
 def read_run_table(directory: Path, table: str) -> pa.Table:

@@ -410,3 +410,21 @@ def test_a_full_disk_in_the_middle_of_a_checkpoint_keeps_the_last_one(tmp_path, 
 def test_the_tables_are_readable_by_anyone(tmp_path):
     table = pq.read_table(finish(tmp_path) / "training.parquet")
     assert table.schema.equals(SCHEMAS["training"]) and table.num_rows == 1
+
+
+def test_seeds_of_different_settings_are_not_averaged(tmp_path):
+    finish(tmp_path, seed=0)
+    with open_run(tmp_path, seed=1, config=OTHER_CONFIG) as run:
+        run.finish({"learner1.weight": torch.ones(2, 2)})
+    message = refusal(read_table, tmp_path, "smoke", "ppi-mixed", "training")
+    assert "cannot be averaged: ppi.rollouts: 2 there, 7 here" in message
+
+
+def test_a_run_from_before_a_setting_existed_counts_as_one_at_its_default(tmp_path):
+    earlier = {section: {k: v for k, v in values.items() if k != "horizon"} for section, values in CONFIG.items()}
+    with open_run(tmp_path, config=earlier) as run:
+        run.checkpoint(STATE)
+    at_default = to_dict(load_preset("smoke", ["ppi.horizon=15"]))
+    with open_run(tmp_path, config=at_default) as run:
+        assert run.state["step"] == 3
+    assert "ppi.horizon: 15 there, 5 here" in refusal(open_run, tmp_path)
