@@ -180,6 +180,6 @@ def test_equal_settings_have_equal_hashes_and_no_differing_keys(one, other):
 def test_differing_keys_say_what_is_where():
     there = to_dict(load_preset("cpu", ["ppi.rollouts=8"]))
     here = to_dict(load_preset("cpu", ["ppi.rollouts=4", "ppi.reinitialise=1"]))
-    assert differing_keys(there, here) == ["ppi.reinitialise: 0.3 there, 1.0 here", "ppi.rollouts: 8 there, 4 here"]
+    assert differing_keys(there, here) == ["ppi.reinitialise: 0.0 there, 1.0 here", "ppi.rollouts: 8 there, 4 here"]
     assert differing_keys({"a": {"b": 1}}, {}) == ["a.b: 1 there, absent here"]
     assert differing_keys({}, {"a": {"b": 1}}) == ["a.b: absent there, 1 here"]
