@@ -7,18 +7,19 @@ their sources: https://axelrod.readthedocs.io.
 
 from __future__ import annotations
 
+import difflib
 from typing import Any, ClassVar, Protocol
 
 import axelrod as axl
 import torch
 from torch import Tensor
 
-from coopctx.config import suggestion
 from coopctx.errors import UsageError
 from coopctx.game import COOPERATE, DEFECT, START, MatrixGame
 from coopctx.players.base import Player
 from coopctx.streams import stream
 
+DOCUMENTATION = "https://axelrod.readthedocs.io"
 ACTION = {axl.Action.C: COOPERATE, axl.Action.D: DEFECT}
 _LIBRARYS = {number: action for action, number in ACTION.items()}
 _LARGEST_SEED = 2**32 - 1  # of the library's generator, excluded
@@ -33,10 +34,9 @@ def library_strategy(name: str) -> type[axl.Player]:
     known = {strategy.name.casefold(): strategy for strategy in axl.all_strategies}
     strategy = known.get(name.casefold())
     if strategy is None:
-        near = suggestion(name.casefold(), known) if name else "give one by its name, such as axelrod:'Tit For 2 Tats'"
-        for folded, found in known.items():
-            near = near.replace(folded, found.name)
-        raise UsageError(f"the Axelrod library has no strategy '{name}'; {near}")
+        near = [known[match].name for match in difflib.get_close_matches(name.casefold(), known, cutoff=0.4)]
+        hint = f"the nearest names: {', '.join(near)}" if near else f"all of them: {DOCUMENTATION}"
+        raise UsageError(f"the Axelrod library has no strategy '{name}'; {hint}")
     if not axl.Classifiers.obey_axelrod(strategy()):
         raise UsageError(f"'{strategy.name}' does not keep to the rules of a tournament; choose another strategy")
     return strategy
