@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 import coopctx
 from coopctx.config import check_preset, preset_names
@@ -121,7 +121,7 @@ def train(
 
 @app.command()
 def plot(
-    figure: Annotated[str, typer.Argument(metavar="fig1|all", help="Which figure.")],
+    figure: Annotated[str, typer.Argument(metavar="fig1|fig2|fig3|all", help="Which figure.")],
     results: ResultsOption = Path("results"),
     out: Annotated[Path, typer.Option(help="Where the figures go.")] = Path("figures"),
     preset: PresetOption = "cpu",
@@ -134,6 +134,7 @@ def plot(
 
     \b
     coopctx plot fig1
+    coopctx plot fig2
     coopctx plot all --preset smoke --out /tmp/figures --format png
     """
     from coopctx.plots import draw
@@ -141,6 +142,127 @@ def plot(
     drawing = draw(figure, results, preset, out, formats or ["png", "pdf"])
     for line in (*drawing.missing, *map(str, drawing.paths)):
         _say(line)
+
+
+@app.command("extort-probe")
+def extort_probe(
+    agent: Annotated[str, typer.Option(metavar="ppi", help="Who learns.")],
+    preset: PresetOption = "cpu",
+    seed: Annotated[str | None, typer.Option(help="One seed; 0 where neither is given.", show_default=False)] = None,
+    seeds: Annotated[str | None, typer.Option(help="Several: 0-9 or 0,2,5-7.", show_default=False)] = None,
+    overrides: OverridesOption = None,
+    results: ResultsOption = Path("results"),
+    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="auto: CUDA where there is one.")] = "auto",
+    jobs: Annotated[int | None, typer.Option(help="Seeds trained at a time.", show_default="one per core")] = None,
+    slopes: Annotated[bool, typer.Option("--slopes/--no-slopes", help="Test formally who extorts.")] = True,
+) -> None:
+    """Best response, its extortion, mutual extortion: run Steps 1, 2 and 3 where they are not finished, and tell them.
+
+    \b
+    coopctx extort-probe --agent ppi --seeds 0-9
+    coopctx extort-probe --agent ppi --preset smoke --seed 0 --no-slopes
+    """
+    chosen = parse_seeds(seed, seeds)
+    from coopctx import probe
+
+    which = {"agent": agent, "preset": preset, "seeds": chosen, "results": results}
+    config = probe.train_steps(**which, overrides=overrides or [], device=device, jobs=jobs, console=console)
+    console.print(probe.table(probe.measure_steps(**which, config=config), preset))
+    if slopes:
+        from coopctx.slopes import measure_slopes, tables, write
+
+        with console.status("loading") as status:
+            found = measure_slopes(**which, config=config, device=device, report=status.update)
+        console.print(tables(found))
+        for path in write(found, agent, preset, results):
+            _say(f"{path}: written")
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a finished run.")],
+    against: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="A named strategy such as tit-for-tat; tabular (random memory-one players); another RUN; or "
+            "axelrod:NAME, a strategy of the Axelrod library. Repeatable.",
+            show_default="all named strategies and tabular",
+        ),
+    ] = None,
+    learner: Annotated[int, typer.Option(help="Which of the run's learners.")] = 1,
+    games: Annotated[int, typer.Option(help="Games against each opponent.")] = 256,
+    rounds: Annotated[int | None, typer.Option(help="Rounds per game.", show_default="as in training")] = None,
+    seed: Annotated[int, typer.Option(help="Of the games, not of the run.")] = 0,
+    out: Annotated[Path | None, typer.Option(metavar="FILE.parquet", help="Write the per-round curves there.")] = None,
+    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="auto: CUDA where there is one.")] = "auto",
+) -> None:
+    """Let a trained agent play whom you like, beside the exact best response where the opponent has one.
+
+    \b
+    coopctx evaluate results/cpu/ppi-mixed/seed-0 --out evaluation.parquet
+    coopctx evaluate results/cpu/ppi-mixed/seed-0 --against tit-for-tat --against tabular
+    coopctx evaluate results/cpu/ppi-mixed/seed-0 --against results/cpu/ppi-mixed/seed-1
+    coopctx evaluate results/cpu/ppi-mixed/seed-0 --against axelrod:"Tit For 2 Tats"
+    """
+    from coopctx.evaluation import evaluate, tables
+
+    with console.status("loading") as status:
+        evaluation = evaluate(
+            run,
+            against or (),
+            learner=learner,
+            games=games,
+            rounds=rounds,
+            seed=seed,
+            device=device,
+            out=out,
+            report=lambda opponent, share: status.update(Text(f"against {opponent}: {share:.0%}")),
+        )
+    console.print(tables(evaluation))
+    if out is not None:
+        _say(f"{out}: written")
+
+
+@app.command()
+def tournament(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Directories of finished runs.")],
+    opponents: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--opponents",
+            metavar="axelrod:NAME",
+            help="A strategy of the Axelrod library. Repeatable.",
+            show_default="those of Axelrod's first tournament",
+        ),
+    ] = None,
+    turns: Annotated[int | None, typer.Option(help="Rounds per match.", show_default="as in training")] = None,
+    repetitions: Annotated[int, typer.Option(help="How often everyone meets everyone.")] = 10,
+    seed: Annotated[int, typer.Option(help="Of the tournament, not of the runs.")] = 0,
+) -> None:
+    """Enter trained agents in a tournament of the Axelrod library, which keeps the score.
+
+    \b
+    coopctx tournament results/cpu/ppi-mixed/seed-0
+    coopctx tournament results/cpu/ppi-mixed/seed-0 --opponents axelrod:"Tit For Tat" --opponents axelrod:Defector
+    """
+    from coopctx.tournament import tournament
+
+    standings = tournament(
+        runs,
+        opponents or (),
+        turns=turns,
+        repetitions=repetitions,
+        seed=seed,
+        progress_bar=console.is_terminal,
+    )
+    table = Table("rank", Column("player", overflow="fold"))
+    for heading in ("reward\nper round", "cooperation\nrate", "opponents\nbeaten"):
+        table.add_column(heading, justify="right")
+    for rank, standing in enumerate(standings, start=1):
+        measured = f"{standing.score:.3f}", f"{standing.cooperation:.3f}", f"{standing.wins:g}"
+        table.add_row(str(rank), Text(standing.name), *measured)
+    console.print(table)
 
 
 @app.command()
@@ -159,12 +281,13 @@ def bench(
     """
     from coopctx.bench import measure, tables
 
-    with console.status("measuring") if not as_json else nullcontext():
-        report = measure(preset, overrides or [], threads, repeats)
+    settings = preset, overrides or [], threads, repeats
     if as_json:
-        print(report.to_json())
-    else:
-        console.print(tables(report))
+        print(measure(*settings).to_json())
+        return
+    with console.status("measuring") as status:
+        report = measure(*settings, on_part=lambda part: status.update(f"measuring: {part}"))
+    console.print(tables(report))
 
 
 def parse_seeds(seed: str | None, seeds: str | None) -> list[int]:

@@ -11,7 +11,7 @@ from matplotlib.image import imread
 
 from coopctx import plots
 from coopctx.errors import RunError, UsageError
-from coopctx.plots import fig1, style
+from coopctx.plots import fig1, runs, style
 from coopctx.store import Run
 
 PHASES = (1, 2, 3, 4)
@@ -24,7 +24,7 @@ def level(name: str, seed: int, phase: int, opponent: str, quantity: str) -> flo
 
 
 def fig1_names(agent: str) -> list[str]:
-    return [condition.run_name(agent) for condition in fig1.CONDITIONS]
+    return [condition.runs(agent).name for condition in fig1.CONDITIONS]
 
 
 def write_run(results: Path, name: str, seed: int, phases=PHASES, finish=True, opponents=("learner", "tabular"), shift=0.0) -> None:
@@ -111,6 +111,8 @@ def test_colours_differ_in_grey():
         luminance = float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
         return 116 * luminance ** (1 / 3) - 16
 
+    by_lightness = sorted(map(lightness, style.COLOURS.values()))
+    assert min(np.diff(by_lightness)) > 10
     assert lightness(style.COLOURS["learner"]) - lightness(style.COLOURS["tabular"]) > 25
 
 
@@ -152,7 +154,7 @@ def test_missing_runs_are_told_with_the_command_that_makes_them(tmp_path):
 
 def test_nothing_missing_when_every_seed_is_there(tmp_path):
     for name in fig1_names("ppi"):
-        for seed in fig1.SEEDS:
+        for seed in runs.SEEDS:
             write_run(tmp_path, name, seed, phases=(1,))
     assert fig1.build(tmp_path, "cpu")[1] == []
 
@@ -185,7 +187,7 @@ def test_measurements_missing_from_a_table_are_named(tmp_path):
         fig1.build(tmp_path, "cpu")
 
 
-@pytest.mark.parametrize(("figure", "file_format", "named"), [("fig9", "png", "fig9.*fig1, all"), ("fig1", "gif", "gif.*png, pdf")])
+@pytest.mark.parametrize(("figure", "file_format", "named"), [("fig9", "png", "fig9.*fig1, fig2, fig3, all"), ("fig1", "gif", "gif.*png, pdf")])
 def test_unknown_names_are_refused_with_the_known_ones(results, tmp_path, figure, file_format, named):
     with pytest.raises(UsageError, match=named):
         plots.draw(figure, results, "cpu", tmp_path, ["png", file_format])

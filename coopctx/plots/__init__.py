@@ -7,9 +7,10 @@ from pathlib import Path
 from matplotlib import rc_context
 
 from coopctx.errors import UsageError
-from coopctx.plots import fig1, style
+from coopctx.plots import fig1, fig2, fig3, style
+from coopctx.plots.runs import NothingToDraw
 
-FIGURES = {"fig1": fig1.build}
+FIGURES = {"fig1": fig1.build, "fig2": fig2.build, "fig3": fig3.build}
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Drawing:
 
 
 def draw(figure: str, results: Path, preset: str, out: Path, formats: Sequence[str]) -> Drawing:
-    """Draw `figure` ("fig1", or "all" of them) from the runs under results/preset into the folder `out`, once per format.
+    """Draw `figure` (such as "fig1", or "all" of them) from the runs under results/preset into the folder `out`, once per format.
 
     Draws what there is when only some runs are finished, and says in the Drawing what is missing.
     Raises UsageError for an unknown figure or format; RunError when there is nothing to draw, a table is damaged or a file
@@ -33,12 +34,23 @@ def draw(figure: str, results: Path, preset: str, out: Path, formats: Sequence[s
         if file_format not in style.FORMATS:
             raise UsageError(f"unknown format {file_format!r}; there is: {', '.join(style.FORMATS)}")
     drawing = Drawing([], [])
+    absent: list[NothingToDraw] = []
     for name in FIGURES if figure == "all" else [figure]:
-        with rc_context(style.RC):
-            drawn, missing = FIGURES[name](results, preset)
-            for file_format in dict.fromkeys(formats):
-                path = out / f"{name}.{file_format}"
-                style.save(drawn, path, file_format)
-                drawing.paths.append(path)
-        drawing.missing.extend(missing)
-    return drawing
+        try:
+            _draw(name, results, preset, out, formats, drawing)
+        except NothingToDraw as error:
+            absent.append(error)
+    if not drawing.paths:
+        raise absent[0]
+    lines = dict.fromkeys((*drawing.missing, *map(str, absent)))  # figures 1 and 3 are of the same runs
+    return Drawing(drawing.paths, list(lines))
+
+
+def _draw(name: str, results: Path, preset: str, out: Path, formats: Sequence[str], drawing: Drawing) -> None:
+    with rc_context(style.RC):
+        drawn, missing = FIGURES[name](results, preset)
+        for file_format in dict.fromkeys(formats):
+            path = out / f"{name}.{file_format}"
+            style.save(drawn, path, file_format)
+            drawing.paths.append(path)
+    drawing.missing.extend(missing)

@@ -52,3 +52,9 @@ def set_limits(axes: Axes, low: float, high: float) -> None:
     drawn = np.concatenate([line.get_ydata() for line in axes.lines])
     margin = 0.02 * (high - low)
     axes.set_ylim(min(low, np.nanmin(drawn) - margin), max(high, np.nanmax(drawn) + margin))
+
+
+def set_x_axis(axes: Axes, last: int, parts: int) -> None:
+    """From 0 to ``last``, with ticks at ``parts`` equal steps where these are whole numbers."""
+    axes.set_xlim(0, last)
+    axes.set_xticks(range(0, last + 1, last // parts) if last % parts == 0 else [0, last])

@@ -9,11 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 
-from coopctx.errors import RunError
 from coopctx.plots import curves, style
-from coopctx.store import read_table
-
-SEEDS = range(10)  # the paper's number of seeds
+from coopctx.plots.runs import NothingToDraw, Runs, caption, missing
 
 
 @dataclass(frozen=True)
@@ -26,18 +23,8 @@ class Condition:
     line_style: str
     opponents: tuple[str, ...]
 
-    def run_name(self, agent: str) -> str:
-        return f"{agent}-{self.pool}" + ("-opponent-id" if self.opponent_id else "")
-
-    def command(self, agent: str, results: Path, preset: str) -> str:
-        """The command that makes every seed of this condition (finished ones are skipped)."""
-        return (
-            f"coopctx train --agent {agent} --pool {self.pool}"
-            + (" --opponent-id" if self.opponent_id else "")
-            + (f" --preset {preset}" if preset != "cpu" else "")
-            + f" --seeds {SEEDS[0]}-{SEEDS[-1]}"
-            + (f" --results {results}" if results != Path("results") else "")
-        )
+    def runs(self, agent: str) -> Runs:
+        return Runs(agent, self.pool, self.opponent_id)
 
 
 @dataclass(frozen=True)
@@ -71,18 +58,17 @@ def build(results: Path, preset: str) -> tuple[Figure, list[str]]:
     """Figure 1 from the finished runs under results/preset, and one line per condition that lacks seeds.
 
     A panel is drawn as soon as its agent has a finished run; an agent without any is left out.
-    Raises RunError if no agent has one, or if a table is damaged.
+    Raises NothingToDraw if no agent has one, RunError if a table is damaged.
     """
     drawn = {panel: tables for panel in PANELS if (tables := _read(panel.agent, results, preset))}
     if not drawn:
-        command = CONDITIONS[0].command(PANELS[0].agent, results, preset)
-        raise RunError(f"no finished run for fig1 under {results / preset}; make some with: {command}")
+        command = CONDITIONS[0].runs(PANELS[0].agent).command(results, preset)
+        raise NothingToDraw(f"no finished run for fig1 under {results / preset}; make some with: {command}")
     figure = Figure(figsize=(PANEL_SIZE[0] * len(drawn), PANEL_SIZE[1]))
     parts = figure.subfigures(1, len(drawn), squeeze=False)[0]
     for part, (panel, tables) in zip(parts, drawn.items(), strict=True):
         draw_panel(part, panel, tables, preset)
-    missing = [line for panel, tables in drawn.items() for line in _missing(panel.agent, tables, results, preset)]
-    return figure, missing
+    return figure, [line for panel, tables in drawn.items() for line in _missing(panel.agent, tables, results, preset)]
 
 
 def draw_panel(part: SubFigure, panel: Panel, tables: Mapping[Condition, pd.DataFrame], preset: str) -> None:
@@ -93,30 +79,26 @@ def draw_panel(part: SubFigure, panel: Panel, tables: Mapping[Condition, pd.Data
         axes = part.add_subplot(grid[column])
         for condition, table in tables.items():
             for opponent in condition.opponents:
-                name = f"{condition.run_name(panel.agent)}/{opponent}"
+                name = f"{condition.runs(panel.agent).name}/{opponent}"
                 curve = curves.over_seeds(_ego_rows(table, opponent), "iteration", quantity, name)
                 curves.draw(axes, curve, style.COLOURS[opponent], condition.line_style, name, on_top=condition is CONDITIONS[0])
         axes.set(xlabel=panel.x_label, ylabel=label)
         axes.set_yticks(ticks, [str(tick) for tick in ticks])
         curves.set_limits(axes, *limits)
-        _set_x_axis(axes, max(table["iteration"].max() for table in tables.values()))
+        curves.set_x_axis(axes, max(table["iteration"].max() for table in tables.values()), parts=2)
     _legends(part, panel, list(tables))
-    part.text(0.01, 0.015, _caption(tables, preset), size=7, va="bottom")
+    labelled = ((condition.label, table) for condition, table in tables.items())
+    part.text(0.01, 0.015, caption(preset, labelled), size=7, va="bottom")
 
 
 def _read(agent: str, results: Path, preset: str) -> dict[Condition, pd.DataFrame]:
     """Training table of each condition that has a finished seed."""
-    tables = {condition: read_table(results, preset, condition.run_name(agent), "training") for condition in CONDITIONS}
+    tables = {condition: condition.runs(agent).read(results, preset, "training") for condition in CONDITIONS}
     return {condition: table for condition, table in tables.items() if len(table)}
 
 
 def _ego_rows(table: pd.DataFrame, opponent: str) -> pd.DataFrame:
     return table[(table["learner"] == 1) & (table["player"] == "ego") & (table["opponent"] == opponent)]
-
-
-def _set_x_axis(axes: Axes, last: int) -> None:
-    axes.set_xlim(0, last)
-    axes.set_xticks([0, last // 2, last] if last % 2 == 0 else [0, last])
 
 
 def _legends(part: SubFigure, panel: Panel, conditions: Sequence[Condition]) -> None:
@@ -131,30 +113,9 @@ def _legends(part: SubFigure, panel: Panel, conditions: Sequence[Condition]) -> 
     part.legend(handles=[header, *by_style], loc="center", bbox_to_anchor=(0.72, 0.205))
 
 
-def _caption(tables: Mapping[Condition, pd.DataFrame], preset: str) -> str:
-    seeds = {condition.label: sorted(table["seed"].unique()) for condition, table in tables.items()}
-    listed = "; ".join(f"{label} {_seed_ranges(numbers)}" for label, numbers in seeds.items())
-    alone = " (one seed: no band)" if any(len(numbers) == 1 for numbers in seeds.values()) else ""
-    return f"Mean ± 1 s.d. over seeds{alone}. Preset {preset}. Seeds: {listed}."
-
-
 def _missing(agent: str, tables: Mapping[Condition, pd.DataFrame], results: Path, preset: str) -> list[str]:
     lines = []
     for condition in CONDITIONS:
-        have = set(tables[condition]["seed"]) if condition in tables else set()
-        lacking = [seed for seed in SEEDS if seed not in have]
-        if lacking:
-            command = condition.command(agent, results, preset)
-            lines.append(f"{condition.run_name(agent)}: no finished run of seeds {_seed_ranges(lacking)} ({command})")
+        runs, finished = condition.runs(agent), tables[condition]["seed"] if condition in tables else ()
+        lines += missing(runs.name, finished, runs.command(results, preset))
     return lines
-
-
-def _seed_ranges(seeds: Sequence[int]) -> str:
-    """[0, 1, 2, 5] -> "0-2, 5"."""
-    ranges: list[list[int]] = []
-    for seed in seeds:
-        if ranges and seed == ranges[-1][1] + 1:
-            ranges[-1][1] = seed
-        else:
-            ranges.append([seed, seed])
-    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)

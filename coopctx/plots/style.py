@@ -8,8 +8,15 @@ from matplotlib.figure import Figure
 from coopctx.errors import RunError
 from coopctx.store import write_atomically
 
-# By opponent: apart for colour-blind readers (orange-red against blue) and in print without colour (light against dark).
-COLOURS = {"learner": "#d9482b", "tabular": "#0a3a7a"}
+# By opponent: apart for colour-blind readers (no red against green) and in print without colour (each of another lightness).
+COLOURS = {
+    "tabular": "#0a3a7a",
+    "tit-for-tat": "#5c5c5c",
+    "learner": "#d9482b",
+    "always-defect": "#4fa0d8",
+    "always-cooperate": "#f0b49f",
+}
+SIDES = {"ego": COLOURS["learner"], "co": COLOURS["tabular"]}  # where a panel shows both players of the same games
 INK = "#262626"
 GRID = "#cccccc"
 

@@ -1,0 +1,225 @@
+"""The extortion probe: Steps 1, 2 and 3 of one kind of agent, and what they came to (SPEC §4, Fig. 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from coopctx.config import Config, load_preset
+from coopctx.errors import RunError, UsageError
+from coopctx.experiments import RunSpec
+from coopctx.jobs import LAST_PHASES, train
+from coopctx.paper import paper_value
+from coopctx.statistics import Estimate, bootstrap_interval
+from coopctx.store import read_run_table
+
+STEPS = ("tabular", "extortion", "mutual-extortion")  # pools of Steps 1, 2, 3
+EARLY_ROUND = 5
+COOPERATION_BY = 15  # the phase by which Step 3 has reached its plateau in the paper
+_NO_SURPLUS = 1e-9
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the players of a step: the rows of its training table, and where the paper shows it."""
+
+    label: str
+    learner: int
+    player: str
+    paper: tuple[str, str] | None  # panel and series of Fig. 2
+
+
+SIDES: dict[str, tuple[Side, Side]] = {
+    "tabular": (Side("PPI", 1, "ego", ("A", "PPI")), Side("Avg. Tabular", 1, "co", ("A", "Avg. Tabular"))),
+    "extortion": (Side("PPI", 1, "ego", ("C", "PPI")), Side("Fixed-ICL", 1, "co", ("C", "Fixed-ICL"))),
+    "mutual-extortion": (Side("PPI 1", 1, "ego", ("E", "PPI1 extort")), Side("PPI 2", 2, "ego", None)),
+}
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A row of the probe's table; paper is None where the paper does not show it."""
+
+    step: int
+    name: str
+    ours: Estimate
+    paper: float | None
+
+
+def train_steps(
+    *,
+    agent: str,
+    preset: str,
+    seeds: Sequence[int],
+    overrides: Sequence[str],
+    results: Path,
+    device: str,
+    jobs: int | None,
+    console: Console,
+) -> Config:
+    """Run Steps 1, 2 and 3 of ``seeds``, skipping what is finished; the configuration they have.
+
+    Step 3 of a seed needs the first two of another one too (`RunSpec.needs`). Raises UsageError for what cannot be asked
+    for, RunError naming the runs that failed, Interrupted on Ctrl-C.
+    """
+    config = load_preset(preset, overrides)
+    _check_game(config)
+    wanted = {STEPS[2]: [RunSpec(agent, STEPS[2], False, seed, preset) for seed in seeds]}
+    for earlier, later in ((STEPS[1], STEPS[2]), (STEPS[0], STEPS[1])):
+        needed = {need.seed: need for spec in wanted[later] for need in spec.needs()}
+        wanted[earlier] = [needed[seed] for seed in sorted(needed)]
+    for pool in STEPS:
+        outcomes = train(
+            agent=agent,
+            pool=pool,
+            opponent_id=False,
+            preset=preset,
+            seeds=[spec.seed for spec in wanted[pool]],
+            overrides=overrides,
+            results=results,
+            device=device,
+            jobs=jobs,
+            fresh=False,
+            console=console,
+        )
+        failed = [f"seed {outcome.seed}: {outcome.message}" for outcome in outcomes if outcome.state == "failed"]
+        if failed:
+            raise RunError(f"{agent}-{pool}: {len(failed)} of {len(outcomes)} seeds failed; {'; '.join(failed)}")
+    return config
+
+
+def measure_steps(agent: str, preset: str, seeds: Sequence[int], results: Path, config: Config) -> list[Measure]:
+    """What the finished Steps 1, 2 and 3 of ``seeds`` came to, beside the paper's values; intervals are over seeds.
+
+    Per step and side, over the last phases: cooperation rate, reward per round and share of the surplus, which is the
+    side's reward above mutual defection divided by both sides' (nan where there is none to divide). Step 3 also before
+    training, early and late in the episode, and the best phase of both agents up to `COOPERATION_BY`. Each Step-2 agent
+    is in two Step-3 runs; the intervals take these for independent. Raises RunError naming a missing or damaged file.
+    """
+
+    def read(pool: str, table: str) -> pd.DataFrame:
+        specs = (RunSpec(agent, pool, False, seed, preset) for seed in seeds)
+        return pd.concat([read_run_table(spec.directory(results), table).to_pandas() for spec in specs])
+
+    baseline = config.game.payoffs[1][1]
+    measures = []
+    for number, pool in enumerate(STEPS, start=1):
+        measures += _last_phases(number, SIDES[pool], read(pool, "training"), baseline)
+    before = _before_training(read(STEPS[2], "episodes"), config.game.rounds)
+    return [*measures, *before, _best_phase(SIDES[STEPS[2]], read(STEPS[2], "training"))]
+
+
+def table(measures: Sequence[Measure], preset: str) -> Table:
+    """The measures for a reader, grouped by step."""
+    seeds = max(measure.ours.seeds for measure in measures)
+    shown = Table(
+        title=f"Steps 1 to 3, preset {preset}: means over {seeds} {'seed' if seeds == 1 else 'seeds'} and,\n"
+        f"where nothing else is said, the last {LAST_PHASES} phases",
+        title_justify="left",
+        box=None,
+        padding=(0, 1),
+        pad_edge=False,
+    )
+    shown.add_column("step")
+    shown.add_column("measure", overflow="fold")
+    for heading in ("ours", "95 % interval", "paper"):
+        shown.add_column(heading, justify="right", no_wrap=True)
+    for index, measure in enumerate(measures):
+        first = index == 0 or measures[index - 1].step != measure.step
+        paper = "-" if measure.paper is None else f"{measure.paper:z.2f}"
+        step = str(measure.step) if first else ""
+        shown.add_row(step, Text(measure.name), number(measure.ours.value), interval(measure.ours.low, measure.ours.high), paper)
+    return shown
+
+
+def number(value: float) -> str:
+    """Three decimals; a dash for nan."""
+    return "-" if np.isnan(value) else f"{value:z.3f}"
+
+
+def interval(low: float, high: float) -> str:
+    """``0.123 to 0.456``; a dash for nan."""
+    return "-" if np.isnan(low) else f"{low:z.3f} to {high:z.3f}"
+
+
+def _check_game(config: Config) -> None:
+    actions, rounds = len(config.game.payoffs), config.game.rounds
+    if actions != 2:
+        raise UsageError(f"extort-probe is for games of two actions, not {actions}")
+    if rounds < EARLY_ROUND:
+        raise UsageError(f"extort-probe needs game.rounds of at least {EARLY_ROUND}, not {rounds}")
+
+
+def _last_phases(step: int, sides: tuple[Side, Side], training: pd.DataFrame, baseline: float) -> list[Measure]:
+    last = training[training["iteration"] > training["iteration"].max() - LAST_PHASES]
+    rates, rewards = (
+        np.stack([_rows(last, side).groupby("seed")[quantity].mean() for side in sides], 1)
+        for quantity in ("cooperation_rate", "reward")
+    )
+    measures = []
+    for index, side in enumerate(sides):
+        measures.append(Measure(step, f"{side.label}: cooperation", _estimate(rates[:, index]), _paper(side, "cooperation_rate")))
+        measures.append(Measure(step, f"{side.label}: reward", _estimate(rewards[:, index]), _paper(side, "reward")))
+    theirs = [_paper(side, "reward") for side in sides]
+    for index, side in enumerate(sides):
+        share = _estimate(rewards - baseline, partial(_share, side=index))
+        paper = None if None in theirs else float(_share(np.array(theirs, dtype=np.float64), index))
+        measures.append(Measure(step, f"{side.label}: share of the surplus", share, paper))
+    return measures
+
+
+def _before_training(episodes: pd.DataFrame, rounds: int) -> list[Measure]:
+    """Cooperation of both sides in Step 3 before any training, in a round early in the episode and in its last tenth."""
+    rows = episodes[episodes["iteration"] == 0]
+    late = rounds * 9 // 10  # of 100 rounds, 90 to 100
+    windows = ((f"round {EARLY_ROUND}", EARLY_ROUND, EARLY_ROUND, 5), (f"rounds {late}-{rounds}", late, rounds, 95))
+    measures = []
+    for words, first, last, x in windows:
+        rates = rows[rows["round"].between(first, last)].groupby("seed")["cooperation_rate"].mean()
+        paper = paper_value("2", "F", "PPI1 extort", "cooperation_rate", x)
+        measures.append(Measure(3, f"coop. before training, {words}", _estimate(rates), paper))
+    return measures
+
+
+def _best_phase(sides: tuple[Side, Side], training: pd.DataFrame) -> Measure:
+    """The phase up to `COOPERATION_BY` at which the one of the two that cooperates less does so most, in the mean."""
+    phases = training[training["iteration"].between(1, COOPERATION_BY)]
+    rates = np.stack(
+        [_rows(phases, side).pivot(index="seed", columns="iteration", values="cooperation_rate") for side in sides], -1
+    )
+    estimate = _estimate(rates.reshape(len(rates), -1), lambda means: _lower(means).max(-1))
+    phase = 1 + int(_lower(rates.reshape(len(rates), -1).mean(0)).argmax())
+    name = f"coop. of both at best phase by {COOPERATION_BY} ({phase})"
+    return Measure(3, name, estimate, paper_value("2", "E", "PPI1 extort", "cooperation_rate", 10))
+
+
+def _lower(means: NDArray) -> NDArray:
+    """The lower of both sides' rates per phase, from ``[..., phases * 2]``."""
+    return means.reshape(*means.shape[:-1], -1, 2).min(-1)
+
+
+def _rows(training: pd.DataFrame, side: Side) -> pd.DataFrame:
+    return training[(training["learner"] == side.learner) & (training["player"] == side.player)]
+
+
+def _share(surpluses: NDArray, side: int) -> NDArray:
+    total = surpluses.sum(-1)
+    return np.where(total > _NO_SURPLUS, surpluses[..., side] / np.where(total > _NO_SURPLUS, total, 1), np.nan)
+
+
+def _estimate(values: NDArray, of_means: Callable[[NDArray], NDArray] | None = None) -> Estimate:
+    generator = np.random.default_rng(0)  # its own for each measure, so that one more moves no other
+    return bootstrap_interval(values, generator, of_means) if of_means else bootstrap_interval(values, generator)
+
+
+def _paper(side: Side, metric: str) -> float | None:
+    return side.paper and paper_value("2", *side.paper, metric, 30)  # type: ignore[return-value]
