@@ -131,7 +131,7 @@ def test_limits_are_the_papers_and_widen_for_data_beyond(results, tmp_path):
 
 def test_caption_tells_seeds_and_preset(results):
     assert caption(fig1.build(results, "cpu")[0]) == (
-        "Mean ± 1 s.d. over seeds. Preset cpu. Seeds: None 0-1, 3; Opponent ID 0-1, 3; No Tabular Opp. 0-1, 3."
+        "Mean ± 1 s.d. over seeds. Preset cpu. Seeds: no ablation 0-1, 3; Opponent ID 0-1, 3; No Tabular Opp. 0-1, 3."
     )
 
 

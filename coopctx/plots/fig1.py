@@ -23,6 +23,11 @@ class Condition:
     line_style: str
     opponents: tuple[str, ...]
 
+    @property
+    def named(self) -> str:
+        """The label where it stands alone, without the legend's heading "Ablation"."""
+        return "no ablation" if self.label == "None" else self.label
+
     def runs(self, agent: str) -> Runs:
         return Runs(agent, self.pool, self.opponent_id)
 
@@ -87,7 +92,7 @@ def draw_panel(part: SubFigure, panel: Panel, tables: Mapping[Condition, pd.Data
         curves.set_limits(axes, *limits)
         curves.set_x_axis(axes, max(table["iteration"].max() for table in tables.values()), parts=2)
     _legends(part, panel, list(tables))
-    labelled = ((condition.label, table) for condition, table in tables.items())
+    labelled = ((condition.named, table) for condition, table in tables.items())
     part.text(0.01, 0.015, caption(preset, labelled), size=7, va="bottom")
 
 
