@@ -19,6 +19,7 @@ from coopctx.experiments import POOLS, RunSpec
 from coopctx.errors import RunError
 from coopctx.game import MatrixGame
 from coopctx.learners.ppi import PPILearner
+from coopctx.model import Losses
 from coopctx.players import PAPER_STRATEGIES, Player, RandomTabular, named_strategy
 from coopctx.players.tabular import uniform_player
 from coopctx.progress import Progress
@@ -113,10 +114,11 @@ class PPITraining:
     def _fit(self, phase: int) -> None:
         what = "fitting" if phase else "pre-training"
 
-        def fit(learner: PPILearner):
-            shown = learner is self._learners[0]
-            report = lambda share: self._progress.activity(phase, what, 0.5 * share) if shown else None  # noqa: E731
-            return learner.fit(phase, report)
+        def report(share: float) -> None:
+            self._progress.activity(phase, what, 0.5 * share)
+
+        def fit(learner: PPILearner) -> Losses:
+            return learner.fit(phase, report) if learner.number == 1 else learner.fit(phase)
 
         with self._timed("fit"), ThreadPoolExecutor(self._fit_threads()) as pool:
             for learner, losses in zip(self._learners, pool.map(fit, self._learners), strict=True):
