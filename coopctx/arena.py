@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
@@ -20,11 +21,13 @@ def play(
     device: torch.device | None = None,
     identity_size: int = 0,
     on_round: Callable[[int], None] = lambda done: None,
+    side_by_side: bool = False,
 ) -> tuple[Episodes, Episodes]:
     """Play ``games`` episodes of ``rounds`` simultaneous rounds; one `Episodes` per player, in order.
 
     identity_size: how many numbers on the co-player each `Episodes` keeps (zeros for a learner), 0 for none.
-    on_round is called with the number of rounds played.
+    on_round is called with the number of rounds played. side_by_side: the two decide at the same time, on a thread
+    each, which changes nothing but the time it takes.
     """
     for player in players:
         player.begin(games)
@@ -34,12 +37,14 @@ def play(
     observation = [torch.full((games,), START, device=device) for _ in players]
     reward = [torch.zeros(games, device=device) for _ in players]
     log: list[tuple[list[Tensor], list[Tensor], list[Tensor]]] = []
-    for t in range(rounds):
-        action = [player.act(observation[i], reward[i]) for i, player in enumerate(players)]
-        reward = [game.reward(action[i], action[1 - i]) for i in (0, 1)]
-        log.append((observation, action, reward))
-        observation = [game.observe(action[i], action[1 - i]) for i in (0, 1)]
-        on_round(t + 1)
+    with ThreadPoolExecutor(2) as pool:
+        each = pool.map if side_by_side else map
+        for t in range(rounds):
+            action = list(each(_act, players, observation, reward))
+            reward = [game.reward(action[i], action[1 - i]) for i in (0, 1)]
+            log.append((observation, action, reward))
+            observation = [game.observe(action[i], action[1 - i]) for i in (0, 1)]
+            on_round(t + 1)
     log_observation = [seen for seen, _, _ in log] + [observation]
     return tuple(  # type: ignore[return-value]
         Episodes(
@@ -50,6 +55,10 @@ def play(
         )
         for i in (0, 1)
     )
+
+
+def _act(player: Player, observation: Tensor, reward: Tensor) -> Tensor:
+    return player.act(observation, reward)
 
 
 def _kept_identity(identity: Tensor | None, games: int, size: int) -> Tensor:

@@ -338,6 +338,7 @@ def measure_planner(
 ) -> tuple[list[Rate], dict[str, Rate]]:
     """Simulated rounds per second (games x actions x rollouts x horizon per decision), random numbers included.
 
+    An untrained model's predictions are far apart, so that few rollouts coincide: the native kernel gains least here.
     And PyTorch's matrix products in floating-point operations per second, by dtype, measured in turns with the planner.
     """
     model, planner = _model(config), _planner(config)
@@ -358,17 +359,33 @@ def measure_planner(
     products = [_product(sizes.matrix, name, dtype) for name, dtype in _DTYPES.items()]
     rates = race([*contestants, *products], repeats, sizes.seconds)
     planned, products = rates[: len(contestants)], {rate.name: rate for rate in rates[len(contestants) :]}
-    flops = rollout_flops(gates, planner.horizon) / planner.horizon
+    everything = rollout_flops(gates, planner.horizon, amount // planner.horizon)
+    shared = _shared_rollout_flops(gates, model.n_actions, planner, hidden)
 
     def share(rate: Rate) -> float:
-        return rate.per_second * flops / products[rate.dtype].per_second
+        flops = shared if rate.runs_on == "native" else everything
+        return flops / rate.seconds / products[rate.dtype].per_second
 
     return [replace(rate, matmul_share=share(rate)) for rate in planned], products
 
 
-def rollout_flops(gates: Gates, horizon: int) -> int:
-    """Floating-point operations of one rollout's matrix products; after the last round no state is needed."""
-    return 2 * gates.head_weight.numel() * horizon + 2 * gates.weight_hh.numel() * (horizon - 1)
+def rollout_flops(gates: Gates, horizon: int, rollouts: int) -> int:
+    """Floating-point operations of the rollouts' matrix products; after the last round no state is needed."""
+    return _flops(gates, rollouts * horizon, rollouts * (horizon - 1))
+
+
+def _shared_rollout_flops(gates: Gates, n_actions: int, planner: Planner, hidden: Tensor) -> int:
+    """The same where coinciding rollouts take a step together, as in the native kernel; 0 without it."""
+    kernel = native.kernel_for(CPU, hidden.shape[1])
+    if kernel is None:
+        return 0
+    uniforms = planner.uniforms(len(hidden), n_actions, stream(0, "shared"))
+    _, steps = kernel.rollouts(*gates, None, hidden, uniforms, n_actions, len(gates.table) // (n_actions + 1), 1.0, True)
+    return _flops(gates, len(hidden) + steps, steps)
+
+
+def _flops(gates: Gates, heads: int, steps: int) -> int:
+    return 2 * gates.head_weight.numel() * heads + 2 * gates.weight_hh.numel() * steps
 
 
 def _model(config: Config) -> SequenceModel:

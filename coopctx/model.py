@@ -189,6 +189,19 @@ class SequenceModel(Trunk):
             F.mse_loss((reward * following).sum(0), episodes.rewards.flatten()),
         )
 
+    def weighted_loss(self, episodes: Episodes, games: Tensor, weights: Losses) -> tuple[Tensor, Tensor]:
+        """L = sum of weights * `losses` on the episodes numbered ``games``, differentiable; and those losses, [3]."""
+        kernel = native.kernel_for(episodes.rewards.device, self.hidden)
+        if kernel is None:
+            losses = torch.stack(self.losses(episodes[games]))
+            return losses @ losses.new_tensor(weights), losses.detach()
+        gates = (tensor.contiguous() for tensor in self.gates())
+        extra = self.identity_gates(episodes.identity[games])
+        arrays = episodes.observations, episodes.actions, episodes.rewards, games
+        return native.PredictionLoss.apply(
+            kernel, *gates, extra, *arrays, self.n_actions, self.n_observations, weights
+        )
+
 
 def _one_hot(codes: Tensor, n: int) -> Tensor:
     return (codes.flatten() == torch.arange(n, dtype=codes.dtype, device=codes.device)[:, None]).float()

@@ -51,18 +51,19 @@ class Planner:
         extra: what the co-player's identity adds to the input gates, ``[games, 3 * hidden]`` or None.
         """
         expected = self.estimator == "expected"
-        if expected:
-            uniforms = stratified_uniforms(len(hidden), self.rollouts, self.horizon, generator)[:, None]
-        else:
-            uniforms = torch.rand(len(hidden), n_actions, self.rollouts, self.horizon, 2, generator=generator)
-        uniforms = uniforms.to(hidden.device)
+        uniforms = self.uniforms(len(hidden), n_actions, generator).to(hidden.device)
         kernel = native.kernel_for(hidden.device, hidden.shape[1])
         if kernel is None:
             return returns(gates, n_actions, hidden, extra, uniforms, self.discount, expected)
         n_observations = len(gates.table) // (n_actions + 1)
-        return kernel.rollouts(
-            *gates, extra, hidden, uniforms, n_actions, n_observations, self.discount, expected, threads
-        )
+        settings = n_actions, n_observations, self.discount, expected, threads
+        return kernel.rollouts(*gates, extra, hidden, uniforms, *settings)[0]
+
+    def uniforms(self, games: int, n_actions: int, generator: torch.Generator) -> Tensor:
+        """The random numbers of one decision in each game, as `returns` takes them."""
+        if self.estimator == "expected":
+            return stratified_uniforms(games, self.rollouts, self.horizon, generator)[:, None]
+        return torch.rand(games, n_actions, self.rollouts, self.horizon, 2, generator=generator)
 
     def improve(self, log_prior: Tensor, values: Tensor) -> Tensor:
         """log pi, ``[games, actions]``: log_prior + beta * values, normalised."""

@@ -46,6 +46,7 @@ class PPITraining:
     ) -> None:
         self._spec, self._config, self._run, self._results = spec, config, run, results
         self._device, self._threads, self._progress = device, threads, progress
+        self._share = max(1, threads // 2)  # of the threads, when two players plan at the same time
         self._pool = POOLS[spec.pool]
         self._game = MatrixGame.of(config.game.payoffs)
         sizes = self._game.n_observations, self._game.n_actions
@@ -143,14 +144,15 @@ class PPITraining:
             make = RandomTabular if kind == "tabular" else uniform_player
             sizes = self._game.n_observations, self._game.n_actions
             players = tuple(make(*sizes, self._stream("initial data", kind, learner, side)) for side in (1, 2))
-        return self._play(episodes, (players[0], players[1]))[0]
+        both_plan = kind == "play" and self._threads > 1
+        return self._play(episodes, (players[0], players[1]), side_by_side=both_plan)[0]
 
     def _earlier_players(self, learner: int) -> tuple[Player, Player]:
         """The Step-2 agent that a Step-3 learner starts from, and the Fixed-ICL that it learned to extort."""
         fixed_icl = TrainedAgent.load(self._spec.needs()[learner - 1].needs()[0].directory(self._results))
         agents = self._needed[learner - 1], fixed_icl
         return tuple(
-            agent.player(self._stream("initial data", "play", learner, side), device=self._device, threads=self._threads)
+            agent.player(self._stream("initial data", "play", learner, side), device=self._device, threads=self._share)
             for side, agent in enumerate(agents, start=1)
         )  # type: ignore[return-value]
 
@@ -164,27 +166,43 @@ class PPITraining:
     def _collect(self, phase: int) -> list[Match]:
         """The phase's episodes: learners against each other, then each against those that do not learn."""
         matches: list[Match] = []
-        for opponent, games in self._shares().items():
+        for part, (opponent, games) in enumerate(self._shares().items()):
+            report = self._reporter(phase, part)
             if opponent == "learner":
-                first, second = (self._player(learner, phase, "learner") for learner in self._learners)
-                ego, co = self._play(games, (first, second), on_round=self._reporter(phase, 0))
-                matches.append(Match(1, "learner", ego, co, first.mean_divergence()))
-                matches.append(Match(2, "learner", co, ego, second.mean_divergence()))
+                matches += self._against_each_other(phase, games, report)
             else:
-                matches += [self._against(learner, phase, opponent, games) for learner in self._learners]
+                matches += self._against_others(phase, opponent, games, report)
         return matches
 
-    def _against(self, learner: PPILearner, phase: int, opponent: str, games: int) -> Match:
-        """Episodes of one learner against fresh tabular players, or against the Fixed-ICL."""
-        player = self._player(learner, phase, opponent)
+    def _against_each_other(self, phase: int, games: int, report: Callable[[int], None]) -> list[Match]:
+        first, second = (learner.player(phase, "learner", threads=self._share) for learner in self._learners)
+        ego, co = self._play(games, (first, second), on_round=report, side_by_side=self._threads > 1)
+        return [
+            Match(1, "learner", ego, co, first.mean_divergence()),
+            Match(2, "learner", co, ego, second.mean_divergence()),
+        ]
+
+    def _against_others(self, phase: int, opponent: str, games: int, report: Callable[[int], None]) -> list[Match]:
+        """Episodes of each learner against fresh tabular players, or against the Fixed-ICL; learners side by side."""
+
+        other_plans = opponent != "tabular"
+        share = self._share if other_plans or len(self._learners) > 1 else self._threads
+
+        def against(learner: PPILearner) -> Match:
+            player, other = learner.player(phase, opponent, threads=share), self._other(phase, opponent, learner.number)
+            options = {"on_round": report} if learner.number == 1 else {}
+            ego, co = self._play(games, (player, other), side_by_side=other_plans and self._threads > 1, **options)
+            return Match(learner.number, opponent, ego, co, player.mean_divergence())
+
+        with ThreadPoolExecutor(self._threads) as pool:
+            return list(pool.map(against, self._learners))
+
+    def _other(self, phase: int, opponent: str, learner: int) -> Player:
         if opponent == "tabular":
-            generator = self._stream("tabular pool", phase, learner.number)
-            other: Player = RandomTabular(self._game.n_observations, self._game.n_actions, generator)
-        else:
-            generator = self._stream(opponent, phase)
-            other = self._needed[0].player(generator, device=self._device, threads=self._threads)
-        ego, co = self._play(games, (player, other), on_round=self._reporter(phase, learner.number))
-        return Match(learner.number, opponent, ego, co, player.mean_divergence())
+            sizes = self._game.n_observations, self._game.n_actions
+            return RandomTabular(*sizes, self._stream("tabular pool", phase, learner))
+        generator = self._stream(opponent, phase)
+        return self._needed[0].player(generator, device=self._device, threads=self._share)
 
     def _shares(self) -> dict[str, int]:
         """Episodes per phase and agent against each kind of opponent."""
@@ -194,11 +212,8 @@ class PPITraining:
         tabular = min(max(round(episodes * self._config.pool.tabular_share), 1), episodes - 1)
         return {"learner": episodes - tabular, "tabular": tabular}
 
-    def _player(self, learner: PPILearner, *purpose: str | int):
-        return learner.player(*purpose, threads=self._threads)
-
     def _reporter(self, phase: int, part: int) -> Callable[[int], None]:
-        parts, rounds = self._pool.learners + 1, self._config.game.rounds
+        parts, rounds = len(self._pool.opponents), self._config.game.rounds
         return lambda done: self._progress.activity(phase, "playing", 0.5 + 0.5 * (part + done / rounds) / parts)
 
     # Measuring ---------------------------------------------------------------------------------------------------
@@ -250,7 +265,7 @@ class PPITraining:
 
     def _against_named(self, phase: int, name: str) -> Match:
         self._progress.activity(phase, "measuring", 1.0)
-        player = self._player(self._learners[0], phase, name)
+        player = self._learners[0].player(phase, name, threads=self._threads)
         strategy = named_strategy(name, self._stream("named strategy", phase, name))
         ego, co = self._play(self._config.measure.episode_games, (player, strategy))
         return Match(1, name, ego, co, player.mean_divergence())

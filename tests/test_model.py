@@ -4,13 +4,16 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from coopctx import native
 from coopctx.arena import play
 from coopctx.config import load_preset
 from coopctx.episodes import Episodes
 from coopctx.game import PRISONERS_DILEMMA
 from coopctx.learners.ppi import PPILearner
-from coopctx.model import Gates, SequenceModel, predict, split_heads, step
+from coopctx.model import Gates, Losses, SequenceModel, predict, split_heads, step
 from coopctx.players import RandomTabular
 from coopctx.streams import stream
 
@@ -23,10 +26,10 @@ def tabular_episodes(games, rounds, seed, identity_size=0):
 
 
 @pytest.mark.parametrize("identity_size", [0, 10])
-@pytest.mark.parametrize("native", ["0", "1"])
+@pytest.mark.parametrize("with_kernel", [False, True])
 @torch.no_grad()
-def test_stepping_the_folded_weights_equals_the_whole_sequence_at_once(identity_size, native, monkeypatch):
-    if native == "0":
+def test_stepping_the_folded_weights_equals_the_whole_sequence_at_once(identity_size, with_kernel, monkeypatch):
+    if not with_kernel:
         monkeypatch.setattr("coopctx.native.kernel_for", lambda *_: None)
     model = SequenceModel(5, 2, 32, 8, identity_size, stream(0, "weights"))
     episodes = tabular_episodes(9, 11, 1, identity_size)
@@ -38,7 +41,7 @@ def test_stepping_the_folded_weights_equals_the_whole_sequence_at_once(identity_
         hidden = step(gates, hidden, index, reward, model.identity_gates(episodes.identity))
         heads, together = predict(gates, hidden, 2), split_heads(outputs[:, t], 2)
         for one, other in zip(heads, together, strict=True):
-            assert torch.allclose(one, other, atol=1e-5 if native == "0" else 1e-2)
+            assert torch.allclose(one, other, atol=1e-2 if with_kernel else 1e-5)
         previous, reward = episodes.actions[:, t].long(), episodes.rewards[:, t]
 
 
@@ -55,6 +58,36 @@ def test_losses_are_the_per_step_means_of_the_papers_objective():
             reward.append((heads.reward[g, t, a, o].item() - episodes.rewards[g, t].item()) ** 2)
     for loss, values in zip(losses, (observation, action, reward), strict=True):
         assert loss.item() == pytest.approx(sum(values) / 12, abs=1e-5)
+
+
+@pytest.mark.parametrize("identity_size", [0, 10])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@settings(max_examples=10, deadline=None)
+@given(
+    seed=st.integers(0, 99),
+    hidden=st.sampled_from([16, 48]),
+    batch=st.lists(st.integers(0, 69), min_size=1, max_size=70),
+    rounds=st.sampled_from([1, 7]),
+)
+def test_weighted_loss_and_its_gradient_in_native_code(identity_size, precision, seed, hidden, batch, rounds):
+    """The fused gradient equals autograd's through the plain PyTorch modules."""
+    kernel = native._load(precision)
+    if kernel is None:
+        pytest.skip(f"no native kernel in {precision}")
+    model = SequenceModel(5, 2, hidden, 8, identity_size, stream(seed, "weights"))
+    episodes, games, weights = tabular_episodes(70, rounds, seed, identity_size), torch.tensor(batch), Losses(1.0, 0.5, 2.0)
+    results = []
+    for used in (kernel, None):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("coopctx.native.kernel_for", lambda *_, used=used: used)
+            total, losses = model.weighted_loss(episodes, games, weights)
+            gradients = torch.autograd.grad(3 * total, list(model.parameters()))
+        assert total.item() == pytest.approx(float(losses @ torch.tensor(weights)), rel=1e-5)
+        results.append((losses, torch.cat([gradient.flatten() for gradient in gradients])))
+    (losses, gradient), (expected_losses, expected) = results
+    exact = precision == "fp32"
+    assert torch.allclose(losses, expected_losses, atol=1e-5 if exact else 1e-2)
+    assert (gradient - expected).norm() < (1e-5 if exact else 2e-2) * expected.norm()
 
 
 def bayes_nll(episodes: Episodes) -> float:

@@ -78,6 +78,7 @@ def reference_rollouts(weights, hidden, uniforms, actions, observations, discoun
     u = uniforms.expand(*shape, horizon, 2).reshape(-1, horizon, 2)
     first = torch.arange(actions)[None, :, None].expand(shape).reshape(-1)
     total = torch.zeros(len(h), dtype=h.dtype)
+    history, distinct = torch.arange(games)[:, None, None].expand(shape).reshape(-1), 0
     for s in range(horizon):
         out = F.linear(F.silu(h), head_weight, head_bias)
         p_action = out[:, :actions].softmax(-1)
@@ -92,8 +93,11 @@ def reference_rollouts(weights, hidden, uniforms, actions, observations, discoun
         else:
             gain = mean[at, action] if s == 0 else (p_action * mean).sum(-1)
         total = total + discount**s * gain
-        h = reference_step(*cell, extra, h, observation * (actions + 1) + action, reward)
-    return total.reshape(shape).mean(-1)
+        index = observation * (actions + 1) + action
+        h = reference_step(*cell, extra, h, index, reward)
+        history = history * observations * (actions + 1) + index
+        distinct += len(history.unique()) if s + 1 < horizon else 0
+    return total.reshape(shape).mean(-1), distinct
 
 
 def cosine(a, b):
@@ -158,7 +162,7 @@ def test_long_sequence(kernel):
 @PROPERTY
 @given(
     **sizes,
-    games=st.sampled_from([1, 5, 9]),
+    games=st.sampled_from([1, 5, 90]),
     repeats=st.sampled_from([1, 3, 8]),
     horizon=st.sampled_from([1, 2, 6]),
     discount=st.sampled_from([1.0, 0.9]),
@@ -170,9 +174,10 @@ def test_rollouts_match_pytorch(seed, hidden, game, with_extra, games, repeats, 
     weights, generator = make(seed, hidden, *game, games if with_extra else None)
     state = torch.rand(games, hidden, generator=generator) * 2 - 1
     uniforms = torch.rand(games, game[0] if own_uniforms else 1, repeats, horizon, 2, generator=generator)
-    q = kernel.rollouts(*weights, state, uniforms, *game, discount, expected)
-    reference = reference_rollouts(weights, state, uniforms, *game, discount, expected)
+    q, steps = kernel.rollouts(*weights, state, uniforms, *game, discount, expected)
+    reference, distinct = reference_rollouts(weights, state, uniforms, *game, discount, expected)
     torch.testing.assert_close(q, reference, atol=1e-4, rtol=1e-4)
+    assert steps == distinct, "one step of the model per distinct history"
 
 
 @pytest.mark.parametrize("expected", [True, False])
@@ -184,12 +189,12 @@ def test_rollouts_in_bf16(expected):
     state = torch.rand(200, 64, generator=generator) * 2 - 1
     uniforms = torch.rand(200, 1, 8, 10, 2, generator=generator)
     one, many = uniforms[:, :, :, :1].contiguous(), uniforms
-    difference = kernel.rollouts(*weights, state, one, 2, 5, 1.0, True)
-    difference -= reference_rollouts(weights, state, one, 2, 5, 1.0, True)
+    difference = kernel.rollouts(*weights, state, one, 2, 5, 1.0, True)[0]
+    difference -= reference_rollouts(weights, state, one, 2, 5, 1.0, True)[0]
     assert difference.abs().max() < 5e-2
     # Later a rounded threshold can send a single rollout elsewhere, so that only the whole is close.
-    q = kernel.rollouts(*weights, state, many, 2, 5, 1.0, expected)
-    reference = reference_rollouts(weights, state, many, 2, 5, 1.0, expected)
+    q, _ = kernel.rollouts(*weights, state, many, 2, 5, 1.0, expected)
+    reference, _ = reference_rollouts(weights, state, many, 2, 5, 1.0, expected)
     assert cosine(q, reference) > 0.99 and (q - reference).mean().abs() < 0.1
 
 
@@ -224,8 +229,21 @@ def test_rollouts_do_not_depend_on_threads(kernel, with_extra):
     weights, generator = make(4, 48, 2, 5, 37 if with_extra else None)
     state = torch.rand(37, 48, generator=generator) * 2 - 1
     uniforms = torch.rand(37, 1, 3, 7, 2, generator=generator)
-    one, *others = (kernel.rollouts(*weights, state, uniforms, 2, 5, 1.0, True, threads=n) for n in (1, 2, 3, 64))
-    assert all(torch.equal(one, other) for other in others)
+    (one, steps), *others = (kernel.rollouts(*weights, state, uniforms, 2, 5, 1.0, True, threads=n) for n in (1, 2, 3, 64))
+    assert all(torch.equal(one, other) and steps == taken for other, taken in others)
+
+
+def test_rollouts_do_not_depend_on_how_many_share_a_chunk(kernel):
+    """A game's values are the same alone, among many, and with more rollouts than a chunk holds."""
+    weights, generator = make(9, 32, 2, 5)
+    state = torch.rand(130, 32, generator=generator) * 2 - 1
+    uniforms = torch.rand(130, 1, 12, 6, 2, generator=generator)
+    q, _ = kernel.rollouts(*weights, state, uniforms, 2, 5, 1.0, True)
+    alone, _ = kernel.rollouts(*weights, state[100:101], uniforms[100:101], 2, 5, 1.0, True)
+    assert torch.equal(q[100:101], alone)
+    many = uniforms[:1].repeat(1, 1, 60, 1, 1)
+    repeated, _ = kernel.rollouts(*weights, state[:1], many, 2, 5, 1.0, True)
+    torch.testing.assert_close(repeated, q[:1], atol=1e-4, rtol=0)
 
 
 def test_saturated_gates_stay_exact(kernel):
@@ -244,7 +262,8 @@ def test_empty_batch(kernel):
     weights, _ = make(6, 16, 2, 2, None)
     out = kernel.trunk(*weights, torch.zeros(0, 5, dtype=torch.int32), torch.zeros(0, 5))
     assert out.shape == (0, 5, 10)
-    assert kernel.rollouts(*weights, torch.zeros(0, 16), torch.zeros(0, 1, 2, 3, 2), 2, 2, 1.0, True).shape == (0, 2)
+    q, steps = kernel.rollouts(*weights, torch.zeros(0, 16), torch.zeros(0, 1, 2, 3, 2), 2, 2, 1.0, True)
+    assert q.shape == (0, 2) and steps == 0
 
 
 @pytest.mark.parametrize(
@@ -325,3 +344,40 @@ def test_compiled_once_per_cache(monkeypatch, tmp_path):
     built = first.stat().st_mtime_ns
     assert native._compile(compiler, flags) == first and first.stat().st_mtime_ns == built
     assert list((tmp_path / "coopctx").iterdir()) == [first]
+
+
+def prediction_inputs(**change):
+    weights, generator = make(10, 16, 2, 2, 3)
+    given = dict(
+        zip(NAMES, weights, strict=True),
+        observations=torch.randint(2, (5, 4), generator=generator, dtype=torch.uint8),
+        actions=torch.randint(2, (5, 3), generator=generator, dtype=torch.uint8),
+        rewards=torch.randn(5, 3, generator=generator),
+        games=torch.tensor([4, 0, 4]),
+        n_actions=2,
+        n_observations=2,
+        weights=(1.0, 1.0, 1.0),
+    )
+    return list((given | change).values())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"observations": torch.zeros(5, 3, dtype=torch.uint8)},
+        {"observations": torch.full((5, 4), 2, dtype=torch.uint8)},
+        {"actions": torch.full((5, 3), 2, dtype=torch.uint8)},
+        {"actions": torch.zeros(5, 3, dtype=torch.int64)},
+        {"rewards": torch.zeros(4, 3)},
+        {"games": torch.tensor([0, 1, 5])},
+        {"games": torch.tensor([0, 1, -1])},
+        {"games": torch.tensor([0, 1])},
+        {"n_actions": 3},
+        {"head_b": torch.zeros(9)},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_bad_episodes_are_refused(kernel, change):
+    kernel.prediction_loss(*prediction_inputs())
+    with pytest.raises(ValueError):
+        kernel.prediction_loss(*prediction_inputs(**change))

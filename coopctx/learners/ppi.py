@@ -79,7 +79,7 @@ class PPILearner:
             optimizer.param_groups[0]["lr"] = torch.lerp(
                 torch.tensor(ppi.learning_rate), torch.tensor(ppi.final_learning_rate), fraction
             ).item()
-            history.append(self._gradient_step(self.data[next(batches).to(self._device)], optimizer))
+            history.append(self._gradient_step(next(batches).to(self._device), optimizer))
             on_progress(fraction)
         return Losses(*torch.stack(history[-last_pass:]).mean(0).tolist())
 
@@ -91,20 +91,16 @@ class PPILearner:
         for parameter, old in zip(self.model.parameters(), before, strict=True):
             parameter.lerp_(old, 1 - self._ppi.reinitialise)
 
-    def _gradient_step(self, batch: Episodes, optimizer: torch.optim.Optimizer) -> Tensor:
-        """One step on L = sum of lambda * loss; returns the three losses, detached, [3]."""
+    def _gradient_step(self, games: Tensor, optimizer: torch.optim.Optimizer) -> Tensor:
+        """One step on the weighted loss of these episodes of the data; returns the three losses, [3]."""
         ppi = self._ppi
-        losses = self.model.losses(batch)
-        loss = (
-            ppi.observation_weight * losses.observation
-            + ppi.action_weight * losses.action
-            + ppi.reward_weight * losses.reward
-        )
+        weights = Losses(ppi.observation_weight, ppi.action_weight, ppi.reward_weight)
+        loss, losses = self.model.weighted_loss(self.data, games, weights)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), ppi.max_grad_norm)
         optimizer.step()
-        return torch.stack(losses).detach()
+        return losses
 
     @torch.no_grad()
     def evaluate(self, episodes: Episodes) -> Losses:

@@ -24,6 +24,8 @@ import platform
 import shutil
 import subprocess
 import tempfile
+import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -78,7 +80,7 @@ def _compile(compiler: str, flags: tuple[str, ...]) -> Path:
         cache.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as scratch:  # renamed when complete: processes may race
             built = Path(scratch) / library.name
-            command = [path, *flags, str(SOURCE), "-o", str(built)]
+            command = [path, *flags, str(SOURCE), "-o", str(built), "-lm"]
             subprocess.run(command, capture_output=True, check=True, timeout=300)
             os.replace(built, library)
     return library
@@ -138,6 +140,18 @@ def _check_head(head_weight: Tensor, head_bias: Tensor, hidden: int) -> int:
     return outputs
 
 
+def _check_world(n_actions: int, n_observations: int, outputs: int, rows: int) -> None:
+    """Check that head and table are those of a `coopctx.model.SequenceModel`."""
+    if n_actions < 1 or n_observations < 1:
+        raise ValueError("n_actions and n_observations must be at least 1")
+    expected = n_actions * (1 + 2 * n_observations), n_observations * (n_actions + 1)
+    if (outputs, rows) != expected:
+        raise ValueError(
+            f"{n_actions} actions and {n_observations} observations need {expected[0]} outputs and a table of "
+            f"{expected[1]} rows, not {outputs} and {rows}"
+        )
+
+
 def _long(*values: int) -> list[ctypes.c_long]:
     return [ctypes.c_long(value) for value in values]
 
@@ -147,8 +161,11 @@ def _pointers(*tensors: Tensor | None) -> list[ctypes.c_void_p]:
 
 
 def _call(function, *arguments) -> None:
-    if function(*arguments):
+    status = function(*arguments)
+    if status == 1:
         raise MemoryError("the native kernel could not allocate its workspace")
+    if status == 2:
+        raise ValueError("games, actions or observations are out of range")
 
 
 class Kernel:
@@ -158,6 +175,8 @@ class Kernel:
         self.precision = precision
         self._library = library
         library.coopctx_saved_bytes.restype = ctypes.c_size_t
+        library.coopctx_prediction_loss_bytes.restype = ctypes.c_size_t
+        self._own = threading.local()
 
     def forward(
         self,
@@ -225,6 +244,66 @@ class Kernel:
         d_head = d_head[:, :outputs].t().contiguous()
         return d_table, d_reward_gates, d_bias_hn, d_recurrent.t().contiguous(), d_head, d_outputs.sum((0, 1)), d_extra
 
+    def prediction_loss(
+        self,
+        table: Tensor,
+        reward_gates: Tensor,
+        bias_hn: Tensor,
+        recurrent: Tensor,
+        head_weight: Tensor,
+        head_bias: Tensor,
+        extra: Tensor | None,
+        observations: Tensor,
+        actions: Tensor,
+        rewards: Tensor,
+        games: Tensor,
+        n_actions: int,
+        n_observations: int,
+        weights: Sequence[float],
+    ) -> tuple[Tensor, tuple[Tensor | None, ...]]:
+        """Losses [3] on the episodes numbered ``games`` (int64 [B]), and the gradients of their sum weighted by ``weights``.
+
+        Outputs and table as in `rollouts`; observations uint8 [N, T + 1], actions uint8 [N, T], rewards [N, T], extra
+        [B, 3H]. The losses are means over tokens: negative log-likelihood of the next observation given the action, of
+        the action, and squared error of the reward predicted for both. Gradients in the order of the first seven
+        arguments.
+        """
+        hidden = _check_cell(table, reward_gates, bias_hn, recurrent)
+        outputs = _check_head(head_weight, head_bias, hidden)
+        _check_world(n_actions, n_observations, outputs, len(table))
+        count, time = actions.shape
+        _check("observations", observations, (count, time + 1), torch.uint8)
+        _check("actions", actions, (count, time), torch.uint8)
+        _check("rewards", rewards, (count, time))
+        _check("games", games, games.shape[:1], torch.int64)
+        batch = len(games)
+        if extra is not None:
+            _check("extra", extra, (batch, 3 * hidden))
+        sizes = _long(hidden, n_actions, n_observations, batch, time)
+        losses = torch.empty(3)
+        d_table, d_reward_gates, d_bias_hn, d_head_bias = (
+            torch.zeros_like(x) for x in (table, reward_gates, bias_hn, head_bias)
+        )
+        d_recurrent = torch.zeros(hidden, 3 * hidden)
+        d_head = torch.zeros(hidden, -(-outputs // 16) * 16)
+        d_extra = None if extra is None else torch.zeros_like(extra)
+        pointers = _pointers(table, reward_gates, bias_hn, recurrent, head_weight, head_bias, extra)
+        pointers += _pointers(observations, actions, rewards, games)
+        scratch = self._scratch(self._library.coopctx_prediction_loss_bytes(*sizes))
+        gradients = _pointers(d_table, d_reward_gates, d_bias_hn, d_recurrent, d_head, d_extra, d_head_bias)
+        factors = (ctypes.c_float * 3)(*weights)
+        arguments = (*sizes, *_long(count), *pointers, factors, *_pointers(scratch, losses), *gradients)
+        _call(self._library.coopctx_prediction_loss, *arguments)
+        d_head = d_head[:, :outputs].t().contiguous()
+        d_recurrent = d_recurrent.t().contiguous()
+        return losses, (d_table, d_reward_gates, d_bias_hn, d_recurrent, d_head, d_head_bias, d_extra)
+
+    def _scratch(self, size: int) -> Tensor:
+        """At least ``size`` bytes that the calling thread alone uses until its next call, aligned to 64."""
+        if len(getattr(self._own, "scratch", ())) < size:
+            self._own.scratch = torch.empty(size, dtype=torch.uint8)
+        return self._own.scratch
+
     def trunk(
         self,
         table: Tensor,
@@ -283,25 +362,24 @@ class Kernel:
         discount: float,
         expected: bool,
         threads: int = 1,
-    ) -> Tensor:
+    ) -> tuple[Tensor, int]:
         """Monte-Carlo action values q [G, A] of each own first action, from hidden states [G, H].
 
         Out of the head come A action logits, [A, O] logits of the next observation given the own action, and [A, O]
         predicted rewards (n_out = A + 2 A O); the table's index is o (A + 1) + action (K = O (A + 1)). Each of the R
         rollouts of S steps samples by inverse CDF from uniforms [G, A or 1, R, S, 2] (action, observation); with 1 in
-        place of A all first actions share them. Its gain per step is the reward predicted for what was sampled or, if `expected`, the expected
-        reward (over the observation at the first step, over action and observation later); q is the mean over R of
-        sum_s discount^s gain_s. The number of threads does not change the result.
+        place of A all first actions share them. Its gain per step is the reward predicted for what was sampled or, if
+        `expected`, the expected reward (over the observation at the first step, over action and observation later); q is
+        the mean over R of sum_s discount^s gain_s. The number of threads does not change the result.
+
+        Rollouts of one game share a step of the model for as long as they have drawn the same; also returned is how many
+        steps that left to take, of at most G A R (S - 1).
         """
         size = _check_cell(table, reward_gates, bias_hn, recurrent)
         outputs = _check_head(head_weight, head_bias, size)
-        if n_actions < 1 or n_observations < 1 or threads < 1:
-            raise ValueError("n_actions, n_observations and threads must be at least 1")
-        if outputs != n_actions * (1 + 2 * n_observations) or len(table) != n_observations * (n_actions + 1):
-            raise ValueError(
-                f"{n_actions} actions and {n_observations} observations need {n_actions * (1 + 2 * n_observations)} "
-                f"outputs and a table of {n_observations * (n_actions + 1)} rows, not {outputs} and {len(table)}"
-            )
+        _check_world(n_actions, n_observations, outputs, len(table))
+        if threads < 1:
+            raise ValueError(f"threads must be at least 1, not {threads}")
         games = len(hidden)
         _check("hidden", hidden, (games, size))
         if extra is not None:
@@ -312,19 +390,19 @@ class Kernel:
         q = torch.empty(games, n_actions)
         weights = _pointers(table, reward_gates, bias_hn, recurrent, head_weight, head_bias)
 
-        def run(begin: int, end: int) -> None:
+        def run(begin: int, end: int) -> int:
+            steps = ctypes.c_long()
             sizes = _long(size, end - begin, *uniforms.shape[2:4], n_actions, n_observations, uniforms.shape[1])
             part = _pointers(*(None if x is None else x[begin:end] for x in (extra, hidden, uniforms, q)))
             settings = (ctypes.c_float(discount), ctypes.c_int(bool(expected)))
-            _call(self._library.coopctx_rollouts, *sizes, *settings, *weights, *part)
+            _call(self._library.coopctx_rollouts, *sizes, *settings, *weights, *part, ctypes.byref(steps))
+            return steps.value
 
         threads = min(threads, games)
         if threads <= 1:
-            run(0, games)
-        else:
-            bounds = [games * i // threads for i in range(threads + 1)]
-            list(_pool(threads).map(run, bounds[:-1], bounds[1:]))
-        return q
+            return q, run(0, games)
+        bounds = [games * i // threads for i in range(threads + 1)]
+        return q, sum(_pool(threads).map(run, bounds[:-1], bounds[1:]))
 
 
 class GRUTrunk(torch.autograd.Function):
@@ -342,6 +420,26 @@ class GRUTrunk(torch.autograd.Function):
     def backward(ctx, d_outputs):
         saved, *inputs = ctx.saved_tensors
         return (None, *ctx.kernel.backward(saved, d_outputs.contiguous(), *inputs), None, None)
+
+
+class PredictionLoss(torch.autograd.Function):
+    """`Kernel.prediction_loss` as (weighted sum, losses [3]); the sum is differentiable in the seven float inputs.
+
+    Call with (kernel, the seven, everything else that the method takes).
+    """
+
+    @staticmethod
+    def forward(ctx, kernel, *inputs):
+        losses, gradients = kernel.prediction_loss(*inputs)
+        ctx.save_for_backward(*gradients)
+        ctx.mark_non_differentiable(losses)
+        return losses @ losses.new_tensor(inputs[-1]), losses
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, d_total, _):
+        gradients = (None if gradient is None else d_total * gradient for gradient in ctx.saved_tensors)
+        return (None, *gradients, *[None] * 7)
 
 
 def kernel_for(device: torch.device, hidden: int) -> Kernel | None:

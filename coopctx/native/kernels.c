@@ -1,4 +1,5 @@
-/* A GRU trunk with a linear head on one CPU core: training (forward, backward), single steps, Monte-Carlo rollouts.
+/* A GRU trunk with a linear head on one CPU core: training (forward, backward, and both around the losses of the self- and
+ * world-model), single steps, Monte-Carlo rollouts.
  *
  * Gate order r, z, n as in torch.nn.GRU; index i_t picks a row of `table`, which holds the input gates of everything
  * discrete, with b_ih (r, z, n) and b_hh (r, z) folded in; c is the reward input; x is an optional constant per row:
@@ -19,7 +20,9 @@
  * three vectors are r, z and n of the same V units, so that the gates are computed on the tile before it leaves them.
  * Float buffers that are only ever read by tiles are "tiled": [column / V][row][column % V].
  *
- * No globals and no threads; every call takes one workspace, freed on return. Functions return 0, or 1 without memory. */
+ * No globals and no threads; every call takes one workspace, freed on return. Functions return 0, 1 without memory, or
+ * 2 where they say so. */
+#include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -493,111 +496,306 @@ EXPORT int coopctx_backward(long H, long n_out, long B, long T, const float *W, 
     return 0;
 }
 
-/* ---- rollouts: V of them at a time, one per lane ---- */
-/* Inverse-CDF sample of softmax(logits[0..n)) at u: the count of cumulative sums <= u * total among the first n - 1.
- * Also the expectation of values under it, and the value at the sampled index. */
-INLINE ivec sample(const vec *logits, const vec *values, long n, vec u, vec *expected, vec *value, vec *weights) {
-    vec top = logits[0], total = {0}, mean = {0}, sum = {0};
-    for (long i = 1; i < n; i++) top = blend(logits[i] > top, logits[i], top);
+/* ---- the heads of the self- and world-model: A action logits, then [A,O] logits of the next observation given the own
+ * action, then [A,O] rewards. V tokens at a time, one per lane. ---- */
+INLINE void transpose(vec *lanes, const float *row, long row_stride, long count, long n) { /* lanes[k][i] = row i's k */
+    for (long i = 0; i < V; i++, row += i < count ? row_stride : 0)
+        for (long k = 0; k < n; k++) ((float *)lanes)[k * V + i] = row[k];
+}
+INLINE vec maximum(const vec *x, long n) {
+    vec top = x[0];
+    for (long i = 1; i < n; i++) top = blend(x[i] > top, x[i], top);
+    return top;
+}
+INLINE ivec load_bytes(const uint8_t *p, long count) {
+    ivec x;
+    for (long i = 0; i < V; i++) x[i] = p[i < count ? i : count - 1];
+    return x;
+}
+INLINE float sum_of(vec x, long count) {
+    float sum = 0.f;
+    for (long i = 0; i < count; i++) sum += x[i];
+    return sum;
+}
+
+/* Negative log-likelihood of class `chosen` under softmax(logits[0..n)), lane by lane: its logit is subtracted from
+ * *sum at once, the logarithms are left to the product of all normalisers. The logits become their gradients. */
+typedef struct { double sum, product; } Likelihood;
+INLINE void likelihood(Likelihood *l, vec *logits, long n, ivec chosen, long count) {
+    vec top = maximum(logits, n), total = {0}, taken = {0};
     for (long i = 0; i < n; i++) {
-        weights[i] = exponential(logits[i] - top, 1.f);
-        total += weights[i];
-        if (values) mean += weights[i] * values[i];
+        taken += blend(chosen == (int32_t)i, logits[i], (vec){0});
+        total += logits[i] = exponential(logits[i] - top, 1.f);
     }
-    u *= total;
-    ivec index = {0};
-    if (values) *expected = mean / total, *value = values[0];
-    for (long i = 0; i + 1 < n; i++) {
-        sum += weights[i];
-        ivec beyond = sum <= u; /* -1 where the sample lies beyond i */
-        index -= beyond;
-        if (values) *value = blend(beyond, values[i + 1], *value);
+    for (long i = 0; i < n; i++) logits[i] = logits[i] / total - blend(chosen == (int32_t)i, splat(1.f), (vec){0});
+    l->sum += sum_of(top - taken, count);
+    for (long i = 0; i < count; i++) l->product *= total[i];
+    if (l->product > 1e200) l->sum += log(l->product), l->product = 1.;
+}
+
+/* losses [3]: the means over N tokens of the negative log-likelihoods of `observation` (given the action) and `action`,
+ * and of the squared error of the reward predicted for both; d_outputs [N,n_out]: the gradient of their sum weighted by
+ * `weights` [3]. */
+static void head_losses(long N, long A, long O, const float *outputs, const uint8_t *action, const uint8_t *observation,
+                        const float *reward, const float *weights, vec *lanes, vec *logits, float *losses,
+                        float *d_outputs) {
+    const long n_out = A + 2 * A * O;
+    Likelihood of_action = {0., 1.}, of_observation = {0., 1.};
+    double squares = 0.;
+    const float w_observation = weights[0] / (float)N, w_action = weights[1] / (float)N, w_reward = 2.f * weights[2] / (float)N;
+    for (long start = 0; start < N; start += V) {
+        const long count = smaller(V, N - start);
+        const ivec a = load_bytes(action + start, count), o = load_bytes(observation + start, count);
+        vec error = {0};
+        for (long i = 0; i < count; i++) error[i] = -reward[start + i];
+        transpose(lanes, outputs + start * n_out, n_out, count, n_out);
+        likelihood(&of_action, lanes, A, a, count);
+        for (long k = 0; k < O; k++) {
+            logits[k] = (vec){0};
+            for (long i = 0; i < A; i++) {
+                const ivec taken = a == (int32_t)i;
+                logits[k] = blend(taken, lanes[A + i * O + k], logits[k]);
+                error += blend(taken & (o == (int32_t)k), lanes[A + (A + i) * O + k], (vec){0});
+            }
+        }
+        likelihood(&of_observation, logits, O, o, count);
+        squares += sum_of(error * error, count);
+        for (long i = 0; i < A; i++) {
+            const ivec taken = a == (int32_t)i;
+            lanes[i] *= w_action;
+            for (long k = 0; k < O; k++) {
+                lanes[A + i * O + k] = blend(taken, w_observation * logits[k], (vec){0});
+                lanes[A + (A + i) * O + k] = blend(taken & (o == (int32_t)k), w_reward * error, (vec){0});
+            }
+        }
+        for (long i = 0; i < count; i++)
+            for (long k = 0; k < n_out; k++) d_outputs[(start + i) * n_out + k] = lanes[k][i];
     }
-    if (!values) *expected = total;
+    losses[0] = (float)((of_observation.sum + log(of_observation.product)) / (double)N);
+    losses[1] = (float)((of_action.sum + log(of_action.product)) / (double)N);
+    losses[2] = (float)(squares / (double)N);
+}
+
+typedef struct { /* what one batch of episodes becomes on the way to its gradients */
+    int32_t *index;                                 /* [B,T], the table's rows o (A+1) + previous action */
+    float *reward_in, *reward, *outputs, *d_outputs; /* [B,T], [B,T], [B,T,n_out] twice */
+    uint8_t *action, *following;                    /* [B,T]; the observation that follows */
+    vec *lanes, *logits;
+    elem *saved;
+} Batch;
+static void take_batch(Arena *arena, Batch *batch, long H, long A, long O, long B, long T) {
+    const long N = B * T, n_out = A + 2 * A * O;
+    batch->index = take(arena, N * sizeof(int32_t));
+    batch->reward_in = take(arena, N * sizeof(float)), batch->reward = take(arena, N * sizeof(float));
+    batch->outputs = take(arena, N * n_out * sizeof(float)), batch->d_outputs = take(arena, N * n_out * sizeof(float));
+    batch->action = take(arena, N), batch->following = take(arena, N);
+    batch->lanes = take(arena, n_out * sizeof(vec)), batch->logits = take(arena, O * sizeof(vec));
+    batch->saved = take(arena, coopctx_saved_bytes(H, B, T));
+}
+/* Bytes of scratch memory (aligned to 64) that coopctx_prediction_loss needs; the caller keeps it between calls, since
+ * fresh pages cost as much as the arithmetic. */
+EXPORT size_t coopctx_prediction_loss_bytes(long H, long A, long O, long B, long T) {
+    Arena arena = {NULL, NULL};
+    Batch batch;
+    take_batch(&arena, &batch, H, A, O, B, T);
+    return (size_t)arena.next;
+}
+
+/* The losses of `head_losses` on B episodes, those numbered `games` among observations [.,T+1], actions [.,T] and
+ * rewards [.,T], and the gradients of their weighted sum: added to zeroed d_table ... d_extra as in coopctx_backward
+ * and to zeroed d_head_b [n_out]. Returns 2 if an episode's number is not below `count`, an action not below A or an
+ * observation not below O. */
+EXPORT int coopctx_prediction_loss(long H, long A, long O, long B, long T, long count, const float *table, const float *reward_gates,
+                                   const float *bias_hn, const float *W, const float *head_W, const float *head_b,
+                                   const float *extra, const uint8_t *observations, const uint8_t *actions,
+                                   const float *rewards, const int64_t *games, const float *weights, char *scratch,
+                                   float *losses, float *d_table, float *d_reward_gates, float *d_bias_hn, float *d_W,
+                                   float *d_head_W, float *d_extra, float *d_head_b) {
+    const long n_out = A + 2 * A * O;
+    Arena arena = {scratch, scratch};
+    Batch batch;
+    take_batch(&arena, &batch, H, A, O, B, T);
+    int outside = 0;
+    for (long i = 0; i < B; i++) {
+        if (games[i] < 0 || games[i] >= count) return 2;
+        const uint8_t *observation = observations + games[i] * (T + 1), *action = actions + games[i] * T;
+        const float *reward = rewards + games[i] * T;
+        memcpy(batch.action + i * T, action, T), memcpy(batch.following + i * T, observation + 1, T);
+        memcpy(batch.reward + i * T, reward, T * sizeof(float));
+        for (long t = 0; t < T; t++) {
+            batch.index[i * T + t] = (int32_t)(observation[t] * (A + 1) + (t ? action[t - 1] : A));
+            batch.reward_in[i * T + t] = t ? reward[t - 1] : 0.f;
+            outside |= action[t] >= A || observation[t] >= O || observation[t + 1] >= O;
+        }
+    }
+    if (outside) return 2;
+    if (coopctx_forward(H, n_out, B, T, table, reward_gates, bias_hn, W, head_W, head_b, extra, batch.index,
+                        batch.reward_in, batch.outputs, batch.saved))
+        return 1;
+    head_losses(B * T, A, O, batch.outputs, batch.action, batch.following, batch.reward, weights, batch.lanes,
+                batch.logits, losses, batch.d_outputs);
+    for (long i = 0; i < B * T; i++)
+        for (long k = 0; k < n_out; k++) d_head_b[k] += batch.d_outputs[i * n_out + k];
+    return coopctx_backward(H, n_out, B, T, W, head_W, batch.index, batch.reward_in, batch.saved, batch.d_outputs, d_table,
+                            d_reward_gates, d_bias_hn, d_W, d_head_W, d_extra);
+}
+
+/* ---- rollouts ----
+ * Rollouts of one game that have drawn the same actions and observations so far are in the same state: a node of the
+ * game's tree. The model takes a step once per node; a rollout only draws where to go. The nodes of one depth are
+ * numbered from 0 in the order in which rollouts reach them, and the games of a chunk share blocks. */
+enum { CHUNK_ROLLOUTS = 512 }; /* about; whole games */
+
+typedef struct {
+    long count;    /* nodes */
+    float *h;      /* blocks of ROWS nodes, each [rows][H] tiled */
+    elem *operand; /* [node][H] */
+} Depth;
+typedef struct {
+    long games, rollouts, A, O; /* rollouts: per game and first action */
+    const float *hidden, *extra, *uniforms; /* of the chunk's games */
+    long shared, steps;
+    Depth now, before;
+    elem *parents;                            /* left operand of a block */
+    vec *outlooks;                            /* [node / V][width]; see `outlook` */
+    int32_t *at, *child;                      /* [games,A,rollouts]: node; [node][A,O]: node of the next depth or -1 */
+    int32_t *origin, *index;                  /* [node]: its parent, and the input that led to it */
+    int32_t *game, *old_game;                 /* [node]: now and before */
+    float *reward, *returns;                  /* [node], [games,A,rollouts] */
+} Forest;
+
+static long block_rows(const Depth *d, long start) { return up(smaller(ROWS, d->count - start), V); }
+static long outlook_width(long A, long O) { return A + 2 * A * O + A + 1; }
+
+/* What rollouts need to know at a node, V nodes side by side: running sums of the weights of the actions [A] and of the
+ * observations given each action [A,O], rewards [A,O], expected reward given each action [A], expected reward. */
+INLINE void outlook(vec *of, const float *out, long row_stride, const long A, const long O) {
+    vec *logits = of + A, *rewards = logits + A * O, *expected = rewards + A * O;
+    for (long j = 0; j * V < A + 2 * A * O; j++) /* outputs come in vectors of V, `row_stride` rows apart */
+        transpose(of + j * V, out + j * row_stride * V, V, V, valid(A + 2 * A * O, j * V));
+    vec top = maximum(of, A), total = {0}, mean = {0};
+    for (long a = 0; a < A; a++, logits += O, rewards += O) {
+        vec peak = maximum(logits, O), sum = {0}, gain = {0};
+        for (long o = 0; o < O; o++) {
+            vec weight = exponential(logits[o] - peak, 1.f);
+            gain += weight * rewards[o];
+            logits[o] = sum += weight;
+        }
+        expected[a] = gain / sum;
+        vec weight = exponential(of[a] - top, 1.f);
+        mean += weight * expected[a];
+        of[a] = total += weight;
+    }
+    expected[A] = mean / total;
+}
+
+/* The states of all nodes of the present depth, and their outlooks. */
+static void visit(const Model *m, Block *b, Forest *f, const int root) {
+    const long H = m->hidden, width = outlook_width(f->A, f->O);
+    for (long start = 0; start < f->now.count; start += ROWS) {
+        const long count = smaller(ROWS, f->now.count - start);
+        const float *states[ROWS];
+        b->rows = block_rows(&f->now, start), b->h = f->now.h + start * H;
+        b->operand = root ? f->now.operand + start * H : f->parents, b->next = f->now.operand + start * H;
+        for (long i = 0; i < b->rows; i++) {
+            const long node = start + (i < count ? i : count - 1);
+            states[i] = f->hidden + f->game[node] * H;
+            b->extra[i] = f->extra ? f->extra + f->game[node] * 3 * H : NULL;
+            if (root) continue;
+            const long from = f->origin[node], block = from / ROWS * ROWS, rows = block_rows(&f->before, block);
+            for (long p = 0; p < m->panels; p++)
+                store(b->h + (p * b->rows + i) * V, load(f->before.h + block * H + (p * rows + from - block) * V));
+            memcpy(b->operand + i * H, f->before.operand + from * H, H * sizeof(elem));
+            b->index[i] = f->index[node], b->reward[i] = f->reward[node];
+        }
+        if (root) set_hidden(m, b, states, b->rows);
+        else cell(m, b, NULL, 0);
+        head(m, b);
+        for (long i = 0; i < b->rows; i += V) {
+            vec *of = f->outlooks + (start + i) / V * width;
+            if (f->A == 2 && f->O == 5) outlook(of, b->out + i * V, b->rows, 2, 5); /* the Prisoner's Dilemma */
+            else outlook(of, b->out + i * V, b->rows, f->A, f->O);
+        }
+    }
+}
+
+/* Inverse-CDF sample at u from running sums, V floats apart. */
+INLINE int32_t draw(const float *sums, const long n, float u) {
+    int32_t index = 0;
+    u *= sums[(n - 1) * V];
+    UNROLL for (long i = 0; i + 1 < n; i++) index += sums[i * V] <= u;
     return index;
+}
+/* Every rollout gains `factor` times its reward at step s and moves on to a node of the next depth. */
+INLINE void descend(Forest *f, long s, float factor, const int expected, const long A, const long O) {
+    const long width = outlook_width(A, O), branches = A * O;
+    int32_t *at = f->at, count = 0;
+    float *returns = f->returns;
+    memset(f->child, 255, f->now.count * branches * sizeof(int32_t));
+    memcpy(f->old_game, f->game, f->now.count * sizeof(int32_t));
+    for (long g = 0; g < f->games; g++)
+        for (long own = 0; own < A; own++) {
+            const float *u = f->uniforms + ((g * f->shared + own % f->shared) * f->rollouts * f->steps + s) * 2;
+            for (long k = 0; k < f->rollouts; k++, u += 2 * f->steps) {
+                const int32_t node = *at;
+                const float *of = (const float *)(f->outlooks + node / V * width) + node % V;
+                const int32_t a = s ? draw(of, A, u[0]) : (int32_t)own, o = draw(of + (A + a * O) * V, O, u[1]);
+                const float seen = of[(A + (A + a) * O + o) * V];
+                *returns++ += factor * (expected ? of[(A + 2 * A * O + (s ? A : a)) * V] : seen);
+                int32_t *next = f->child + node * branches + a * O + o;
+                if (*next < 0) {
+                    *next = count;
+                    f->origin[count] = node, f->game[count] = (int32_t)g;
+                    f->index[count] = o * (int32_t)(A + 1) + a, f->reward[count] = seen;
+                    count++;
+                }
+                *at++ = *next;
+            }
+        }
+    Depth old = f->before;
+    f->before = f->now, f->now = old, f->now.count = count;
 }
 
 /* q [G,A]: mean return of R rollouts of S steps after each own action, from hidden [G,H]; uniforms [G,U,R,S,2],
- * U = A, or 1 where all first actions share them.
- * out = A action logits, then [A,O] logits of the next observation, then [A,O] rewards; index = o (A+1) + action. */
-EXPORT int coopctx_rollouts(long H, long G, long R_, long S, long A, long O, long U, float discount, int use_expected,
+ * U = A, or 1 where all first actions share them. The table's index is o (A+1) + action.
+ * *computed: how many steps the model took, at most G A R (S - 1). */
+EXPORT int coopctx_rollouts(long H, long G, long R_, long S, long A, long O, long U, float discount, int expected,
                             const float *table, const float *reward_gates, const float *bias_hn, const float *W,
                             const float *head_W, const float *head_b, const float *extra, const float *hidden,
-                            const float *uniforms, float *q) {
-    const long n_out = A + 2 * A * O, total = G * A * R_;
+                            const float *uniforms, float *q, long *computed) {
+    const long chunk = CHUNK_ROLLOUTS > A * R_ ? CHUNK_ROLLOUTS / (A * R_) : 1, most = up(chunk * A * R_, ROWS);
     Model m;
     Block b;
-    float *first; /* [G][n_out padded]: the head at each game's hidden state */
-    vec *lanes;   /* outputs of V rows, [n_out padded] vectors */
-    vec *weights;
-    WORKSPACE(arena, take_model(&arena, &m, H, n_out, table, reward_gates, bias_hn, W, head_W, head_b);
-              take_block(&arena, &b, &m, 1); lanes = take(&arena, m.output_vectors * V * sizeof(vec));
-              weights = take(&arena, (A + O) * sizeof(vec));
-              first = take(&arena, G * m.output_vectors * V * sizeof(float));)
-    const long padded = m.output_vectors * V;
-    const float *states[ROWS];
-    for (long start = 0; start < G; start += ROWS) {
-        const long count = smaller(ROWS, G - start);
-        b.rows = up(count, MR);
-        for (long i = 0; i < count; i++) states[i] = hidden + (start + i) * H;
-        set_hidden(&m, &b, states, count);
-        head(&m, &b);
-        for (long i = 0; i < count; i++)
-            for (long j = 0; j < m.output_vectors; j++)
-                store(first + (start + i) * padded + j * V, load(b.out + (j * b.rows + i) * V));
-    }
-    memset(q, 0, G * A * sizeof(float));
-    for (long start = 0; start < total; start += ROWS) {
-        const long count = smaller(ROWS, total - start);
-        long game[ROWS], own[ROWS];
-        const float *uniform[ROWS];
-        float returns[ROWS] = {0};
-        b.rows = up(count, V);
-        for (long i = 0; i < b.rows; i++) {
-            const long row = start + (i < count ? i : count - 1);
-            game[i] = row / (A * R_), own[i] = row / R_ % A;
-            uniform[i] = uniforms + ((game[i] * U + own[i] % U) * R_ + row % R_) * S * 2;
-            states[i] = hidden + game[i] * H, b.extra[i] = extra ? extra + game[i] * 3 * H : NULL;
-        }
-        elem *swish = b.swish;
-        b.swish = NULL; /* the first head is in `first` */
-        set_hidden(&m, &b, states, b.rows);
-        b.swish = swish;
+    Forest f = {.rollouts = R_, .A = A, .O = O, .shared = U, .steps = S};
+    WORKSPACE(arena, take_model(&arena, &m, H, A + 2 * A * O, table, reward_gates, bias_hn, W, head_W, head_b);
+              take_block(&arena, &b, &m, 1); f.parents = b.operand;
+              f.now.h = take(&arena, most * H * sizeof(float)); f.now.operand = take(&arena, most * H * sizeof(elem));
+              f.before.h = take(&arena, most * H * sizeof(float)); f.before.operand = take(&arena, most * H * sizeof(elem));
+              f.outlooks = take(&arena, most / V * outlook_width(A, O) * sizeof(vec));
+              f.at = take(&arena, most * sizeof(int32_t)); f.child = take(&arena, most * A * O * sizeof(int32_t));
+              f.origin = take(&arena, most * sizeof(int32_t)); f.index = take(&arena, most * sizeof(int32_t));
+              f.game = take(&arena, most * sizeof(int32_t)); f.old_game = take(&arena, most * sizeof(int32_t));
+              f.reward = take(&arena, most * sizeof(float)); f.returns = take(&arena, most * sizeof(float));)
+    *computed = 0;
+    for (long first = 0; first < G; first += chunk) {
+        f.games = f.now.count = smaller(chunk, G - first);
+        f.hidden = hidden + first * H, f.extra = extra ? extra + first * 3 * H : NULL;
+        f.uniforms = uniforms + first * U * R_ * S * 2;
+        memset(f.returns, 0, f.games * A * R_ * sizeof(float));
+        for (long i = 0; i < f.games * A * R_; i++) f.at[i] = (int32_t)(i / (A * R_));
+        for (long i = 0; i < f.games; i++) f.game[i] = (int32_t)i;
         float factor = 1.f;
         for (long s = 0; s < S; s++, factor *= discount) {
-            if (s) cell(&m, &b, NULL, 0), head(&m, &b);
-            for (long i = 0; i < b.rows; i += V) {
-                vec u_action, u_observation, ignored;
-                ivec action;
-                for (long lane = 0; lane < V; lane++) {
-                    const float *from = s ? b.out + (i + lane) * V : first + game[i + lane] * padded;
-                    const long step = s ? b.rows * V : V;
-                    for (long j = 0; j < m.output_vectors; j++)
-                        for (long k = 0; k < V; k++) ((float *)lanes)[(j * V + k) * V + lane] = from[j * step + k];
-                    u_action[lane] = uniform[i + lane][2 * s], u_observation[lane] = uniform[i + lane][2 * s + 1];
-                    action[lane] = (int32_t)own[i + lane];
-                }
-                vec action_total = splat(1.f);
-                if (s) action = sample(lanes, NULL, A, u_action, &action_total, &ignored, weights);
-                vec gain = {0}, reward = {0};
-                ivec observation = {0};
-                for (long a = 0; a < A; a++) {
-                    vec expected = {0}, value = {0}, *logits = lanes + A + a * O;
-                    ivec chosen = action == (int32_t)a;
-                    ivec o = sample(logits, logits + A * O, O, u_observation, &expected, &value, weights + A);
-                    observation |= o & chosen;
-                    reward = blend(chosen, value, reward);
-                    if (use_expected && s) gain += weights[a] * expected;
-                    else gain = blend(chosen, use_expected ? expected : value, gain);
-                }
-                if (use_expected && s) gain /= action_total;
-                ivec index = observation * (int32_t)(A + 1) + action;
-                memcpy(b.index + i, &index, sizeof index);
-                store(b.reward + i, reward);
-                store(returns + i, load(returns + i) + factor * gain);
-            }
+            visit(&m, &b, &f, s == 0);
+            if (s) *computed += f.now.count;
+            if (A == 2 && O == 5 && expected) descend(&f, s, factor, 1, 2, 5);
+            else descend(&f, s, factor, expected, A, O);
         }
-        for (long i = 0; i < count; i++) q[(start + i) / R_] += returns[i] / (float)R_;
+        for (long i = 0; i < f.games * A; i++) {
+            float sum = 0.f;
+            for (long r = 0; r < R_; r++) sum += f.returns[i * R_ + r] / (float)R_;
+            q[first * A + i] = sum;
+        }
     }
     free(arena.base);
     return 0;
