@@ -137,15 +137,18 @@ class PPITraining:
 
     def _initial_data(self, learner: int) -> Episodes:
         """D_0 of one learner, seen from the first of its two players (`Pool.initial_data`)."""
-        kind, episodes = self._pool.initial_data, self._config.ppi.initial_episodes
+        kinds, episodes = self._pool.initial_data, self._config.ppi.initial_episodes
+        counts = [episodes * (i + 1) // len(kinds) - episodes * i // len(kinds) for i in range(len(kinds))]
+        parts = (self._initial_episodes(learner, kind, count) for kind, count in zip(kinds, counts, strict=True) if count)
+        return Episodes.concatenate(list(parts))
+
+    def _initial_episodes(self, learner: int, kind: str, games: int) -> Episodes:
         if kind == "play":
-            players = self._earlier_players(learner)
-        else:
-            make = RandomTabular if kind == "tabular" else uniform_player
-            sizes = self._game.n_observations, self._game.n_actions
-            players = tuple(make(*sizes, self._stream("initial data", kind, learner, side)) for side in (1, 2))
-        both_plan = kind == "play" and self._threads > 1
-        return self._play(episodes, (players[0], players[1]), side_by_side=both_plan)[0]
+            return self._play(games, self._earlier_players(learner), side_by_side=self._threads > 1)[0]
+        make = RandomTabular if kind == "tabular" else uniform_player
+        sizes = self._game.n_observations, self._game.n_actions
+        first, second = (make(*sizes, self._stream("initial data", kind, learner, side)) for side in (1, 2))
+        return self._play(games, (first, second))[0]
 
     def _earlier_players(self, learner: int) -> tuple[Player, Player]:
         """The Step-2 agent that a Step-3 learner starts from, and the Fixed-ICL that it learned to extort."""
