@@ -65,6 +65,15 @@ def test_step_three_runs_resumes_and_repeats(steps, tmp_path):
     assert parquet(steps, which) == first
 
 
+def test_step_three_begins_with_tabular_play_and_as_much_of_its_own(steps, tmp_path):
+    run = training(steps, "mutual-extortion", tmp_path)
+    half = config().ppi.initial_episodes // 2
+    data = run._initial_data(1)
+    assert len(data) == 2 * half
+    for kind, part in (("tabular", data[:half]), ("play", data[half:])):
+        assert torch.equal(part.actions, run._initial_episodes(1, kind, half).actions)
+
+
 def test_the_initial_play_of_step_three_is_the_extorters_against_its_own_fixed_icl(steps, tmp_path):
     run = training(steps, "mutual-extortion", tmp_path)
     extorter, fixed = run._earlier_players(2)
