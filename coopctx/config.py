@@ -84,7 +84,7 @@ class PPIConfig(Section):
     """Predictive Policy Improvement (Alg. 1)."""
 
     phases: Annotated[int, AT_LEAST_1]  # phases of fit -> collect -> measure
-    initial_episodes: Annotated[int, AT_LEAST_1]  # episodes in D_0, the pre-training data
+    initial_episodes: Annotated[int, AT_LEAST_1]  # episodes in D_0, the pre-training data; in Step 3 of each of its two kinds
     episodes_per_phase: Annotated[int, AT_LEAST_2]  # new episodes per phase and agent, over the whole pool
     reinitialise: Annotated[float, FROM_0_TO_1]  # share of fresh weights mixed in before each phase's fit: 1 re-initialises (the paper), 0 goes on from the last ones
     initial_epochs: Annotated[float, POSITIVE]  # passes over D_0 in pre-training

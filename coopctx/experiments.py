@@ -17,8 +17,8 @@ class Pool:
     learners: how many learn.
     opponents: kinds of co-players of their training episodes: ``learner`` (the other one), ``tabular`` (random
         memory-one players), ``fixed-icl`` (the frozen agent of the Step-1 run with the same seed).
-    initial_data: what D_0 holds, in equal shares: ``tabular`` players against each other, ``random`` actions (App.
-        A.4.2), ``play`` of the agent that the learner starts from against its own Fixed-ICL.
+    initial_data: what D_0 holds, as many episodes of each: ``tabular`` players against each other, ``random`` actions
+        (App. A.4.2), ``play`` of the agent that the learner starts from against its own Fixed-ICL.
     pretrained: the learners start as agents of other runs (`RunSpec.needs`), not as fresh models fitted to D_0.
     probed: within-episode curves are recorded against the named strategies too.
     """
@@ -35,7 +35,7 @@ POOLS: dict[str, Pool] = {
     "tabular": Pool(learners=1, opponents=("tabular",)),  # Step 1
     "learners": Pool(learners=2, opponents=("learner",), initial_data=("random",)),  # App. A.4.2
     "extortion": Pool(learners=1, opponents=("fixed-icl",), probed=False),  # Step 2
-    # Step 3. The data that a Step-2 agent has seen: its D_0, and its own play.
+    # Step 3. The kinds of data that a Step-2 agent was trained on: its D_0, and its own play.
     "mutual-extortion": Pool(
         learners=2, opponents=("learner",), initial_data=("tabular", "play"), pretrained=True, probed=False
     ),

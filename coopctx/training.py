@@ -137,12 +137,10 @@ class PPITraining:
 
     def _initial_data(self, learner: int) -> Episodes:
         """D_0 of one learner, seen from the first of its two players (`Pool.initial_data`)."""
-        kinds, episodes = self._pool.initial_data, self._config.ppi.initial_episodes
-        counts = [episodes * (i + 1) // len(kinds) - episodes * i // len(kinds) for i in range(len(kinds))]
-        parts = (self._initial_episodes(learner, kind, count) for kind, count in zip(kinds, counts, strict=True) if count)
-        return Episodes.concatenate(list(parts))
+        return Episodes.concatenate([self._initial_episodes(learner, kind) for kind in self._pool.initial_data])
 
-    def _initial_episodes(self, learner: int, kind: str, games: int) -> Episodes:
+    def _initial_episodes(self, learner: int, kind: str) -> Episodes:
+        games = self._config.ppi.initial_episodes
         if kind == "play":
             return self._play(games, self._earlier_players(learner), side_by_side=self._threads > 1)[0]
         make = RandomTabular if kind == "tabular" else uniform_player

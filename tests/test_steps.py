@@ -48,7 +48,7 @@ def test_step_three_starts_from_two_different_step_two_agents_and_measures_them_
         weights = read_weights(spec("extortion", seed=seed).directory(steps))
         own = learner.model.state_dict()
         assert all(torch.equal(own[name.removeprefix("learner1.")], tensor) for name, tensor in weights.items())
-        assert len(learner.data) == config().ppi.initial_episodes
+        assert len(learner.data) == 2 * config().ppi.initial_episodes
     rows = run._run.rows["training"]
     assert {row[4] for row in rows} == {0} and {row[6] for row in rows} == {"learner"}
 
@@ -67,11 +67,10 @@ def test_step_three_runs_resumes_and_repeats(steps, tmp_path):
 
 def test_step_three_begins_with_tabular_play_and_as_much_of_its_own(steps, tmp_path):
     run = training(steps, "mutual-extortion", tmp_path)
-    half = config().ppi.initial_episodes // 2
-    data = run._initial_data(1)
-    assert len(data) == 2 * half
-    for kind, part in (("tabular", data[:half]), ("play", data[half:])):
-        assert torch.equal(part.actions, run._initial_episodes(1, kind, half).actions)
+    data, games = run._initial_data(1), config().ppi.initial_episodes
+    assert len(data) == 2 * games
+    for kind, part in (("tabular", data[:games]), ("play", data[games:])):
+        assert torch.equal(part.actions, run._initial_episodes(1, kind).actions)
 
 
 def test_the_initial_play_of_step_three_is_the_extorters_against_its_own_fixed_icl(steps, tmp_path):
