@@ -57,7 +57,7 @@ class Sizes:
 
     games: int = 512  # games that the planner decides in at once
     fit_steps: int = 16  # gradient steps per learner
-    collect_rounds: int = 2  # rounds played of a phase's episodes; every round costs the same
+    collect_rounds: int = 2  # rounds played of a phase's episodes; every round of an untrained model costs the same
     collect_episodes: int = 1024  # episodes per agent in those rounds, at most
     estimator_steps: int = 160  # gradient steps before the estimators are compared
     estimator_batch: int = 64  # episodes per such step
@@ -469,7 +469,8 @@ def measure_phase(config: Config, threads: int, repeats: int, sizes: Sizes) -> l
     """Fit and collect of a mixed run's first phase, as `train` does them, on what is in use and on the reference.
 
     Timed are some of the gradient steps and some of the rounds, at full batch sizes, and scaled up: all steps cost the
-    same, and so do all rounds.
+    same. So do all rounds of a model that knows nothing yet; the surer a model is, the more rollouts coincide and the
+    less the native kernel has to compute, so that later phases collect faster than this says.
     """
     used, reference = engines(config.model.hidden)[0], _pytorch(REFERENCE)
     parts: dict[str, list[tuple[float, float]]] = {IN_USE: [], REFERENCE: []}
