@@ -16,7 +16,7 @@ from rich.text import Text
 import coopctx
 from coopctx.config import check_preset, preset_names
 from coopctx.errors import CoopctxError, RunError, UsageError
-from coopctx.progress import duration
+from coopctx.progress import OPPONENTS, duration
 
 if TYPE_CHECKING:  # torch and matplotlib take seconds to import: not for --help or a mistyped option
     from coopctx.jobs import Outcome
@@ -331,18 +331,19 @@ def _report(outcomes: Sequence[Outcome]) -> None:
 
 
 def _print_table(title: str, rows: dict[int, dict[str, float]]) -> None:
+    measured = {name for row in rows.values() for name in row}
     columns = {
-        "cooperation\nvs learner": "cooperation_learner",
-        "cooperation\nvs tabular": "cooperation_tabular",
-        "reward\nvs learner": "reward_learner",
-        "reward\nvs tabular": "reward_tabular",
+        f"{measure}\nvs {opponent}": name
+        for measure in ("cooperation", "reward")
+        for opponent in OPPONENTS
+        if (name := f"{measure}_{opponent}") in measured
     }
     table = Table("seed", title=title, title_justify="left")
     for heading in (*columns, "wall\ntime"):
         table.add_column(heading, justify="right")
-    for seed, measured in rows.items():
-        cells = (f"{measured[name]:.3f}" if name in measured else "-" for name in columns.values())
-        table.add_row(str(seed), *cells, duration(measured["wall_seconds"]))
+    for seed, row in rows.items():
+        cells = (f"{row[name]:.3f}" for name in columns.values())
+        table.add_row(str(seed), *cells, duration(row["wall_seconds"]))
     console.print(table)
 
 

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Task, TaskID, TextColumn
 from rich.progress import Progress as Display
 from rich.table import Column
 
+OPPONENTS = ("learner", "tabular", "fixed-icl")
 SHORTEST_INTERVAL = 0.2  # seconds between two messages about activity that a worker process sends
 
 
@@ -28,7 +29,7 @@ class Progress(Protocol):
     def iteration(self, iteration: int, summary: dict[str, float]) -> None:
         """An iteration is complete.
 
-        summary: cooperation_learner, cooperation_tabular, reward_learner, reward_tabular, those that the pool has.
+        summary: cooperation_<opponent> and reward_<opponent> for those of `OPPONENTS` that the pool has.
         """
 
     def end(self) -> None:
@@ -204,7 +205,7 @@ def describe(summary: dict[str, float]) -> list[str]:
     told = {
         measure: {
             opponent: summary[f"{measure}_{opponent}"]
-            for opponent in ("learner", "tabular")
+            for opponent in OPPONENTS
             if f"{measure}_{opponent}" in summary
         }
         for measure in ("cooperation", "reward")

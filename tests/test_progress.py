@@ -105,6 +105,7 @@ def test_descriptions_leave_out_what_the_pool_does_not_have():
         "cooperation 0.50 vs learner",
         "reward 0.25",
     ]
+    assert describe({"cooperation_fixed-icl": 0.5, "reward_fixed-icl": 0.25})[0] == "cooperation 0.50 vs fixed-icl"
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0:00"), (67, "1:07"), (754.6, "12:35"), (3723, "1:02:03")])
