@@ -109,6 +109,30 @@ class PPIConfig(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
+class A2CConfig(Section):
+    """Advantage actor-critic (App. A.3.2, Table 2). The defaults are the paper's for the mixed pool."""
+
+    iterations: Annotated[int, AT_LEAST_1] = 200_000  # gradient steps, each on a fresh batch
+    batch_size: Annotated[int, AT_LEAST_2] = 4096  # episodes per learner and iteration, over the whole pool
+    learning_rate: Annotated[float, POSITIVE] = 1e-3  # Adam step size at the first iteration
+    final_learning_rate: Annotated[float, NOT_NEGATIVE] = 1e-3  # reached linearly at the last one; equal: constant
+    discount: Annotated[float, FROM_0_TO_1] = 0.99  # gamma
+    gae_lambda: Annotated[float, FROM_0_TO_1] = 1.0  # lambda of the advantages
+    td_lambda: Annotated[float, FROM_0_TO_1] = 1.0  # lambda of the value targets
+    value_weight: Annotated[float, NOT_NEGATIVE] = 0.5  # c_v of the loss
+    entropy_weight: Annotated[float, NOT_NEGATIVE] = 0.01  # c_e of the loss at the first iteration
+    final_entropy_weight: Annotated[float, NOT_NEGATIVE] = 0.01  # reached linearly at the last one; equal: constant
+    reward_scale: Annotated[float, POSITIVE] = 0.02  # rewards are multiplied by this before the agent learns from them
+    normalise_advantages: bool = True  # to mean 0 and standard deviation 1 over the batch
+    adam_epsilon: Annotated[float, POSITIVE] = 1e-5  # Adam
+    max_grad_norm: Annotated[float, POSITIVE] = 1.0  # gradients are clipped to this norm
+    measure_every: Annotated[int, AT_LEAST_1] = 1000  # iterations between measurements, which are checkpoints too
+    # iterations with within-episode curves, measured wherever they lie; a negative one counts from the last (-1), one
+    # beyond it is ignored
+    episode_iterations: Annotated[tuple[int, ...], NONZERO] = (-1,)
+
+
+@dataclass(frozen=True, kw_only=True)
 class MeasureConfig(Section):
     """What is measured beyond each phase's averages."""
 
@@ -125,10 +149,13 @@ class Config:
     pool: PoolConfig
     model: ModelConfig
     ppi: PPIConfig
+    a2c: A2CConfig
     measure: MeasureConfig
 
 
 SECTIONS: dict[str, type[Section]] = get_type_hints(Config)
+LEARNERS = ("ppi", "a2c")  # the sections that only one kind of agent reads: each is called as its agent
+OVERLAYS = "pools"  # the table of a preset with settings for single pools: [pools.tabular.a2c]
 
 
 def preset_names() -> tuple[str, ...]:
@@ -148,13 +175,16 @@ def check_preset(name: str) -> None:
         raise UsageError(f"unknown preset {name!r}; {suggestion(name, preset_names())}")
 
 
-def load_preset(name: str, overrides: Sequence[str] = ()) -> Config:
+def load_preset(name: str, overrides: Sequence[str] = (), pool: str | None = None) -> Config:
     """The configuration of a preset with ``overrides`` such as ``"ppi.rollouts=8"``; the last one for a key wins.
 
+    pool: whose own settings of the preset (tables such as ``[pools.tabular.a2c]``) come before its general ones.
     Raises UsageError naming the preset, key or value that is wrong and what is allowed.
     """
     check_preset(name)
     settings = tomllib.loads(resources.files("coopctx.presets").joinpath(f"{name}.toml").read_text("utf-8"))
+    for section, values in settings.pop(OVERLAYS, {}).get(pool, {}).items():
+        settings[section] = settings.get(section, {}) | values
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals:
@@ -209,6 +239,12 @@ def with_defaults(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[s
         }
         for section, kind in SECTIONS.items()
     } | {section: dict(values) for section, values in settings.items() if section not in SECTIONS}
+
+
+def comparable(settings: Mapping[str, Mapping[str, Any]], agent: str) -> dict[str, dict[str, Any]]:
+    """`with_defaults`, without the sections that only other kinds of agents read: their settings change nothing."""
+    others = {learner for learner in LEARNERS if learner != agent}
+    return {section: values for section, values in with_defaults(settings).items() if section not in others}
 
 
 def differing_keys(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:

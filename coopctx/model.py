@@ -113,6 +113,13 @@ class Trunk(nn.Module):
             return kernel.trunk(*gates, self.identity_gates(episodes.identity), index.int(), reward)
         return self.head(F.silu(self.gru(self._embed(index, reward, episodes.identity))[0]))
 
+    def recall(self, kernel: native.Kernel, played: native.Recurrence, episodes: Episodes) -> Tensor:
+        """`forward` of the episodes that ``played`` stepped through with these weights: read, not computed again."""
+        index, reward = self._inputs(episodes)
+        gates = (tensor.contiguous() for tensor in self.gates())
+        weights = *gates, self.identity_gates(episodes.identity)
+        return native.Recalled.apply(kernel, played.outputs, played.saved, *weights, index.int(), reward)
+
     def _inputs(self, episodes: Episodes) -> tuple[Tensor, Tensor]:
         """Table index (long) and previous reward, both [games, rounds]."""
         before = F.pad(episodes.actions[:, :-1], (1, 0), value=self.n_actions)
@@ -201,6 +208,25 @@ class SequenceModel(Trunk):
         return native.PredictionLoss.apply(
             kernel, *gates, extra, *arrays, self.n_actions, self.n_observations, weights
         )
+
+
+class ActorCritic(Trunk):
+    """The policy and the value of A2C on the same trunk (App. A.3.2).
+
+    Of the A + 1 outputs the first A are the logits of pi(a_t | x_{<=t}), the last one is V(x_{<=t}), the return from round
+    t on in the learner's rescaled and discounted units.
+    """
+
+    def __init__(
+        self,
+        n_observations: int,
+        n_actions: int,
+        hidden: int,
+        embedding: int,
+        identity_size: int,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__(n_observations, n_actions, n_actions + 1, hidden, embedding, identity_size, generator)
 
 
 def _one_hot(codes: Tensor, n: int) -> Tensor:

@@ -28,7 +28,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import coopctx
-from coopctx.config import differing_keys, digest, with_defaults
+from coopctx.config import comparable, differing_keys, digest
 from coopctx.errors import CoopctxError, RunError
 
 if TYPE_CHECKING:  # torch and pandas take seconds to import, and refusing a bad directory needs neither
@@ -288,7 +288,8 @@ def read_table(results: Path, preset: str, name: str, table: str) -> pd.DataFram
 
 
 def _check_same_settings(directories: Sequence[Path]) -> None:
-    configurations = [with_defaults(read_manifest(directory)["configuration"]) for directory in directories]
+    manifests = [read_manifest(directory) for directory in directories]
+    configurations = [comparable(manifest["configuration"], manifest["agent"]) for manifest in manifests]
     for directory, configuration in zip(directories, configurations, strict=True):
         differences = differing_keys(configurations[0], configuration)
         if differences:
@@ -466,7 +467,8 @@ def _refuse_other_run(
     directory: Path, manifest: Mapping[str, Any], keys: Mapping[str, Any], config: Mapping[str, Any]
 ) -> None:
     there, here = ({name: source[name] for name in (*KEYS, "preset")} for source in (manifest, keys))
-    differences = differing_keys({**there, **with_defaults(manifest["configuration"])}, {**here, **with_defaults(config)})
+    settings = [comparable(configuration, keys["agent"]) for configuration in (manifest["configuration"], config)]
+    differences = differing_keys({**there, **settings[0]}, {**here, **settings[1]})
     if differences:
         raise RunError(
             f"{directory} holds a run of another configuration ({'; '.join(differences)}); --fresh starts over"

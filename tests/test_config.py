@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import tomllib
+from importlib import resources
 
 import pytest
 from hypothesis import given
@@ -13,6 +15,7 @@ from coopctx.config import (
     Config,
     GameConfig,
     ModelConfig,
+    comparable,
     config_hash,
     differing_keys,
     from_dict,
@@ -21,6 +24,7 @@ from coopctx.config import (
     to_dict,
 )
 from coopctx.errors import UsageError
+from coopctx.experiments import POOLS
 
 KEYS = [f"{section}.{field.name}" for section, kind in SECTIONS.items() for field in dataclasses.fields(kind)]
 
@@ -35,6 +39,46 @@ def test_the_presets_are_there_and_have_the_papers_numbers():
     assert (paper.ppi.weight_decay, paper.ppi.beta1, paper.ppi.beta2, paper.ppi.max_grad_norm) == (1e-2, 0.9, 0.98, 1)
     assert (paper.model.hidden, paper.model.embedding, paper.game.rounds) == (128, 32, 100)
     assert paper.game.payoffs == ((1, -1), (2, 0))
+
+
+@pytest.mark.parametrize(
+    ("pool", "batch", "scale", "lam", "entropy", "rate", "normalise", "iterations"),
+    [
+        ("tabular", 2048, 0.2, 0.99, 0.001, 5e-3, True, 50_000),
+        ("extortion", 2048, 0.05, 1.0, 0.001, 5e-3, False, 100_000),
+        ("mutual-extortion", 4096, 0.02, 0.95, 0.001, 5e-4, True, 10_000),
+        ("mixed", 4096, 0.02, 1.0, 0.01, 1e-3, True, 200_000),
+        ("learners", 4096, 0.02, 1.0, 0.01, 1e-3, True, 200_000),
+    ],
+)
+def test_the_paper_preset_is_table_two(pool, batch, scale, lam, entropy, rate, normalise, iterations):
+    a2c = load_preset("paper", pool=pool).a2c
+    assert (a2c.batch_size, a2c.reward_scale, a2c.iterations) == (batch, scale, iterations)
+    assert a2c.gae_lambda == a2c.td_lambda == lam and a2c.discount == 0.99
+    assert a2c.entropy_weight == a2c.final_entropy_weight == entropy
+    assert a2c.learning_rate == a2c.final_learning_rate == rate
+    assert a2c.normalise_advantages is normalise
+    assert (a2c.value_weight, a2c.adam_epsilon, a2c.max_grad_norm) == (0.5, 1e-5, 1)
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_a_pools_own_settings_come_before_the_presets_and_after_an_override(preset):
+    overlays = tomllib.loads(resources.files("coopctx.presets").joinpath(f"{preset}.toml").read_text())["pools"]
+    assert set(overlays) <= set(POOLS)
+    for pool, sections in overlays.items():
+        config, general = to_dict(load_preset(preset, pool=pool)), to_dict(load_preset(preset))
+        for section, values in sections.items():
+            assert config[section] == general[section] | values
+    assert load_preset(preset, ["a2c.iterations=3"], "tabular").a2c.iterations == 3
+    assert load_preset(preset, pool="no such pool") == load_preset(preset)
+
+
+def test_settings_of_another_kind_of_agent_do_not_tell_runs_apart():
+    one, other = (to_dict(load_preset("cpu", pool=pool)) for pool in ("tabular", "mixed"))
+    assert comparable(one, "ppi") == comparable(other, "ppi")
+    assert comparable(one, "a2c") != comparable(other, "a2c")
+    before = {section: values for section, values in one.items() if section != "a2c"}
+    assert comparable(before, "ppi") == comparable(one, "ppi"), "a run from before there were others"
 
 
 @pytest.mark.parametrize("preset", preset_names())
@@ -90,6 +134,10 @@ def test_overrides_apply_and_the_last_one_wins():
         ("game.payoffs=[[1, 2]]", "game.payoffs must be a list of n rows of n payoffs, n >= 2, not [[1, 2]]"),
         ("game.payoffs=[[1, 2], [3]]", "game.payoffs must be a list of n rows"),
         ("measure.episode_phases=[0]", "measure.episode_phases must be a list of integers counted from 1"),
+        ("a2c.batch_size=1", "a2c.batch_size must be an integer >= 2, not 1"),
+        ("a2c.discount=1.5", "a2c.discount must be a number >= 0 and <= 1, not 1.5"),
+        ("a2c.normalise_advantages=1", "a2c.normalise_advantages must be true or false, not 1"),
+        ("a2c.episode_iterations=[0]", "a2c.episode_iterations must be a list of integers counted from 1"),
         ("measure.episode_phases=8", "measure.episode_phases must be a list of integers counted from 1"),
     ],
 )

@@ -224,6 +224,53 @@ def test_steps_agree_with_forward(kernel):
     torch.testing.assert_close(kernel.trunk(*weights, index, reward)[:, -1], out, atol=tolerance, rtol=tolerance)
 
 
+@pytest.mark.parametrize("batch", [1, 8, 61, 70])
+@pytest.mark.parametrize("with_extra", [True, False])
+def test_advancing_round_by_round_saves_what_forward_saves(kernel, with_extra, batch):
+    """Bit for bit the same outputs, saved bytes and gradients, also in memory that held another sequence before."""
+    weights, generator = make(10, 48, 2, 5, batch if with_extra else None)
+    index = torch.randint(15, (batch, 7), generator=generator, dtype=torch.int32)
+    reward = torch.randn(batch, 7, generator=generator)
+    out, saved = kernel.forward(*weights, index, reward)
+    for memory in (None, torch.full_like(saved, 255)):
+        going = kernel.begin(*weights, batch, 7, memory)
+        for t in range(7):
+            assert torch.equal(going.advance(index[:, t].contiguous(), reward[:, t].contiguous()), out[:, t])
+        assert memory is None or going.saved is memory
+        assert torch.equal(going.outputs, out)
+    ours = [None if w is None else w.clone().requires_grad_() for w in weights]
+    theirs = [None if w is None else w.clone().requires_grad_() for w in weights]
+    d_out = torch.randn(out.shape, generator=generator)
+    native.Recalled.apply(kernel, going.outputs, going.saved, *ours, index, reward).backward(d_out)
+    kernel.trunk(*theirs, index, reward).backward(d_out)
+    assert all(torch.equal(mine.grad, other.grad) for mine, other in zip(ours, theirs, strict=True) if mine is not None)
+
+
+def test_advancing_without_a_gradient_knows_no_end(kernel):
+    weights, generator = make(11, 32, 2, 5, 9)
+    index = torch.randint(15, (9, 6), generator=generator, dtype=torch.int32)
+    reward = torch.randn(9, 6, generator=generator)
+    out, _ = kernel.forward(*weights, index, reward, need_gradient=False)
+    going = kernel.begin(*weights, 9)
+    for t in range(6):
+        assert torch.equal(going.advance(index[:, t].contiguous(), reward[:, t].contiguous()), out[:, t])
+    assert going.outputs is None and going.saved is None
+
+
+def test_bad_rounds_are_refused(kernel):
+    weights, _ = make(12, 16, 2, 2, 4)
+    index, reward = torch.zeros(4, dtype=torch.int32), torch.zeros(4)
+    with pytest.raises(ValueError, match="extra"):
+        kernel.begin(*weights, 5)
+    going = kernel.begin(*weights, 4, 1)
+    for change in ((index.long(), reward), (index + 6, reward), (index[:3], reward), (index, reward[:3])):
+        with pytest.raises(ValueError, match="index|reward_in"):
+            going.advance(*change)
+    going.advance(index, reward)
+    with pytest.raises(ValueError, match="all 1 rounds are done"):
+        going.advance(index, reward)
+
+
 @pytest.mark.parametrize("with_extra", [True, False])
 def test_rollouts_do_not_depend_on_threads(kernel, with_extra):
     weights, generator = make(4, 48, 2, 5, 37 if with_extra else None)

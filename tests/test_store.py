@@ -1,6 +1,7 @@
 """A run's directory: atomic, exclusive, resumable, and suspicious of what it did not write."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from safetensors.torch import load_file
 from coopctx.config import load_preset, to_dict
 from coopctx.errors import RunError
 from coopctx.store import (
+    KEYS,
     REPRODUCIBLE,
     SCHEMAS,
     Run,
@@ -428,3 +430,19 @@ def test_a_run_from_before_a_setting_existed_counts_as_one_at_its_default(tmp_pa
     with open_run(tmp_path, config=at_default) as run:
         assert run.state["step"] == 3
     assert "ppi.horizon: 15 there, 5 here" in refusal(open_run, tmp_path)
+
+
+def test_committed_runs_are_still_finished_ones(tmp_path):
+    """Settings of agents that came later, or are changed later, do not make them runs of another configuration."""
+    committed = sorted((Path(__file__).parents[1] / "results" / "cpu").glob("ppi-mixed/seed-*/run.json"))
+    if not committed:
+        pytest.skip("no committed runs beside these tests")
+    here = tmp_path / "run"
+    shutil.copytree(committed[0].parent, here)
+    its = {name: read_manifest(here)[name] for name in (*KEYS, "preset")}
+    for changed in ([], ["a2c.iterations=7"]):
+        with Run.open(here, its, to_dict(load_preset("cpu", changed, its["experiment"])), "cpu") as run:
+            assert run.finished
+    assert "ppi.rollouts: 12 there, 7 here" in refusal(
+        Run.open, here, its, to_dict(load_preset("cpu", ["ppi.rollouts=7"])), "cpu"
+    )

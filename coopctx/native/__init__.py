@@ -176,6 +176,7 @@ class Kernel:
         self._library = library
         library.coopctx_saved_bytes.restype = ctypes.c_size_t
         library.coopctx_prediction_loss_bytes.restype = ctypes.c_size_t
+        library.coopctx_advance_bytes.restype = ctypes.c_size_t
         self._own = threading.local()
 
     def forward(
@@ -202,10 +203,8 @@ class Kernel:
         if extra is not None:
             _check("extra", extra, (batch, 3 * hidden))
         out = torch.empty(batch, time, outputs)
-        saved = None
         sizes = _long(hidden, outputs, batch, time)
-        if need_gradient:
-            saved = torch.empty(self._library.coopctx_saved_bytes(sizes[0], *sizes[2:]), dtype=torch.uint8)
+        saved = torch.empty(self._saved_bytes(hidden, batch, time), dtype=torch.uint8) if need_gradient else None
         weights = (table, reward_gates, bias_hn, recurrent, head_weight, head_bias)
         pointers = _pointers(*weights, extra, index, reward_in, out, saved)
         _call(self._library.coopctx_forward, *sizes, *pointers)
@@ -233,7 +232,7 @@ class Kernel:
         _check("reward_in", reward_in, (batch, time))
         _check("d_outputs", d_outputs, (batch, time, outputs))
         sizes = _long(hidden, outputs, batch, time)
-        _check("saved", saved, (self._library.coopctx_saved_bytes(sizes[0], *sizes[2:]),), torch.uint8)
+        _check("saved", saved, (self._saved_bytes(hidden, batch, time),), torch.uint8)
         d_table, d_reward_gates, d_bias_hn = (torch.zeros_like(x) for x in (table, reward_gates, bias_hn))
         d_recurrent = torch.zeros(hidden, 3 * hidden)
         d_head = torch.zeros(hidden, -(-outputs // 16) * 16)
@@ -243,6 +242,40 @@ class Kernel:
         _call(self._library.coopctx_backward, *sizes, *pointers)
         d_head = d_head[:, :outputs].t().contiguous()
         return d_table, d_reward_gates, d_bias_hn, d_recurrent.t().contiguous(), d_head, d_outputs.sum((0, 1)), d_extra
+
+    def _saved_bytes(self, hidden: int, batch: int, time: int) -> int:
+        return self._library.coopctx_saved_bytes(*_long(hidden, batch, time))
+
+    def begin(
+        self,
+        table: Tensor,
+        reward_gates: Tensor,
+        bias_hn: Tensor,
+        recurrent: Tensor,
+        head_weight: Tensor,
+        head_bias: Tensor,
+        extra: Tensor | None,
+        batch: int,
+        rounds: int | None = None,
+        saved: Tensor | None = None,
+    ) -> "Recurrence":
+        """``batch`` rows at h = 0, to be advanced round by round; weights and extra [B, 3H] must not change meanwhile.
+
+        rounds: how many there will be, if `backward` is to follow the last one; None for any number, without a gradient.
+        saved: what an earlier `Recurrence` of the same size has left, to be overwritten: fresh memory costs time.
+        """
+        weights = (table, reward_gates, bias_hn, recurrent, head_weight, head_bias, extra)
+        hidden = _check_cell(*weights[:4])
+        outputs = _check_head(head_weight, head_bias, hidden)
+        if extra is not None:
+            _check("extra", extra, (batch, 3 * hidden))
+        size = 0 if rounds is None else self._saved_bytes(hidden, batch, rounds)
+        if rounds is not None and (saved is None or len(saved) != size):
+            saved = torch.empty(size, dtype=torch.uint8)
+        scratch = torch.empty(self._library.coopctx_advance_bytes(*_long(hidden, outputs)), dtype=torch.uint8)
+        state = torch.empty(batch, hidden)
+        kept = None if rounds is None else torch.empty(batch, rounds, outputs)
+        return Recurrence(self._library.coopctx_advance, weights, state, kept, None if rounds is None else saved, scratch)
 
     def prediction_loss(
         self,
@@ -405,6 +438,47 @@ class Kernel:
         return q, sum(_pool(threads).map(run, bounds[:-1], bounds[1:]))
 
 
+class Recurrence:
+    """Rows on their way through a trunk, a round per call; made by `Kernel.begin`.
+
+    outputs: of all rounds so far, [B, T, n_out]; None where their number was not given. saved: for `Kernel.backward`
+    after the last round, together with the indices and rewards; None likewise. hidden: the states now, [B, H].
+    """
+
+    def __init__(
+        self,
+        function,
+        weights: tuple[Tensor | None, ...],
+        hidden: Tensor,
+        outputs: Tensor | None,
+        saved: Tensor | None,
+        scratch: Tensor,
+    ) -> None:
+        self.hidden, self.outputs, self.saved = hidden, outputs, saved
+        self._function, self._weights, self._scratch = function, weights, scratch
+        self._pointers = _pointers(*weights), _pointers(saved, scratch)
+        self._done = 0
+
+    def advance(self, index: Tensor, reward_in: Tensor) -> Tensor:
+        """Outputs [B, n_out] of the next round from index [B] and reward_in [B], bit for bit those of `Kernel.forward`."""
+        batch, size = self.hidden.shape
+        _check_index(index, (batch,), len(self._weights[0]))
+        _check("reward_in", reward_in, (batch,))
+        width, t = self._weights[5].numel(), self._done
+        if self.outputs is None:
+            rounds, at, out = 1, 0, torch.empty(batch, width)
+        elif t < self.outputs.shape[1]:
+            rounds, at, out = self.outputs.shape[1], t, self.outputs[:, t]
+        else:
+            raise ValueError(f"all {t} rounds are done")
+        sizes = (*_long(size, width, batch, rounds, at), ctypes.c_int(t == 0))
+        weights, (saved, scratch) = self._pointers
+        arrays = _pointers(index, reward_in, self.hidden, out)
+        _call(self._function, *sizes, *weights, *arrays, *_long(out.stride(0)), saved, scratch)
+        self._done += 1
+        return out
+
+
 class GRUTrunk(torch.autograd.Function):
     """`Kernel.forward` and `Kernel.backward` as one differentiable operation; see `Kernel.trunk`."""
 
@@ -420,6 +494,25 @@ class GRUTrunk(torch.autograd.Function):
     def backward(ctx, d_outputs):
         saved, *inputs = ctx.saved_tensors
         return (None, *ctx.kernel.backward(saved, d_outputs.contiguous(), *inputs), None, None)
+
+
+class Recalled(torch.autograd.Function):
+    """`Recurrence.outputs`, differentiable in the seven float inputs of `Kernel.forward` without computing them again.
+
+    Call with (kernel, outputs, saved, the seven, index [B, T], reward_in [B, T]); all as they were in those rounds.
+    """
+
+    @staticmethod
+    def forward(ctx, kernel, outputs, saved, *inputs):
+        ctx.kernel = kernel
+        ctx.save_for_backward(saved, *inputs)
+        return outputs.detach()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, d_outputs):
+        saved, *inputs = ctx.saved_tensors
+        return (None, None, None, *ctx.kernel.backward(saved, d_outputs.contiguous(), *inputs), None, None)
 
 
 class PredictionLoss(torch.autograd.Function):

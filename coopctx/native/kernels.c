@@ -192,7 +192,8 @@ INLINE vec sigmoid(vec x) { return 1.f / (1.f + exponential(x, -1.f)); }
 /* ---- the cell ---- */
 typedef struct { /* packed weights and sizes */
     long hidden, panels, outputs, output_vectors; /* H, H / V, n_out, padded n_out / V */
-    const float *table, *reward_gates, *bias_hn, *head_b;
+    const float *table, *reward_gates, *bias_hn;
+    float *head_b;
     elem *recurrent, *head; /* panels of W_hh^T (H deep, 3H columns) and of head_W^T (H deep, n_out columns) */
 } Model;
 
@@ -286,20 +287,26 @@ static long smaller(long a, long b) { return a < b ? a : b; }
 /* How many of the V outputs from column c on exist. */
 static long valid(long n_out, long c) { return c < n_out ? smaller(V, n_out - c) : 0; }
 
-static void take_model(Arena *arena, Model *m, long H, long n_out, const float *table, const float *reward_gates,
-                       const float *bias_hn, const float *W, const float *head_W, const float *head_b) {
+static void place_model(Arena *arena, Model *m, long H, long n_out, const float *table, const float *reward_gates,
+                        const float *bias_hn) {
     *m = (Model){H, H / V, n_out, up(n_out, PAD) / V, table, reward_gates, bias_hn, NULL, NULL, NULL};
     const long padded = m->output_vectors * V;
     m->recurrent = take(arena, 3 * H * H * sizeof(elem));
     m->head = take(arena, padded * H * sizeof(elem));
-    float *bias = take(arena, padded * sizeof(float));
-    m->head_b = bias;
-    if (!arena->base) return;
+    m->head_b = take(arena, padded * sizeof(float));
+}
+static void pack_model(Model *m, const float *W, const float *head_W, const float *head_b) {
+    const long H = m->hidden, padded = m->output_vectors * V;
     pack(m->recurrent, W, H, 3 * H, 1, H, H, 3 * H);
     if (!head_W) return;
-    pack(m->head, head_W, H, n_out, 1, H, H, padded);
-    memset(bias, 0, padded * sizeof(float));
-    memcpy(bias, head_b, n_out * sizeof(float));
+    pack(m->head, head_W, H, m->outputs, 1, H, H, padded);
+    memset(m->head_b, 0, padded * sizeof(float));
+    memcpy(m->head_b, head_b, m->outputs * sizeof(float));
+}
+static void take_model(Arena *arena, Model *m, long H, long n_out, const float *table, const float *reward_gates,
+                       const float *bias_hn, const float *W, const float *head_W, const float *head_b) {
+    place_model(arena, m, H, n_out, table, reward_gates, bias_hn);
+    if (arena->base) pack_model(m, W, head_W, head_b);
 }
 static void take_block(Arena *arena, Block *b, const Model *m, int with_head) {
     memset(b, 0, sizeof *b);
@@ -387,6 +394,55 @@ EXPORT int coopctx_forward(long H, long n_out, long B, long T, const float *tabl
         if (saved) saved += SAVED * m.panels * stride;
     }
     free(arena.base);
+    return 0;
+}
+
+/* Bytes of scratch memory (aligned to 64) that coopctx_advance needs from a sequence's first round to its last. */
+EXPORT size_t coopctx_advance_bytes(long H, long n_out) {
+    Arena arena = {NULL, NULL};
+    Model m;
+    Block b;
+    place_model(&arena, &m, H, n_out, NULL, NULL, NULL);
+    take_block(&arena, &b, &m, 1);
+    return (size_t)arena.next;
+}
+/* Round t of T for all rows at once, as they are played: from index and reward [B] it advances hidden [B,H] in place and
+ * writes the outputs of row i to outputs + i * output_stride. `saved` (coopctx_saved_bytes) may be null; otherwise it
+ * receives just what coopctx_forward writes at t, so that coopctx_backward can follow the last round. With `first` the
+ * weights are packed into `scratch`, where they stay, and the hidden states begin at 0. */
+EXPORT int coopctx_advance(long H, long n_out, long B, long T, long t, int first, const float *table,
+                           const float *reward_gates, const float *bias_hn, const float *W, const float *head_W,
+                           const float *head_b, const float *extra, const int32_t *index, const float *reward,
+                           float *hidden, float *outputs, long output_stride, elem *saved, char *scratch) {
+    Model m;
+    Block b;
+    Arena arena = {scratch, scratch};
+    place_model(&arena, &m, H, n_out, table, reward_gates, bias_hn);
+    take_block(&arena, &b, &m, 1);
+    if (first) {
+        pack_model(&m, W, head_W, head_b);
+        memset(hidden, 0, B * H * sizeof(float));
+    }
+    for (long start = 0; start < B; start += ROWS) {
+        const long count = smaller(ROWS, B - start);
+        const float *states[ROWS];
+        b.rows = up(count, MR);
+        const long stride = (T + 1) * b.rows * V;
+        for (long i = 0; i < count; i++) states[i] = hidden + (start + i) * H;
+        set_hidden(&m, &b, states, count);
+        set_input(&b, start, count, 0, 1, index, reward, extra, H);
+        for (long p = 0; saved && first && p < m.panels; p++)
+            memset(saved + (HIDDEN * m.panels + p) * stride, 0, b.rows * V * sizeof(elem));
+        cell(&m, &b, saved ? saved + (t + 1) * b.rows * V : NULL, stride);
+        head(&m, &b);
+        for (long i = 0; i < count; i++) {
+            for (long p = 0; p < m.panels; p++) store(hidden + (start + i) * H + p * V, load(b.h + (p * b.rows + i) * V));
+            for (long j = 0; j < m.output_vectors; j++)
+                memcpy(outputs + (start + i) * output_stride + j * V, b.out + (j * b.rows + i) * V,
+                       valid(n_out, j * V) * sizeof(float));
+        }
+        if (saved) saved += SAVED * m.panels * stride;
+    }
     return 0;
 }
 
