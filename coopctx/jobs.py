@@ -77,7 +77,7 @@ def train(
     """
     if jobs is not None and jobs < 1:
         raise UsageError(f"--jobs must be an integer >= 1, not {jobs}")
-    config = load_preset(preset, overrides)
+    config = load_preset(preset, overrides, pool)
     specs = [RunSpec(agent, pool, opponent_id, seed, preset) for seed in seeds]
     place = resolve_device(device)
     check_writable(results)

@@ -66,12 +66,12 @@ def train_steps(
     jobs: int | None,
     console: Console,
 ) -> Config:
-    """Run Steps 1, 2 and 3 of ``seeds``, skipping what is finished; the configuration they have.
+    """Run Steps 1, 2 and 3 of ``seeds``, skipping what is finished; the configuration of the first.
 
     Step 3 of a seed needs the first two of another one too (`RunSpec.needs`). Raises UsageError for what cannot be asked
     for, RunError naming the runs that failed, Interrupted on Ctrl-C.
     """
-    config = load_preset(preset, overrides)
+    config = load_preset(preset, overrides, STEPS[0])
     _check_game(config)
     wanted = {STEPS[2]: [RunSpec(agent, STEPS[2], False, seed, preset) for seed in seeds]}
     for earlier, later in ((STEPS[1], STEPS[2]), (STEPS[0], STEPS[1])):
