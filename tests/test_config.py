@@ -231,3 +231,8 @@ def test_differing_keys_say_what_is_where():
     assert differing_keys(there, here) == ["ppi.reinitialise: 0.0 there, 1.0 here", "ppi.rollouts: 8 there, 4 here"]
     assert differing_keys({"a": {"b": 1}}, {}) == ["a.b: 1 there, absent here"]
     assert differing_keys({}, {"a": {"b": 1}}) == ["a.b: absent there, 1 here"]
+
+
+def test_step_two_has_settings_of_its_own_which_the_command_line_overrides():
+    assert load_preset("cpu", pool="extortion").ppi.rollouts < load_preset("cpu", pool="mixed").ppi.rollouts
+    assert load_preset("cpu", ["ppi.rollouts=7"], pool="extortion").ppi.rollouts == 7

@@ -162,7 +162,7 @@ def steps(results, seeds, *overrides):
 )
 def test_every_step_is_run_with_the_seeds_that_the_next_one_needs(tmp_path, monkeypatch, seeds, earlier):
     trained = Trained(monkeypatch)
-    assert steps(tmp_path, seeds, "ppi.rollouts=3") == load_preset("smoke", ("ppi.rollouts=3",))
+    assert steps(tmp_path, seeds, "ppi.rollouts=3") == load_preset("smoke", ("ppi.rollouts=3",), "tabular")
     assert trained.asked == [("tabular", earlier), ("extortion", earlier), ("mutual-extortion", seeds)]
 
 
