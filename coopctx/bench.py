@@ -1,4 +1,4 @@
-"""How fast is it here: planner, training and a whole phase, each beside the kept PyTorch reference in the same run.
+"""How fast is it here: planner, training, a whole phase of PPI and an iteration of A2C, beside the kept PyTorch reference.
 
 Contestants take turns (A B C A B C …), so that whatever else the machine does meets all of them; medians count. What
 is in use on this machine is compared with the reference (the same code with the native kernel switched off, fp32), and
@@ -59,6 +59,8 @@ class Sizes:
     fit_steps: int = 16  # gradient steps per learner
     collect_rounds: int = 2  # rounds played of a phase's episodes; every round of an untrained model costs the same
     collect_episodes: int = 1024  # episodes per agent in those rounds, at most
+    iterations: int = 3  # of A2C
+    iteration_episodes: int = 1024  # episodes per learner in these, at most
     estimator_steps: int = 160  # gradient steps before the estimators are compared
     estimator_batch: int = 64  # episodes per such step
     visiting_games: int = 64  # games against tabular players from which states are taken
@@ -125,6 +127,20 @@ class PhaseRate:
 
 
 @dataclass(frozen=True)
+class IterationRate:
+    """An iteration of A2C's mixed run, both learners; ratio: to the reference, which plays without a gradient and then
+    computes all outputs again with torch.nn.GRU under autograd."""
+
+    name: str
+    runs_on: str
+    dtype: str
+    play_seconds: float
+    update_seconds: float
+    per_second: float
+    ratio: float
+
+
+@dataclass(frozen=True)
 class Estimate:
     """An estimator of Q with the settings' rollouts.
 
@@ -168,6 +184,7 @@ class Report:
     planner: list[Rate]  # simulated rounds per second
     training: list[Rate]  # tokens (rounds of an episode) per second
     phase: list[PhaseRate]  # episodes per second
+    iteration: list[IterationRate]  # gradient steps of both learners per second
     estimator: list[Estimate]
 
     def to_json(self) -> str:
@@ -186,7 +203,7 @@ def measure(
 
     Raises UsageError for settings, threads or repeats that cannot be. PyTorch's thread count is as before afterwards.
     """
-    config, sizes = load_preset(preset, overrides), sizes or Sizes()
+    config, sizes = load_preset(preset, overrides, "mixed"), sizes or Sizes()
     cores = available_cores()
     threads = cores if threads is None else threads
     if not 1 <= threads <= cores:
@@ -205,6 +222,8 @@ def measure(
         training = measure_training(config, threads, repeats, sizes, port)
         on_part("a whole phase")
         phase = measure_phase(config, threads, repeats, sizes)
+        on_part("an iteration of A2C")
+        iteration = measure_iteration(config, threads, repeats, sizes)
         on_part("estimators")
         estimator = measure_estimators(config, threads, repeats, sizes)
     finally:
@@ -222,7 +241,8 @@ def measure(
         matmul_bf16=products["bf16"].per_second / 1e9,
     )
     settings = to_dict(config)
-    return Report(coopctx.__version__, preset, repeats, settings, sizes, machine, planner, training, phase, estimator)
+    parts = planner, training, phase, iteration, estimator
+    return Report(coopctx.__version__, preset, repeats, settings, sizes, machine, *parts)
 
 
 def jax_port() -> ModuleType | None:
@@ -472,13 +492,7 @@ def measure_phase(config: Config, threads: int, repeats: int, sizes: Sizes) -> l
     same. So do all rounds of a model that knows nothing yet; the surer a model is, the more rollouts coincide and the
     less the native kernel has to compute, so that later phases collect faster than this says.
     """
-    used, reference = engines(config.model.hidden)[0], _pytorch(REFERENCE)
-    parts: dict[str, list[tuple[float, float]]] = {IN_USE: [], REFERENCE: []}
-    for _ in range(repeats):
-        for engine in (used, reference):
-            with using(engine, threads):
-                parts[engine.name].append(phase_seconds(config, threads, sizes))
-    totals = {name: [statistics.median(values) for values in zip(*taken, strict=True)] for name, taken in parts.items()}
+    totals = _in_turns(config, threads, repeats, lambda: phase_seconds(config, threads, sizes))
     seconds = {name: sum(total) for name, total in totals.items()}
     episodes = POOLS["mixed"].learners * config.ppi.episodes_per_phase
     return [
@@ -490,8 +504,24 @@ def measure_phase(config: Config, threads: int, repeats: int, sizes: Sizes) -> l
             per_second=episodes / seconds[engine.name],
             ratio=seconds[REFERENCE] / seconds[engine.name],
         )
-        for engine in (used, reference)
+        for engine in _two_engines(config)
     ]
+
+
+def _two_engines(config: Config) -> tuple[Engine, Engine]:
+    return engines(config.model.hidden)[0], _pytorch(REFERENCE)
+
+
+def _in_turns(
+    config: Config, threads: int, repeats: int, seconds: Callable[[], tuple[float, float]]
+) -> dict[str, list[float]]:
+    """Medians of both parts' seconds, on what is in use and on the reference, which take turns."""
+    parts: dict[str, list[tuple[float, float]]] = {IN_USE: [], REFERENCE: []}
+    for _ in range(repeats):
+        for engine in _two_engines(config):
+            with using(engine, threads):
+                parts[engine.name].append(seconds())
+    return {name: [statistics.median(values) for values in zip(*taken, strict=True)] for name, taken in parts.items()}
 
 
 def phase_seconds(config: Config, threads: int, sizes: Sizes) -> tuple[float, float]:
@@ -515,14 +545,52 @@ def _timings(config: Config, threads: int) -> dict[str, float]:
         ppi=replace(config.ppi, phases=1, initial_epochs=least),
         measure=MeasureConfig(episode_phases=(), episode_games=1),
     )
+    return _timed_run("ppi", config, threads, iteration=1)
+
+
+def _timed_run(agent: str, config: Config, threads: int, iteration: int) -> dict[str, float]:
+    """Seconds of each part that a mixed run with this configuration has recorded at ``iteration``."""
     with tempfile.TemporaryDirectory(prefix="coopctx-bench-") as directory:
-        job = Job(RunSpec("ppi", "mixed", False, 0, "bench"), config, Path(directory), "cpu", threads, True, ())
+        job = Job(RunSpec(agent, "mixed", False, 0, "bench"), config, Path(directory), "cpu", threads, True, ())
         outcome = run_one(job, SilentProgress())
         if outcome.state == "failed":
             raise RunError(f"the timed run failed: {outcome.message}")
         timings = read_run_table(job.directory, "timings").to_pandas()
-    phase = timings[timings.iteration == 1]
-    return dict(zip(phase.part, phase.seconds.astype(float), strict=True))
+    recorded = timings[timings.iteration == iteration]
+    return dict(zip(recorded.part, recorded.seconds.astype(float), strict=True))
+
+
+# An iteration of A2C ---------------------------------------------------------------------------------------------
+
+
+def measure_iteration(config: Config, threads: int, repeats: int, sizes: Sizes) -> list[IterationRate]:
+    """Play and update of a mixed A2C run, as `train` does them, on what is in use and on the reference.
+
+    Where the batch is larger than `Sizes.iteration_episodes`, it is timed in part and scaled up.
+    """
+    totals = _in_turns(config, threads, repeats, lambda: iteration_seconds(config, threads, sizes))
+    seconds = {name: sum(total) for name, total in totals.items()}
+    return [
+        IterationRate(
+            engine.name,
+            engine.runs_on,
+            engine.dtype,
+            *totals[engine.name],
+            per_second=1 / seconds[engine.name],
+            ratio=seconds[REFERENCE] / seconds[engine.name],
+        )
+        for engine in _two_engines(config)
+    ]
+
+
+def iteration_seconds(config: Config, threads: int, sizes: Sizes) -> tuple[float, float]:
+    """Seconds of playing and of updating in one iteration, the mean over some that follow the first one."""
+    episodes, last = min(config.a2c.batch_size, sizes.iteration_episodes), 1 + sizes.iterations
+    a2c = replace(config.a2c, batch_size=episodes, iterations=last, measure_every=last, episode_iterations=(1,))
+    short = replace(config, a2c=a2c, measure=MeasureConfig(episode_phases=(), episode_games=1))
+    seconds = _timed_run("a2c", short, threads, iteration=last)
+    scale = config.a2c.batch_size / episodes / sizes.iterations
+    return seconds["play"] * scale, seconds["update"] * scale
 
 
 # Estimators ------------------------------------------------------------------------------------------------------
@@ -594,8 +662,8 @@ def _variance(planner: Planner, gates: Gates, n_actions: int, states: Tensor, dr
 
 def tables(report: Report) -> RenderableType:
     """The report for a reader: where and what, then a table per part."""
-    phase, estimator = _phase_table(report), _estimator_table(report)
-    return Group(_heading(report), _planner_table(report), _training_table(report), phase, estimator)
+    of_ppi = _planner_table(report), _training_table(report), _phase_table(report)
+    return Group(_heading(report), *of_ppi, _iteration_table(report), _estimator_table(report))
 
 
 def _heading(report: Report) -> Text:
@@ -658,6 +726,15 @@ def _phase_table(report: Report) -> Table:
         seconds = f"{phase.fit_seconds:.2f}", f"{phase.collect_seconds:.2f}"
         rates = f"{phase.per_second:.1f}", f"{phase.ratio:.2f}"
         table.add_row(phase.name, f"{phase.runs_on} {phase.dtype}", *seconds, *rates)
+    return table
+
+
+def _iteration_table(report: Report) -> Table:
+    headings = "play,\nms", "update,\nms", "iterations\nper s", "times\nreference"
+    table = _table(f"an iteration of A2C: both learners, {report.settings['a2c']['batch_size']} episodes each", *headings)
+    for rate in report.iteration:
+        numbers = f"{rate.play_seconds * 1e3:.0f}", f"{rate.update_seconds * 1e3:.0f}", f"{rate.per_second:.2f}"
+        table.add_row(rate.name, f"{rate.runs_on} {rate.dtype}", *numbers, f"{rate.ratio:.2f}")
     return table
 
 

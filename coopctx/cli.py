@@ -78,7 +78,7 @@ def options(
 
 @app.command()
 def train(
-    agent: Annotated[str, typer.Option(metavar="ppi", help="Who learns.")],
+    agent: Annotated[str, typer.Option(metavar="ppi|a2c", help="Who learns.")],
     pool: Annotated[
         str,
         typer.Option(metavar="mixed|tabular|learners|extortion|mutual-extortion", help="Whom it meets."),
@@ -99,6 +99,7 @@ def train(
     coopctx train --agent ppi --pool mixed
     coopctx train --agent ppi --pool mixed --opponent-id --seeds 0-9
     coopctx train --agent ppi --pool learners --preset smoke --set ppi.rollouts=4
+    coopctx train --agent a2c --pool tabular --set a2c.iterations=1000
     """
     chosen = parse_seeds(seed, seeds)
     from coopctx.jobs import train
@@ -121,7 +122,7 @@ def train(
 
 @app.command()
 def plot(
-    figure: Annotated[str, typer.Argument(metavar="fig1|fig2|fig3|all", help="Which figure.")],
+    figure: Annotated[str, typer.Argument(metavar="fig1|fig2|fig3|fig4|all", help="Which figure.")],
     results: ResultsOption = Path("results"),
     out: Annotated[Path, typer.Option(help="Where the figures go.")] = Path("figures"),
     preset: PresetOption = "cpu",
@@ -146,7 +147,7 @@ def plot(
 
 @app.command("extort-probe")
 def extort_probe(
-    agent: Annotated[str, typer.Option(metavar="ppi", help="Who learns.")],
+    agent: Annotated[str, typer.Option(metavar="ppi|a2c", help="Who learns.")],
     preset: PresetOption = "cpu",
     seed: Annotated[str | None, typer.Option(help="One seed; 0 where neither is given.", show_default=False)] = None,
     seeds: Annotated[str | None, typer.Option(help="Several: 0-9 or 0,2,5-7.", show_default=False)] = None,
@@ -160,7 +161,7 @@ def extort_probe(
 
     \b
     coopctx extort-probe --agent ppi --seeds 0-9
-    coopctx extort-probe --agent ppi --preset smoke --seed 0 --no-slopes
+    coopctx extort-probe --agent a2c --preset smoke --seed 0 --no-slopes
     """
     chosen = parse_seeds(seed, seeds)
     from coopctx import probe
@@ -273,7 +274,7 @@ def bench(
     repeats: Annotated[int, typer.Option(help="Measurements; their median counts.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
-    """Measure the speed of planner, training and a whole phase on this machine's CPU, beside the PyTorch reference.
+    """Measure the speed of planner, training, a phase of PPI and an iteration of A2C on this CPU, beside the PyTorch reference.
 
     \b
     coopctx bench
@@ -312,13 +313,13 @@ def parse_seeds(seed: str | None, seeds: str | None) -> list[int]:
 
 def _report(outcomes: Sequence[Outcome]) -> None:
     """A table of the finished runs and where they are; RunError naming those that failed."""
-    from coopctx.jobs import LAST_PHASES, summary
+    from coopctx.jobs import LAST_MEASUREMENTS, summary
 
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     finished = [outcome for outcome in outcomes if outcome.state != "failed"]
     if finished:
         measured = {outcome.seed: summary(outcome.directory) for outcome in finished}
-        _print_table(f"mean of the last {LAST_PHASES} phases", measured)
+        _print_table(f"mean of the last {LAST_MEASUREMENTS} measurements", measured)
     for outcome in finished:
         _say(f"{outcome.directory}: {ENDINGS[outcome.state]}")
     if len(outcomes) == 1 and failed:

@@ -17,9 +17,9 @@ class Pool:
     learners: how many learn.
     opponents: kinds of co-players of their training episodes: ``learner`` (the other one), ``tabular`` (random
         memory-one players), ``fixed-icl`` (the frozen agent of the Step-1 run with the same seed).
-    initial_data: what D_0 holds, as many episodes of each: ``tabular`` players against each other, ``random`` actions
+    initial_data: what PPI's D_0 holds, as many episodes of each: ``tabular`` players against each other, ``random`` actions
         (App. A.4.2), ``play`` of the agent that the learner starts from against its own Fixed-ICL.
-    pretrained: the learners start as agents of other runs (`RunSpec.needs`), not as fresh models fitted to D_0.
+    pretrained: the learners start as agents of other runs (`RunSpec.needs`), not as fresh models (PPI: fitted to D_0).
     probed: within-episode curves are recorded against the named strategies too.
     """
 
@@ -40,7 +40,7 @@ POOLS: dict[str, Pool] = {
         learners=2, opponents=("learner",), initial_data=("tabular", "play"), pretrained=True, probed=False
     ),
 }
-AGENTS = ("ppi",)
+AGENTS = ("ppi", "a2c")
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Literal, NamedTuple, cast
 
+import pandas as pd
 import torch
 from rich.console import Console
 
@@ -27,7 +28,7 @@ from coopctx.progress import PipeProgress, PlainProgress, Progress, RichProgress
 from coopctx.store import Run, check_writable, is_finished, read_manifest, read_run_table
 from coopctx.training import execute
 
-LAST_PHASES = 5  # what a run is summed up by: the mean over its last phases
+LAST_MEASUREMENTS = 5  # what a run is summed up by: the mean over the last ones (PPI: each phase is one)
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,8 @@ def train(
             return _carry_out(todo, workers, new_progress)
     except KeyboardInterrupt:
         same = "the same command without --fresh" if fresh else "the same command"
-        raise Interrupted(f"interrupted; {same} resumes after the last completed phase") from None
+        kept = "completed phase" if agent == "ppi" else "measurement"
+        raise Interrupted(f"interrupted; {same} resumes after the last {kept}") from None
 
 
 def _carry_out(jobs: Sequence[Job], workers: int, new_progress: Callable[[], Progress]) -> list[Outcome]:
@@ -182,16 +184,20 @@ def run_side_by_side(
 
 def summary(directory: Path) -> dict[str, float]:
     """What a finished run came to: wall_seconds, and cooperation_<opponent> and reward_<opponent>, which are means over
-    its learners and its last phases. Raises RunError naming a damaged file."""
-    training = read_run_table(directory, "training").to_pandas()
-    last = training[(training.iteration > training.iteration.max() - LAST_PHASES) & (training.player == "ego")]
-    means = last.groupby("opponent")[["cooperation_rate", "reward"]].mean()
+    its learners and its last measurements. Raises RunError naming a damaged file."""
+    last = last_measurements(read_run_table(directory, "training").to_pandas())
+    means = last[last.player == "ego"].groupby("opponent")[["cooperation_rate", "reward"]].mean()
     measured = {
         f"{short}_{opponent}": float(means.loc[opponent, column])
         for opponent in means.index
         for short, column in (("cooperation", "cooperation_rate"), ("reward", "reward"))
     }
     return {**measured, "wall_seconds": read_manifest(directory)["wall_seconds"]}
+
+
+def last_measurements(training: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a training table that belong to its last `LAST_MEASUREMENTS` iterations."""
+    return training[training["iteration"].isin(training["iteration"].drop_duplicates().nlargest(LAST_MEASUREMENTS))]
 
 
 class _Worker(NamedTuple):

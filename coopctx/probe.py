@@ -1,4 +1,4 @@
-"""The extortion probe: Steps 1, 2 and 3 of one kind of agent, and what they came to (SPEC §4, Fig. 2)."""
+"""The extortion probe: Steps 1, 2 and 3 of one kind of agent, and what they came to (SPEC §4, Figs. 2 and 4)."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from rich.text import Text
 from coopctx.config import Config, load_preset
 from coopctx.errors import RunError, UsageError
 from coopctx.experiments import RunSpec
-from coopctx.jobs import LAST_PHASES, train
+from coopctx.jobs import LAST_MEASUREMENTS, last_measurements, train
 from coopctx.paper import paper_value
 from coopctx.statistics import Estimate, bootstrap_interval
 from coopctx.store import read_run_table
 
 STEPS = ("tabular", "extortion", "mutual-extortion")  # pools of Steps 1, 2, 3
 EARLY_ROUND = 5
-COOPERATION_BY = 15  # the phase by which Step 3 has reached its plateau in the paper
+COOPERATION_BY = 15  # the phase by which PPI's Step 3 has reached its plateau in the paper, half-way; so has A2C's
 _NO_SURPLUS = 1e-9
 
 
@@ -35,13 +35,43 @@ class Side:
     label: str
     learner: int
     player: str
-    paper: tuple[str, str] | None  # panel and series of Fig. 2
+    paper: tuple[str, str, str, int] | None  # figure, panel, series and the iteration at its end
 
 
-SIDES: dict[str, tuple[Side, Side]] = {
-    "tabular": (Side("PPI", 1, "ego", ("A", "PPI")), Side("Avg. Tabular", 1, "co", ("A", "Avg. Tabular"))),
-    "extortion": (Side("PPI", 1, "ego", ("C", "PPI")), Side("Fixed-ICL", 1, "co", ("C", "Fixed-ICL"))),
-    "mutual-extortion": (Side("PPI 1", 1, "ego", ("E", "PPI1 extort")), Side("PPI 2", 2, "ego", None)),
+@dataclass(frozen=True)
+class Published:
+    """Where else the paper shows Step 3. early, late: figure, panel, series and round of the episode before training;
+    best: figure, panel, series and the iteration of the best one."""
+
+    early: tuple[str, str, str, int] | None
+    late: tuple[str, str, str, int]
+    best: tuple[str, str, str, int]
+
+
+SIDES: dict[str, dict[str, tuple[Side, Side]]] = {
+    "ppi": {
+        "tabular": (Side("PPI", 1, "ego", ("2", "A", "PPI", 30)), Side("Avg. Tabular", 1, "co", ("2", "A", "Avg. Tabular", 30))),
+        "extortion": (Side("PPI", 1, "ego", ("2", "C", "PPI", 30)), Side("Fixed-ICL", 1, "co", ("2", "C", "Fixed-ICL", 30))),
+        "mutual-extortion": (Side("PPI 1", 1, "ego", ("2", "E", "PPI1 extort", 30)), Side("PPI 2", 2, "ego", None)),
+    },
+    "a2c": {
+        "tabular": (
+            Side("A2C", 1, "ego", ("4", "A", "A2C", 50_000)),
+            Side("Avg. Tabular", 1, "co", ("4", "A", "Avg. Tabular", 50_000)),
+        ),
+        "extortion": (
+            Side("A2C", 1, "ego", ("4", "C", "A2C", 100_000)),
+            Side("Fixed-ICL", 1, "co", ("4", "C", "Fixed-ICL", 100_000)),
+        ),
+        "mutual-extortion": (
+            Side("A2C 1", 1, "ego", ("4", "E", "A2C1 extort", 10_000)),
+            Side("A2C 2", 2, "ego", None),
+        ),
+    },
+}
+PUBLISHED = {
+    "ppi": Published(("2", "F", "PPI1 extort", 5), ("2", "F", "PPI1 extort", 95), ("2", "E", "PPI1 extort", 10)),
+    "a2c": Published(None, ("4", "F", "A2C1 extort", 99), ("4", "E", "A2C1 extort", 5000)),
 }
 
 
@@ -66,12 +96,12 @@ def train_steps(
     jobs: int | None,
     console: Console,
 ) -> Config:
-    """Run Steps 1, 2 and 3 of ``seeds``, skipping what is finished; the configuration of the first.
+    """Run Steps 1, 2 and 3 of ``seeds``, skipping what is finished; the configuration that Step 3 has.
 
     Step 3 of a seed needs the first two of another one too (`RunSpec.needs`). Raises UsageError for what cannot be asked
     for, RunError naming the runs that failed, Interrupted on Ctrl-C.
     """
-    config = load_preset(preset, overrides, STEPS[0])
+    config = load_preset(preset, overrides, STEPS[2])
     _check_game(config)
     wanted = {STEPS[2]: [RunSpec(agent, STEPS[2], False, seed, preset) for seed in seeds]}
     for earlier, later in ((STEPS[1], STEPS[2]), (STEPS[0], STEPS[1])):
@@ -100,10 +130,11 @@ def train_steps(
 def measure_steps(agent: str, preset: str, seeds: Sequence[int], results: Path, config: Config) -> list[Measure]:
     """What the finished Steps 1, 2 and 3 of ``seeds`` came to, beside the paper's values; intervals are over seeds.
 
-    Per step and side, over the last phases: cooperation rate, reward per round and share of the surplus, which is the
+    config: of Step 3. Per step and side, over the last measurements: cooperation rate, reward per round and share of the surplus, which is the
     side's reward above mutual defection divided by both sides' (nan where there is none to divide). Step 3 also before
-    training, early and late in the episode, and the best phase of both agents up to `COOPERATION_BY`. Each Step-2 agent
-    is in two Step-3 runs; the intervals take these for independent. Raises RunError naming a missing or damaged file.
+    training, early and late in the episode, and the best phase of both agents up to `COOPERATION_BY`, or the best iteration
+    of the first half. Each Step-2 agent is in two Step-3 runs; the intervals take these for independent.
+    Raises RunError naming a missing or damaged file.
     """
 
     def read(pool: str, table: str) -> pd.DataFrame:
@@ -113,9 +144,11 @@ def measure_steps(agent: str, preset: str, seeds: Sequence[int], results: Path, 
     baseline = config.game.payoffs[1][1]
     measures = []
     for number, pool in enumerate(STEPS, start=1):
-        measures += _last_phases(number, SIDES[pool], read(pool, "training"), baseline)
-    before = _before_training(read(STEPS[2], "episodes"), config.game.rounds)
-    return [*measures, *before, _best_phase(SIDES[STEPS[2]], read(STEPS[2], "training"))]
+        measures += _last_measured(number, SIDES[agent][pool], read(pool, "training"), baseline)
+    before = _before_training(read(STEPS[2], "episodes"), config.game.rounds, PUBLISHED[agent])
+    unit, by = ("phase", COOPERATION_BY) if agent == "ppi" else ("iteration", config.a2c.iterations // 2)
+    best = _best(SIDES[agent][STEPS[2]], read(STEPS[2], "training"), unit, by, PUBLISHED[agent])
+    return [*measures, *before, best]
 
 
 def table(measures: Sequence[Measure], preset: str) -> Table:
@@ -123,7 +156,7 @@ def table(measures: Sequence[Measure], preset: str) -> Table:
     seeds = max(measure.ours.seeds for measure in measures)
     shown = Table(
         title=f"Steps 1 to 3, preset {preset}: means over {seeds} {'seed' if seeds == 1 else 'seeds'} and,\n"
-        f"where nothing else is said, the last {LAST_PHASES} phases",
+        f"where nothing else is said, the last {LAST_MEASUREMENTS} measurements",
         title_justify="left",
         box=None,
         padding=(0, 1),
@@ -159,8 +192,8 @@ def _check_game(config: Config) -> None:
         raise UsageError(f"extort-probe needs game.rounds of at least {EARLY_ROUND}, not {rounds}")
 
 
-def _last_phases(step: int, sides: tuple[Side, Side], training: pd.DataFrame, baseline: float) -> list[Measure]:
-    last = training[training["iteration"] > training["iteration"].max() - LAST_PHASES]
+def _last_measured(step: int, sides: tuple[Side, Side], training: pd.DataFrame, baseline: float) -> list[Measure]:
+    last = last_measurements(training)
     rates, rewards = (
         np.stack([_rows(last, side).groupby("seed")[quantity].mean() for side in sides], 1)
         for quantity in ("cooperation_rate", "reward")
@@ -177,33 +210,35 @@ def _last_phases(step: int, sides: tuple[Side, Side], training: pd.DataFrame, ba
     return measures
 
 
-def _before_training(episodes: pd.DataFrame, rounds: int) -> list[Measure]:
+def _before_training(episodes: pd.DataFrame, rounds: int, paper: Published) -> list[Measure]:
     """Cooperation of both sides in Step 3 before any training, in a round early in the episode and in its last tenth."""
     rows = episodes[episodes["iteration"] == 0]
     late = rounds * 9 // 10  # of 100 rounds, 90 to 100
-    windows = ((f"round {EARLY_ROUND}", EARLY_ROUND, EARLY_ROUND, 5), (f"rounds {late}-{rounds}", late, rounds, 95))
+    windows = (
+        (f"round {EARLY_ROUND}", EARLY_ROUND, EARLY_ROUND, paper.early),
+        (f"rounds {late}-{rounds}", late, rounds, paper.late),
+    )
     measures = []
-    for words, first, last, x in windows:
+    for words, first, last, shown in windows:
         rates = rows[rows["round"].between(first, last)].groupby("seed")["cooperation_rate"].mean()
-        paper = paper_value("2", "F", "PPI1 extort", "cooperation_rate", x)
-        measures.append(Measure(3, f"coop. before training, {words}", _estimate(rates), paper))
+        measures.append(Measure(3, f"coop. before training, {words}", _estimate(rates), _value(shown, "cooperation_rate")))
     return measures
 
 
-def _best_phase(sides: tuple[Side, Side], training: pd.DataFrame) -> Measure:
-    """The phase up to `COOPERATION_BY` at which the one of the two that cooperates less does so most, in the mean."""
-    phases = training[training["iteration"].between(1, COOPERATION_BY)]
-    rates = np.stack(
-        [_rows(phases, side).pivot(index="seed", columns="iteration", values="cooperation_rate") for side in sides], -1
-    )
+def _best(sides: tuple[Side, Side], training: pd.DataFrame, unit: str, by: int, paper: Published) -> Measure:
+    """The iteration up to ``by`` at which the one of the two that cooperates less does so most, in the mean."""
+    first = training["iteration"][training["iteration"] > 0].min()  # on a coarse grid the only one to look at
+    rows = training[training["iteration"].between(1, max(by, first))]
+    tables = [_rows(rows, side).pivot(index="seed", columns="iteration", values="cooperation_rate") for side in sides]
+    rates = np.stack(tables, -1)
     estimate = _estimate(rates.reshape(len(rates), -1), lambda means: _lower(means).max(-1))
-    phase = 1 + int(_lower(rates.reshape(len(rates), -1).mean(0)).argmax())
-    name = f"coop. of both at best phase by {COOPERATION_BY} ({phase})"
-    return Measure(3, name, estimate, paper_value("2", "E", "PPI1 extort", "cooperation_rate", 10))
+    at = tables[0].columns[int(_lower(rates.reshape(len(rates), -1).mean(0)).argmax())]
+    name = f"coop. of both at best {unit} by {by} ({at})"
+    return Measure(3, name, estimate, _value(paper.best, "cooperation_rate"))
 
 
 def _lower(means: NDArray) -> NDArray:
-    """The lower of both sides' rates per phase, from ``[..., phases * 2]``."""
+    """The lower of both sides' rates per iteration, from ``[..., iterations * 2]``."""
     return means.reshape(*means.shape[:-1], -1, 2).min(-1)
 
 
@@ -222,4 +257,9 @@ def _estimate(values: NDArray, of_means: Callable[[NDArray], NDArray] | None = N
 
 
 def _paper(side: Side, metric: str) -> float | None:
-    return side.paper and paper_value("2", *side.paper, metric, 30)  # type: ignore[return-value]
+    return _value(side.paper, metric)
+
+
+def _value(where: tuple[str, str, str, int] | None, metric: str) -> float | None:
+    """The paper's value at figure, panel, series and x; None for nowhere."""
+    return None if where is None else paper_value(*where[:3], metric, where[3])

@@ -20,8 +20,8 @@ SHORTEST_INTERVAL = 0.2  # seconds between two messages about activity that a wo
 class Progress(Protocol):
     """What a run reports. Iteration 0 is what precedes the first one (PPI: pre-training)."""
 
-    def begin(self, title: str, total: int, done: int) -> None:
-        """A run of `total` iterations (PPI: phases) starts, `done` of them completed earlier."""
+    def begin(self, title: str, total: int, done: int, unit: str = "phase") -> None:
+        """A run of `total` iterations, each called a `unit`, starts, `done` of them completed earlier."""
 
     def activity(self, iteration: int, what: str, fraction: float) -> None:
         """Within an iteration: `what` is being done, `fraction` (0 to 1) of the iteration has passed."""
@@ -39,7 +39,7 @@ class Progress(Protocol):
 class SilentProgress:
     """Reports nothing."""
 
-    def begin(self, title: str, total: int, done: int) -> None:
+    def begin(self, title: str, total: int, done: int, unit: str = "phase") -> None:
         pass
 
     def activity(self, iteration: int, what: str, fraction: float) -> None:
@@ -59,10 +59,10 @@ class PlainProgress:
         self._print = print_line
         self._clock = Clock()
 
-    def begin(self, title: str, total: int, done: int) -> None:
-        self._title, self._total = title, total
+    def begin(self, title: str, total: int, done: int, unit: str = "phase") -> None:
+        self._title, self._total, self._unit = title, total, unit
         self._clock.start(done)
-        self._print(resuming(title, total, done) if done else f"{title}: starting, {total} phases")
+        self._print(resuming(title, total, done, unit) if done else f"{title}: starting, {total} {unit}s")
 
     def activity(self, iteration: int, what: str, fraction: float) -> None:
         self._clock.advance(_completed(iteration, fraction))
@@ -70,7 +70,7 @@ class PlainProgress:
     def iteration(self, iteration: int, summary: dict[str, float]) -> None:
         self._clock.advance(iteration)
         parts = [
-            f"phase {iteration}/{self._total}" if iteration else "pre-training done",
+            f"{self._unit} {iteration}/{self._total}" if iteration else "pre-training done",
             *describe(summary),
             self._clock.left(self._total),
         ]
@@ -92,11 +92,11 @@ class RichProgress:
         self._task: TaskID | None = None
         self._summary: dict[str, float] = {}
 
-    def begin(self, title: str, total: int, done: int) -> None:
-        self._title, self._total, self._done = title, total, done
+    def begin(self, title: str, total: int, done: int, unit: str = "phase") -> None:
+        self._title, self._total, self._done, self._unit = title, total, done, unit
         self._clock.start(done)
         if done:
-            self._print(resuming(title, total, done))
+            self._print(resuming(title, total, done, unit))
         self._task = self._display.add_task(
             title, total=total, completed=done, phase=f"{done}/{total}", now="", summary="", left=""
         )
@@ -118,7 +118,7 @@ class RichProgress:
         if self._task is not None:
             self._display.remove_task(self._task)
             self._task = None
-            self._print("; ".join((f"{self._title}: phase {self._done}/{self._total}", *describe(self._summary))))
+            self._print("; ".join((f"{self._title}: {self._unit} {self._done}/{self._total}", *describe(self._summary))))
 
     def _update(self, **fields: Any) -> None:
         if self._task is not None:
@@ -136,8 +136,8 @@ class PipeProgress:
         self._lock = threading.Lock()
         self._last_activity = -SHORTEST_INTERVAL
 
-    def begin(self, title: str, total: int, done: int) -> None:
-        self._send("begin", title, total, done)
+    def begin(self, title: str, total: int, done: int, unit: str = "phase") -> None:
+        self._send("begin", title, total, done, unit)
 
     def activity(self, iteration: int, what: str, fraction: float) -> None:
         now = time.monotonic()
@@ -215,8 +215,8 @@ def describe(summary: dict[str, float]) -> list[str]:
     return [f"{measure} {text}" for measure, text in (("cooperation", cooperation), ("reward", reward)) if text]
 
 
-def resuming(title: str, total: int, done: int) -> str:
-    return f"{title}: resuming, {done} of {total} phases are done"
+def resuming(title: str, total: int, done: int, unit: str = "phase") -> str:
+    return f"{title}: resuming, {done} of {total} {unit}s are done"
 
 
 def duration(seconds: float) -> str:

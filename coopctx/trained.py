@@ -1,4 +1,4 @@
-"""A finished run's agent, ready to play: its models as they ended, its planner as it was configured."""
+"""A finished run's agent, ready to play: its models as they ended, PPI's planner as it was configured."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from torch import Tensor
 
 from coopctx.config import Config, from_dict, with_defaults
 from coopctx.errors import RunError
+from coopctx.experiments import POOLS, RunSpec
 from coopctx.game import MatrixGame
-from coopctx.model import SequenceModel
+from coopctx.model import ActorCritic, SequenceModel
 from coopctx.planner import Planner
+from coopctx.players import Player
+from coopctx.players.a2c import A2CPlayer
 from coopctx.players.ppi import PPIPlayer
 from coopctx.store import read_manifest, read_weights
 from coopctx.streams import stream
@@ -20,11 +23,15 @@ from coopctx.streams import stream
 
 @dataclass(frozen=True)
 class TrainedAgent:
-    """The learners of a finished run: one model each (state dictionaries of `SequenceModel`), and the run's settings."""
+    """The learners of a finished run: one model each (state dictionaries), and the run's settings.
+
+    kind: ``ppi``, whose models are of the class `SequenceModel`, or ``a2c``, `ActorCritic`.
+    """
 
     directory: Path
     config: Config
     weights: tuple[dict[str, Tensor], ...]
+    kind: str
 
     @classmethod
     def load(cls, directory: Path, command: str = "") -> TrainedAgent:
@@ -37,7 +44,7 @@ class TrainedAgent:
             learner, parameter = name.split(".", 1)
             named.setdefault(learner, {})[parameter] = tensor
         models = tuple(named[learner] for learner in sorted(named))
-        return cls(directory, from_dict(with_defaults(manifest["configuration"])), models)
+        return cls(directory, from_dict(with_defaults(manifest["configuration"])), models, manifest["agent"])
 
     def check_game(self, config: Config) -> None:
         """RunError, naming the difference, unless this agent was trained in the game and horizon of ``config``."""
@@ -46,16 +53,41 @@ class TrainedAgent:
             if ours != theirs:
                 raise RunError(f"{self.directory} was trained with game.{name} = {_plain(ours)}, not {_plain(theirs)}")
 
-    def player(self, generator: torch.Generator, learner: int = 1, device: torch.device | None = None, threads: int = 1) -> PPIPlayer:
-        """Learner ``learner`` (from 1) as a player that no longer learns."""
-        ppi, game = self.config.ppi, MatrixGame.of(self.config.game.payoffs)
-        weights = self.weights[learner - 1]
+    def model(self, learner: int = 1, device: torch.device | None = None) -> SequenceModel | ActorCritic:
+        """The model of learner ``learner`` (from 1), one's own copy."""
+        game, weights = MatrixGame.of(self.config.game.payoffs), self.weights[learner - 1]
         identity = weights["identity.weight"].shape[1] if "identity.weight" in weights else 0
         sizes = game.n_observations, game.n_actions, self.config.model.hidden, self.config.model.embedding, identity
-        model = SequenceModel(*sizes, stream(0))  # every weight is replaced
+        model = {"ppi": SequenceModel, "a2c": ActorCritic}[self.kind](*sizes, stream(0))  # every weight is replaced
         model.load_state_dict(weights)
+        return model.to(device)
+
+    def player(
+        self, generator: torch.Generator, learner: int = 1, device: torch.device | None = None, threads: int = 1
+    ) -> Player:
+        """Learner ``learner`` (from 1) as a player that no longer learns: a `PPIPlayer` or an `A2CPlayer`."""
+        model = self.model(learner, device)
+        if isinstance(model, ActorCritic):
+            return A2CPlayer(model, generator)
+        ppi = self.config.ppi
         planner = Planner(ppi.rollouts, ppi.horizon, ppi.inverse_temperature, ppi.discount, ppi.estimator)
-        return PPIPlayer(model.to(device), planner, generator, threads)
+        return PPIPlayer(model, planner, generator, threads)
+
+
+def needed_agents(spec: RunSpec, config: Config, results: Path) -> list[TrainedAgent]:
+    """The agents under ``results`` that ``spec`` starts from or plays against (`RunSpec.needs`).
+
+    RunError where one is missing (naming the command that makes it), damaged, of another game, or of another size than
+    the model that is to start from it.
+    """
+    agents = []
+    for needed in spec.needs():
+        agent = TrainedAgent.load(needed.directory(results), " ".join(needed.command))
+        agent.check_game(config)
+        if POOLS[spec.pool].pretrained and agent.config.model != config.model:
+            raise RunError(f"{agent.directory} has {agent.config.model}, not {config.model} as asked for here")
+        agents.append(agent)
+    return agents
 
 
 def _plain(value: object) -> str:

@@ -1,4 +1,4 @@
-"""Carrying out one run of an experiment, phase after phase: fit, play, measure, checkpoint (Alg. 1)."""
+"""Carrying out one run of an experiment; here PPI's, phase after phase: fit, play, measure, checkpoint (Alg. 1)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -16,26 +15,39 @@ from coopctx.arena import play
 from coopctx.config import Config
 from coopctx.episodes import Episodes
 from coopctx.experiments import POOLS, RunSpec
-from coopctx.errors import RunError
 from coopctx.game import MatrixGame
 from coopctx.learners.ppi import PPILearner
 from coopctx.model import Losses
-from coopctx.players import PAPER_STRATEGIES, Player, RandomTabular, named_strategy
+from coopctx.players import Player, RandomTabular, named_strategy
 from coopctx.players.tabular import uniform_player
 from coopctx.progress import Progress
+from coopctx.recording import (
+    Match,
+    counted,
+    diagnose,
+    final_weights,
+    named_strategies,
+    record_averages,
+    record_curves,
+    record_timings,
+    shares,
+    summary,
+)
 from coopctx.store import Run
 from coopctx.streams import stream
-from coopctx.trained import TrainedAgent
+from coopctx.trained import TrainedAgent, needed_agents
+from coopctx.training_a2c import A2CTraining
 
 
 def execute(
     spec: RunSpec, config: Config, run: Run, results: Path, device: torch.device, threads: int, progress: Progress
 ) -> None:
-    """Train ``spec`` from where ``run`` stands to its end, recording and checkpointing every phase.
+    """Train ``spec`` from where ``run`` stands to its end, recording and checkpointing every phase or measurement.
 
     results: where the finished runs lie that ``spec`` needs; RunError if one is missing or of another game.
     """
-    PPITraining(spec, config, run, results, device, threads, progress).run_all()
+    training = {"ppi": PPITraining, "a2c": A2CTraining}[spec.agent]
+    training(spec, config, run, results, device, threads, progress).run_all()
 
 
 class PPITraining:
@@ -51,7 +63,7 @@ class PPITraining:
         self._game = MatrixGame.of(config.game.payoffs)
         sizes = self._game.n_observations, self._game.n_actions
         self._identity_size = sizes[0] * sizes[1] if spec.opponent_id else 0
-        self._needed = [self._load(needed) for needed in spec.needs()]
+        self._needed = needed_agents(spec, config, results)
         self._learners = [
             PPILearner(n, self._game, config.model, config.ppi, spec.seed, self._identity_size, device)
             for n in range(1, self._pool.learners + 1)
@@ -68,7 +80,7 @@ class PPITraining:
             done = 0
         for phase in range(done + 1, phases + 1):
             self._phase(phase)
-        self._run.finish(self._weights())
+        self._run.finish(final_weights(self._learners))
         self._progress.end()
 
     def _start(self) -> None:
@@ -79,18 +91,11 @@ class PPITraining:
             for learner, agent in zip(self._learners, self._needed, strict=True):
                 learner.model.load_state_dict(agent.weights[0])
             untrained = self._collect(0)
-            self._record_averages(0, untrained)
+            record_averages(self._run, 0, untrained)
             self._record_episodes(0, untrained)
         else:
             self._fit(0)
         self._checkpoint(0)
-
-    def _load(self, needed: RunSpec) -> TrainedAgent:
-        agent = TrainedAgent.load(needed.directory(self._results), " ".join(needed.command))
-        agent.check_game(self._config)
-        if self._pool.pretrained and agent.config.model != self._config.model:
-            raise RunError(f"{agent.directory} has {agent.config.model}, not {self._config.model} as asked for here")
-        return agent
 
     def _phase(self, phase: int) -> None:
         self._seconds = dict.fromkeys(self._seconds, 0.0)
@@ -98,17 +103,16 @@ class PPITraining:
         with self._timed("plan"):
             collected = self._collect(phase)
         with self._timed("measure"):
-            self._record_averages(phase, collected)
+            record_averages(self._run, phase, collected)
             self._record_held_out(phase, collected)
-            if phase in self._episode_phases():
+            if phase in counted(self._config.measure.episode_phases, self._config.ppi.phases):
                 self._record_episodes(phase, collected)
         for learner in self._learners:
             own = [match.ego for match in collected if match.learner == learner.number]
             learner.data = Episodes.concatenate([learner.data, *own])
-        timings = ({"iteration": phase, "part": part, "seconds": value} for part, value in self._seconds.items())
-        self._run.record("timings", timings)
+        record_timings(self._run, phase, self._seconds)
         self._checkpoint(phase)
-        self._progress.iteration(phase, self._summary(collected))
+        self._progress.iteration(phase, summary(self._pool, collected))
 
     # Fitting -----------------------------------------------------------------------------------------------------
 
@@ -124,7 +128,7 @@ class PPITraining:
         with self._timed("fit"), ThreadPoolExecutor(self._fit_threads()) as pool:
             for learner, losses in zip(self._learners, pool.map(fit, self._learners), strict=True):
                 named = {f"loss_{name}": value for name, value in losses._asdict().items()}
-                self._diagnose(phase, learner.number, named)
+                diagnose(self._run, phase, learner.number, named)
 
     def _fit_threads(self) -> int:
         """Learners fitted side by side: one thread each with the native kernel; PyTorch spreads one fit by itself."""
@@ -167,7 +171,8 @@ class PPITraining:
     def _collect(self, phase: int) -> list[Match]:
         """The phase's episodes: learners against each other, then each against those that do not learn."""
         matches: list[Match] = []
-        for part, (opponent, games) in enumerate(self._shares().items()):
+        split = shares(self._config.ppi.episodes_per_phase, self._pool, self._config.pool.tabular_share)
+        for part, (opponent, games) in enumerate(split.items()):
             report = self._reporter(phase, part)
             if opponent == "learner":
                 matches += self._against_each_other(phase, games, report)
@@ -205,37 +210,11 @@ class PPITraining:
         generator = self._stream(opponent, phase)
         return self._needed[0].player(generator, device=self._device, threads=self._share)
 
-    def _shares(self) -> dict[str, int]:
-        """Episodes per phase and agent against each kind of opponent."""
-        episodes, opponents = self._config.ppi.episodes_per_phase, self._pool.opponents
-        if len(opponents) == 1:
-            return {opponents[0]: episodes}
-        tabular = min(max(round(episodes * self._config.pool.tabular_share), 1), episodes - 1)
-        return {"learner": episodes - tabular, "tabular": tabular}
-
     def _reporter(self, phase: int, part: int) -> Callable[[int], None]:
         parts, rounds = len(self._pool.opponents), self._config.game.rounds
         return lambda done: self._progress.activity(phase, "playing", 0.5 + 0.5 * (part + done / rounds) / parts)
 
     # Measuring ---------------------------------------------------------------------------------------------------
-
-    def _record_averages(self, phase: int, matches: Sequence[Match]) -> None:
-        self._run.record(
-            "training",
-            (
-                {
-                    "iteration": phase,
-                    "learner": match.learner,
-                    "opponent": match.opponent,
-                    "player": player,
-                    "cooperation_rate": episodes.cooperation_rate(),
-                    "reward": episodes.reward(),
-                    "episodes": len(episodes),
-                }
-                for match in matches
-                for player, episodes in match.sides()
-            ),
-        )
 
     def _record_held_out(self, phase: int, matches: Sequence[Match]) -> None:
         """Losses on the new episodes, before they are trained on, and KL(pi || p) on the histories they visited."""
@@ -247,22 +226,12 @@ class PPITraining:
                 f"squared_error_reward_{match.opponent}": losses.reward,
                 f"kl_{match.opponent}": match.divergence,
             }
-            self._diagnose(phase, match.learner, quantities)
+            diagnose(self._run, phase, match.learner, quantities)
 
     def _record_episodes(self, phase: int, collected: Sequence[Match]) -> None:
         """Within-episode curves of learner 1: the phase's own episodes, and games against the named strategies."""
-        named = [self._against_named(phase, name) for name in self._named_strategies()]
-        for match in [match for match in collected if match.learner == 1] + named:
-            for player, episodes in match.sides():
-                curves = zip(episodes.cooperation_per_round().tolist(), episodes.reward_per_round().tolist(), strict=True)
-                keys = {"iteration": phase, "learner": 1, "opponent": match.opponent, "player": player}
-                self._run.record(
-                    "episodes",
-                    (
-                        {**keys, "round": t, "cooperation_rate": rate, "reward": reward, "episodes": len(episodes)}
-                        for t, (rate, reward) in enumerate(curves, start=1)
-                    ),
-                )
+        named = [self._against_named(phase, name) for name in named_strategies(self._pool, self._game)]
+        record_curves(self._run, phase, [*collected, *named])
 
     def _against_named(self, phase: int, name: str) -> Match:
         self._progress.activity(phase, "measuring", 1.0)
@@ -270,31 +239,6 @@ class PPITraining:
         strategy = named_strategy(name, self._stream("named strategy", phase, name))
         ego, co = self._play(self._config.measure.episode_games, (player, strategy))
         return Match(1, name, ego, co, player.mean_divergence())
-
-    def _named_strategies(self) -> Sequence[str]:
-        """The paper's strategies have two actions; a larger game is measured without them."""
-        return tuple(PAPER_STRATEGIES) if self._pool.probed and self._game.n_actions == 2 else ()
-
-    def _episode_phases(self) -> set[int]:
-        phases = self._config.ppi.phases
-        return {phase if phase > 0 else phases + 1 + phase for phase in self._config.measure.episode_phases}
-
-    def _diagnose(self, phase: int, learner: int, quantities: dict[str, float]) -> None:
-        rows = (
-            {"iteration": phase, "learner": learner, "quantity": name, "value": value}
-            for name, value in quantities.items()
-        )
-        self._run.record("diagnostics", rows)
-
-    def _summary(self, matches: Sequence[Match]) -> dict[str, float]:
-        """Averages over the learners, for the progress display."""
-        summary = {}
-        for opponent in self._pool.opponents:
-            egos = [match.ego for match in matches if match.opponent == opponent]
-            if egos:
-                summary[f"cooperation_{opponent}"] = sum(ego.cooperation_rate() for ego in egos) / len(egos)
-                summary[f"reward_{opponent}"] = sum(ego.reward() for ego in egos) / len(egos)
-        return summary
 
     @contextmanager
     def _timed(self, part: str) -> Iterator[None]:
@@ -315,27 +259,3 @@ class PPITraining:
         for learner, saved in zip(self._learners, state["learners"], strict=True):
             learner.restore(saved)
         return state["phase"]
-
-    def _weights(self) -> dict[str, torch.Tensor]:
-        return {
-            f"learner{learner.number}.{name}": tensor.cpu().contiguous()
-            for learner in self._learners
-            for name, tensor in learner.model.state_dict().items()
-        }
-
-
-@dataclass(frozen=True)
-class Match:
-    """Games of one learner (the ego) against one kind of opponent, from both sides.
-
-    divergence: mean KL(pi || p) of the ego on these games, nats per decision.
-    """
-
-    learner: int
-    opponent: str
-    ego: Episodes
-    co: Episodes
-    divergence: float
-
-    def sides(self) -> tuple[tuple[str, Episodes], tuple[str, Episodes]]:
-        return ("ego", self.ego), ("co", self.co)

@@ -23,6 +23,8 @@ TOY = Sizes(
     games=4,
     fit_steps=2,
     collect_episodes=4,
+    iterations=1,
+    iteration_episodes=4,
     estimator_steps=2,
     estimator_batch=8,
     visiting_games=2,
@@ -31,7 +33,7 @@ TOY = Sizes(
     matrix=16,
     seconds=0.0,
 )
-SMALL = ["game.rounds=5", "model.hidden=16", "ppi.batch_size=8"]
+SMALL = ["game.rounds=5", "model.hidden=16", "ppi.batch_size=8", "a2c.batch_size=8"]
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +58,13 @@ def test_every_row_is_there(report):
     assert [rate.name for rate in report.planner] == expected_names("eager bf16")
     assert [rate.name for rate in report.training] == expected_names()
     assert [phase.name for phase in report.phase] == ["in use", "reference"]
+    assert [rate.name for rate in report.iteration] == ["in use", "reference"]
     assert [estimate.name for estimate in report.estimator] == ["expected", "sampled"]
     assert report.machine.threads == 1 and report.machine.cpu and report.machine.torch == torch.__version__
 
 
 def test_all_numbers_are_positive_and_finite(report):
-    rows = [*report.planner, *report.training, *report.phase, *report.estimator]
+    rows = [*report.planner, *report.training, *report.phase, *report.iteration, *report.estimator]
     numbers = [value for row in rows for value in asdict(row).values() if isinstance(value, float)]
     numbers += [report.machine.matmul_fp32, report.machine.matmul_bf16]
     assert len(numbers) > 30
@@ -69,12 +72,14 @@ def test_all_numbers_are_positive_and_finite(report):
 
 
 def test_ratios_follow_from_the_rates(report):
-    for rows in (report.planner, report.training, report.phase):
+    for rows in (report.planner, report.training, report.phase, report.iteration):
         (reference,) = (row for row in rows if row.name == "reference")
         assert [row.ratio for row in rows] == pytest.approx([row.per_second / reference.per_second for row in rows])
     for phase in report.phase:
         episodes = 2 * report.settings["ppi"]["episodes_per_phase"]
         assert phase.per_second == pytest.approx(episodes / (phase.fit_seconds + phase.collect_seconds))
+    for rate in report.iteration:
+        assert rate.per_second == pytest.approx(1 / (rate.play_seconds + rate.update_seconds))
     expected, sampled = report.estimator
     cost = sampled.variance * sampled.seconds
     assert [expected.ratio, sampled.ratio] == pytest.approx([cost / (expected.variance * expected.seconds), 1])
@@ -162,6 +167,21 @@ def test_a_phase_is_scaled_up_to_its_full_size(monkeypatch):
     assert (collecting.ppi.rollouts, collecting.ppi.horizon) == (config.ppi.rollouts, config.ppi.horizon)
 
 
+def test_an_iteration_is_the_mean_of_those_after_the_first_at_the_full_batch(monkeypatch):
+    asked = []
+
+    def timed_run(agent, config, threads, iteration):
+        asked.append((agent, config.a2c, iteration))
+        return {"play": 3.0, "update": 6.0, "measure": 100.0}
+
+    monkeypatch.setattr(bench, "_timed_run", timed_run)
+    config = load_preset("smoke", ["a2c.batch_size=80"])
+    assert bench.iteration_seconds(config, 1, replace(TOY, iterations=3, iteration_episodes=20)) == (4.0, 8.0)
+    ((agent, a2c, iteration),) = asked
+    assert (agent, a2c.batch_size, a2c.iterations, iteration) == ("a2c", 20, 4, 4)
+    assert a2c.episode_iterations == (1,), "timings begin anew after the first"
+
+
 def test_a_failed_run_is_told(monkeypatch):
     monkeypatch.setattr(bench, "run_one", lambda job, progress: Outcome(0, job.directory, "failed", "no space"))
     with pytest.raises(RunError, match="no space"):
@@ -184,7 +204,7 @@ def test_tables_tell_ratios_threads_dtype_and_machine(report, monkeypatch, capsy
     monkeypatch.setattr(cli, "console", Console(width=80))
     assert cli.main(["bench"]) == 0
     text = capsys.readouterr().out
-    for told in ("planner", "training", "phase", "estimators", "PyTorch fp32", "PyTorch bf16", "1 thread"):
+    for told in ("planner", "training", "phase", "iteration of A2C", "estimators", "PyTorch fp32", "PyTorch bf16", "1 thread"):
         assert told in text
     assert report.machine.cpu in text and torch.__version__ in text
     assert "…" not in text, "nothing is cut off on a terminal of 80 columns"

@@ -9,7 +9,7 @@ import torch
 
 from coopctx import plots
 from coopctx.errors import RunError
-from coopctx.plots import fig2, fig3, style
+from coopctx.plots import curves, fig2, fig3, style
 from coopctx.plots.runs import SEEDS, NothingToDraw
 from coopctx.store import Run
 
@@ -186,10 +186,29 @@ def test_curves_missing_from_a_table_are_named(tmp_path):
 
 def test_the_same_layout_serves_another_kind_of_agent(tmp_path):
     write_run(tmp_path, "extortion", 0, agent="a2c")
-    figure, _ = fig2.build(tmp_path, "cpu", fig2.Agent("a2c", "A2C", "Iteration"))
+    figure, missing = plots.FIGURES["fig4"](tmp_path, "cpu")
     title, (axes, _) = panels(figure)["C"]
     assert list(lines(axes)) == ["a2c-extortion/1/fixed-icl/ego", "a2c-extortion/1/fixed-icl/co"]
-    assert axes.get_xlabel() == "Training Iteration"
+    assert axes.get_xlabel() == "Gradient Steps"
+    assert panels(figure)["D"][0] == "D. Episode after convergence (Step=4)"
+    assert panels(figure)["D"][1][0].get_ylim() == (-1.4, 2.4)
+    assert "extort-probe --agent a2c --seeds 0-9" in missing[0]
+    with pytest.raises(NothingToDraw, match="no finished run for fig4"):
+        plots.FIGURES["fig4"](tmp_path, "smoke")
+
+
+def test_figure_three_has_a_panel_for_each_kind_of_agent(results, tmp_path):
+    write_run(tmp_path, "mixed", 0, agent="a2c")
+    figure, _ = fig3.build(tmp_path, "cpu")
+    assert list(panels(figure)) == ["B"]
+    title, (axes, _) = panels(figure)["B"]
+    assert title == "B. A2C - Episode early in training (Iteration=2)"
+    assert list(lines(axes)) == ["a2c-mixed/1/learner/ego", "a2c-mixed/1/tabular/ego"]
+
+
+@pytest.mark.parametrize(("number", "text"), [(0, "0"), (30, "30"), (2500, "2.5k"), (70_000, "70k"), (1234, "1234")])
+def test_iterations_are_written_as_in_the_paper(number, text):
+    assert curves.shortened(number) == text
 
 
 def test_all_draws_what_there_is_the_same_each_time(results, tmp_path):

@@ -162,7 +162,7 @@ def steps(results, seeds, *overrides):
 )
 def test_every_step_is_run_with_the_seeds_that_the_next_one_needs(tmp_path, monkeypatch, seeds, earlier):
     trained = Trained(monkeypatch)
-    assert steps(tmp_path, seeds, "ppi.rollouts=3") == load_preset("smoke", ("ppi.rollouts=3",), "tabular")
+    assert steps(tmp_path, seeds, "ppi.rollouts=3") == load_preset("smoke", ("ppi.rollouts=3",), "mutual-extortion")
     assert trained.asked == [("tabular", earlier), ("extortion", earlier), ("mutual-extortion", seeds)]
 
 
@@ -317,3 +317,25 @@ def test_bad_input_is_refused_in_one_line(arguments, status, message, capsys, mo
     assert cli.main(["extort-probe", *arguments]) == status
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == 1 and message in err
+
+
+# A2C -------------------------------------------------------------------------------------------------------------
+
+
+def test_a2c_is_probed_and_evaluated_as_ppi_is(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(cli, "console", Console(width=100))
+    tiny = ("game.rounds=8", "model.hidden=16", "a2c.iterations=4", "a2c.batch_size=4", "a2c.measure_every=1")
+    settings = [word for override in tiny for word in ("--set", override)]
+    command = ["extort-probe", "--agent", "a2c", "--preset", "smoke", "--seed", "0", "--jobs", "1"]
+    status = cli.main([*command, *settings, "--results", str(tmp_path)])
+    out, err = capsys.readouterr()
+    assert (status, err) == (0, "")
+    assert re.search(r"A2C: reward +-?\d\.\d{3} +- +1\.03", out) and re.search(r"Fixed-ICL: cooperation .* 0\.8[67]", out)
+    assert re.search(r"coop\. of both at best iteration by 2 \([12]\) .* 0\.94", out)
+    assert re.search(r"coop\. before training, rounds 7-8 .* 0\.06", out) and "Step 2 vs" in out
+    assert finished_seeds(tmp_path, "smoke", "a2c-extortion") == [0, 1]
+    assert (tmp_path / "smoke" / "a2c-extortion-slopes.parquet").exists()
+    run = tmp_path / "smoke" / "a2c-mutual-extortion" / "seed-0"
+    against = ["--against", "tit-for-tat", "--against", str(tmp_path / "smoke" / "a2c-tabular" / "seed-0")]
+    assert cli.main(["evaluate", str(run), "--learner", "2", "--games", "8", *against]) == 0
+    assert "tit-for-tat" in capsys.readouterr().out

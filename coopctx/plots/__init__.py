@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from matplotlib import rc_context
@@ -10,7 +11,7 @@ from coopctx.errors import UsageError
 from coopctx.plots import fig1, fig2, fig3, style
 from coopctx.plots.runs import NothingToDraw
 
-FIGURES = {"fig1": fig1.build, "fig2": fig2.build, "fig3": fig3.build}
+FIGURES = {"fig1": fig1.build, "fig2": fig2.build, "fig3": fig3.build, "fig4": partial(fig2.build, agent=fig2.A2C)}
 
 
 @dataclass(frozen=True)

@@ -57,4 +57,10 @@ def set_limits(axes: Axes, low: float, high: float) -> None:
 def set_x_axis(axes: Axes, last: int, parts: int) -> None:
     """From 0 to ``last``, with ticks at ``parts`` equal steps where these are whole numbers."""
     axes.set_xlim(0, last)
-    axes.set_xticks(range(0, last + 1, last // parts) if last % parts == 0 else [0, last])
+    ticks = range(0, last + 1, last // parts) if last % parts == 0 else (0, last)
+    axes.set_xticks(ticks, [shortened(tick) for tick in ticks])
+
+
+def shortened(number: int) -> str:
+    """As the paper writes iterations: 30, 2.5k, 70k."""
+    return f"{number / 1000:g}k" if number >= 1000 and number % 100 == 0 else str(number)

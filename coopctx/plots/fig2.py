@@ -1,6 +1,10 @@
-"""Figure 2: why cooperation emerges (SPEC §4). In-context best response, its extortion, mutual extortion, a row each."""
+"""Figures 2 and 4: why cooperation emerges (SPEC §4). In-context best response, its extortion, mutual extortion, a row each.
 
-from dataclasses import dataclass
+Figure 2 shows PPI, Figure 4 the same of A2C.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -13,11 +17,18 @@ from coopctx.plots.style import COLOURS, SIDES
 
 @dataclass(frozen=True)
 class Agent:
-    """Who learns, and what its iterations are called."""
+    """Who learns, in which figure, what its iterations are called, and its axes of reward where they are not PPI's."""
 
     name: str
     symbol: str
-    iteration: str
+    iteration: str = "Phase"
+    x_label: str = "Training Phase"
+    figure: str = "fig2"
+    rewards: Mapping[str, Axis] = field(default_factory=dict)
+    before_training: Axis = RATE
+
+    def reward(self, panel: str, of_ppi: Axis) -> Axis:
+        return self.rewards.get(panel, of_ppi)
 
 
 @dataclass(frozen=True)
@@ -30,7 +41,21 @@ class Step:
     episode: Panel
 
 
-PPI = Agent("ppi", "PPI", "Phase")
+PPI = Agent("ppi", "PPI", before_training=Axis(RATE.low, 0.4, 0.1))
+A2C = Agent(
+    "a2c",
+    "A2C",
+    iteration="Step",
+    x_label="Gradient Steps",
+    figure="fig4",
+    rewards={
+        "A": Axis(-0.55, 1.2, 0.25),
+        "C": Axis(-0.1, 1.5, 0.25),
+        "D": Axis(-1.4, 2.4, 1.0),
+        "E": Axis(-0.1, 1.5, 0.25),
+        "F": Axis(-1.4, 2.3, 1.0),
+    },
+)
 ROW_SIZE = (12.4, 3.15)  # inches
 CAPTION_HEIGHT = 0.25
 
@@ -51,7 +76,7 @@ def steps(agent: Agent) -> tuple[Step, ...]:
                     Series(symbol, SIDES["ego"], "tabular"),
                     Series("Avg. Tabular", SIDES["co"], "tabular", player="co"),
                 ),
-                Axis(-0.5, 1.2, 0.5),
+                agent.reward("A", Axis(-0.5, 1.2, 0.5)),
             ),
             Panel(
                 f"B. {converged}",
@@ -62,7 +87,7 @@ def steps(agent: Agent) -> tuple[Step, ...]:
                     Series(f"{symbol} vs. Always-Cooperate", COLOURS["always-cooperate"], "always-cooperate"),
                     Series(f"{symbol} vs. Avg. Tabular", COLOURS["tabular"], "tabular"),
                 ),
-                Axis(-0.5, 2.1, 0.5),
+                agent.reward("B", Axis(-0.5, 2.1, 0.5)),
             ),
         ),
         Step(
@@ -75,7 +100,7 @@ def steps(agent: Agent) -> tuple[Step, ...]:
                     Series(symbol, SIDES["ego"], "fixed-icl", on_top=True),
                     Series("Fixed-ICL", SIDES["co"], "fixed-icl", player="co"),
                 ),
-                Axis(-0.1, 1.5, 0.5),
+                agent.reward("C", Axis(-0.1, 1.5, 0.5)),
             ),
             Panel(
                 f"D. {converged}",
@@ -84,7 +109,7 @@ def steps(agent: Agent) -> tuple[Step, ...]:
                     Series(symbol, SIDES["ego"], "fixed-icl", on_top=True),
                     Series("Fixed-ICL", SIDES["co"], "fixed-icl", player="co"),
                 ),
-                Axis(-1.0, 1.5, 0.5),
+                agent.reward("D", Axis(-1.0, 1.5, 0.5)),
             ),
         ),
         Step(
@@ -97,7 +122,7 @@ def steps(agent: Agent) -> tuple[Step, ...]:
                     Series(first, SIDES["ego"], "learner", on_top=True),
                     Series(second, SIDES["co"], "learner", learner=2),
                 ),
-                Axis(-0.1, 1.5, 0.5),
+                agent.reward("E", Axis(-0.1, 1.5, 0.5)),
             ),
             Panel(  # the first curves of a Step-3 run are of its agents as they came out of Step 2
                 "F. Episode prior to training",
@@ -106,17 +131,17 @@ def steps(agent: Agent) -> tuple[Step, ...]:
                     Series(first, SIDES["ego"], "learner", on_top=True),
                     Series(second, SIDES["co"], "learner", player="co"),
                 ),
-                Axis(-0.1, 0.4, 0.1),
-                Axis(RATE.low, 0.4, 0.1),
+                agent.reward("F", Axis(-0.1, 0.4, 0.1)),
+                agent.before_training,
             ),
         ),
     )
 
 
 def build(results: Path, preset: str, agent: Agent = PPI) -> tuple[Figure, list[str]]:
-    """Figure 2 from the finished runs under results/preset, and a line for each step that lacks seeds or curves.
+    """The agent's figure from the finished runs under results/preset, and a line for each step that lacks seeds or curves.
 
-    A step without any finished run is left out. Step 3's curve over training begins at phase 0, before any of it.
+    A step without any finished run is left out. Step 3's curve over training begins at 0, before any of it.
     Raises NothingToDraw if no step has one, RunError if a table is damaged or the seeds do not go together.
     """
     command = f"coopctx extort-probe --agent {agent.name}{options(results, preset)}"
@@ -130,7 +155,7 @@ def build(results: Path, preset: str, agent: Agent = PPI) -> tuple[Figure, list[
             drawn.append((step, tables))
             lines += [] if len(episode) else [f"{step.runs.name}: its runs recorded no within-episode curves"]
     if not drawn:
-        raise NothingToDraw(f"no finished run for fig2 under {results / preset}; make some with: {command}")
+        raise NothingToDraw(f"no finished run for {agent.figure} under {results / preset}; make some with: {command}")
     return _figure(drawn, agent, preset), lines
 
 
@@ -142,7 +167,7 @@ def _figure(drawn: list[tuple[Step, list[tuple[Panel, pd.DataFrame]]]], agent: A
     for row, (step, tables) in zip(parts, drawn, strict=False):
         for part, (panel, table) in zip(row, tables, strict=True):
             if len(table):
-                draw_panel(part, panel, table, step.runs.name, f"Training {agent.iteration}", bottom=0.33, legend=0.095)
+                draw_panel(part, panel, table, step.runs.name, agent.x_label, bottom=0.33, legend=0.095)
     seeds = ((step.label, tables[0][1]) for step, tables in drawn)
     figure.text(0.005, 0.06 / height, caption(preset, seeds), size=7, va="bottom")
     return figure

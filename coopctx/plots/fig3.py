@@ -9,7 +9,7 @@ from coopctx.plots.runs import NothingToDraw, Runs, caption, missing
 from coopctx.plots.style import COLOURS
 
 PANEL_SIZE = (6.2, 3.75)  # inches
-RUNS = {"ppi": Runs("ppi", "mixed")}
+RUNS = {agent: Runs(agent, "mixed") for agent in ("ppi", "a2c")}
 
 
 def _series(symbol: str, labels: dict[str, str]) -> tuple[Series, ...]:
@@ -19,7 +19,7 @@ def _series(symbol: str, labels: dict[str, str]) -> tuple[Series, ...]:
     )
 
 
-# "Early" is the first phase with within-episode curves: 8 where the settings are the preset's, as in the paper.
+# "Early" is the first iteration with within-episode curves: phase 8 where PPI's settings are the preset's, as in the paper.
 PANELS = {
     "ppi": Panel(
         "A. PPI - Episode early in training (Phase={iteration})",
@@ -37,11 +37,18 @@ PANELS = {
         Axis(-0.4, 2.1, 1.0),
         Axis(RATE.low, RATE.high, 0.2),
     ),
+    "a2c": Panel(
+        "B. A2C - Episode early in training (Iteration={iteration})",
+        "first",
+        _series("A2C", {"learner": r"$\mathit{A2C}^2$", "tabular": r"$\mathit{Tabular}$"}),
+        Axis(-0.5, 1.5, 0.5),
+        Axis(RATE.low, RATE.high, 0.2),
+    ),
 }
 
 
 def build(results: Path, preset: str) -> tuple[Figure, list[str]]:
-    """Figure 3 from the finished runs under results/preset, and a line for each kind of agent that lacks seeds.
+    """Figure 3 from the finished runs under results/preset, and a line for each kind of agent shown that lacks seeds.
 
     Raises NothingToDraw if no run has within-episode curves, RunError if a table is damaged or the seeds do not go together.
     """

@@ -84,7 +84,7 @@ def draw_panel(part: SubFigure, panel: Panel, table: pd.DataFrame, name: str, x_
     name: of the runs, for messages and the lines' gids. x_label: of the iterations. bottom, legend: where the axes end and
     where the middle of the legend is, as shares of the part's height. Raises RunError where a series has no rows.
     """
-    title = panel.title.format(iteration=table["iteration"].iloc[0])
+    title = panel.title.format(iteration=curves.shortened(int(table["iteration"].iloc[0])))
     part.text(0.01, 0.985, title, weight="bold", size=13, va="top")
     grid = part.add_gridspec(1, 2, left=0.105, right=0.955, bottom=bottom, top=0.895, wspace=0.37)
     x, parts = ("iteration", 2) if panel.over == "training" else ("round", 4)
