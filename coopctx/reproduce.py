@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import Literal
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
@@ -92,16 +92,15 @@ def look(specs: Sequence[RunSpec], overrides: Sequence[str], results: Path) -> l
     return [_look(spec, overrides, results, *measured[spec.preset, spec.name]) for spec in specs]
 
 
-def table(planned: Sequence[Planned], workers: int) -> Table:
+def table(planned: Sequence[Planned], workers: int) -> Group:
     """The runs for a reader: a line each, and what all of them will take, ``workers`` at a time."""
-    shown = Table("run", "seed", "state", box=None, padding=(0, 1), pad_edge=False, caption_justify="left")
+    shown = Table("run", "seed", "state", box=None, padding=(0, 1), pad_edge=False)
     shown.add_column("time", justify="right")
     for run in planned:
         state = f"to resume after {run.iteration}" if run.state == "to resume" else run.state
         time = "" if run.state in ("finished", "damaged") else "unknown" if run.seconds is None else f"~ {duration(run.seconds)}"
         shown.add_row(run.spec.name, str(run.spec.seed), state, time)
-    shown.caption = Text(_estimate(planned, workers))
-    return shown
+    return Group(shown, Text(_estimate(planned, workers)))
 
 
 def reproduce(
