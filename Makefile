@@ -1,16 +1,20 @@
-# make test     the tests
-# make figures  what the figures still lack is run, then they are drawn (figures/)
-# make smoke    the whole line at toy scale: train, plot, check (build/smoke/)
-# make clean    removes the environment and everything built; results and figures stay
+# make test       the tests
+# make figures    figures and report from what is in results/ (figures/, README's table); says what is missing
+# make reproduce  everything: the runs that are not finished in results/, then figures and report; PRESET=cpu SEEDS=0-9
+# make smoke      the whole line at toy scale: train, draw, report, check (build/smoke/)
+# make clean      removes the environment and everything built; results and figures stay
 
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 COOPCTX := $(VENV)/bin/coopctx
 SMOKE := build/smoke
+PRESET ?= cpu
+SEEDS ?= 0-9
+OUT ?= $(if $(filter cpu,$(PRESET)),figures,build/figures-$(PRESET))
 
 .DEFAULT_GOAL := help
-.PHONY: help test figures smoke clean
+.PHONY: help test figures reproduce smoke clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -26,17 +30,15 @@ test: $(READY)
 	@$(VENV)/bin/python -m pytest
 
 figures: $(READY)
-	@$(COOPCTX) train --agent ppi --pool mixed --seeds 0-9
-	@$(COOPCTX) train --agent ppi --pool mixed --opponent-id --seeds 0-9
-	@$(COOPCTX) train --agent ppi --pool learners --seeds 0-9
 	@$(COOPCTX) plot all
+	@$(COOPCTX) report --readme README.md
+
+reproduce: $(READY)
+	@$(COOPCTX) reproduce --preset $(PRESET) --seeds $(SEEDS) --out $(OUT)
 
 smoke: $(READY)
 	@rm -rf $(SMOKE)
-	@$(COOPCTX) train --agent ppi --pool mixed --preset smoke --seeds 0-1 --results $(SMOKE)/results
-	@$(COOPCTX) train --agent ppi --pool mixed --opponent-id --preset smoke --seeds 0-1 --results $(SMOKE)/results
-	@$(COOPCTX) train --agent ppi --pool learners --preset smoke --seeds 0-1 --results $(SMOKE)/results
-	@$(COOPCTX) plot fig1 --preset smoke --results $(SMOKE)/results --out $(SMOKE)/figures
+	@$(COOPCTX) reproduce --preset smoke --seeds 0-1 --results $(SMOKE)/results --out $(SMOKE)/figures
 	@$(VENV)/bin/python tests/smoke_check.py $(SMOKE)
 
 clean:

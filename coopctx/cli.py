@@ -69,6 +69,8 @@ def options(
     \b
     coopctx train --agent ppi --pool mixed     one run of Figure 1A, minutes on two cores
     coopctx plot fig1                          the figure, from the runs in results/
+    coopctx reproduce                          every run that the figures need, the figures and the report
+    coopctx report                             the paper's claims beside what the runs in results/ show
     """
     if version:
         print(f"coopctx {coopctx.__version__}")
@@ -143,6 +145,82 @@ def plot(
     drawing = draw(figure, results, preset, out, formats or ["png", "pdf"])
     for line in (*drawing.missing, *map(str, drawing.paths)):
         _say(line)
+
+
+@app.command()
+def reproduce(
+    figure: Annotated[
+        list[str] | None, typer.Option("--figure", metavar="fig1|fig2|fig3", help="Repeatable.", show_default="all")
+    ] = None,
+    agent: Annotated[
+        list[str] | None, typer.Option("--agent", metavar="ppi", help="Whose runs; repeatable.", show_default="all")
+    ] = None,
+    preset: PresetOption = "cpu",
+    seeds: Annotated[str, typer.Option(help="Such as 0-9 or 0,2,5-7.")] = "0-9",
+    overrides: OverridesOption = None,
+    results: ResultsOption = Path("results"),
+    out: Annotated[Path, typer.Option(help="Where the figures and the report go.")] = Path("figures"),
+    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="auto: CUDA where there is one.")] = "auto",
+    jobs: Annotated[int | None, typer.Option(help="Runs at a time.", show_default="one per core")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the runs and estimate the time.")] = False,
+) -> None:
+    """Run whatever the figures still lack, then draw them and write the report. The same command goes on where it stopped.
+
+    \b
+    coopctx reproduce --dry-run
+    coopctx reproduce --figure fig1 --figure fig3 --seeds 0-4
+    coopctx reproduce --preset smoke --seeds 0-1 --results /tmp/smoke --out /tmp/smoke/figures
+    """
+    chosen, settings = parse_seeds(None, seeds), overrides or []
+    from coopctx import reproduce
+    from coopctx.jobs import workers_for
+
+    specs, workers = reproduce.plan(figure or [], agent or [], preset, chosen), workers_for(jobs)
+    if dry_run:
+        planned = reproduce.look(specs, settings, results)
+        console.print(reproduce.table(planned, workers))
+        _fail_each([run.message for run in planned if run.message], len(specs))
+        return
+    found = reproduce.reproduce(
+        specs,
+        figures=figure or [],
+        overrides=settings,
+        results=results,
+        out=out,
+        device=device,
+        jobs=jobs,
+        console=console,
+    )
+    for line in (*found.missing, *map(str, found.written)):
+        _say(line)
+    _fail_each(found.failures, len(specs))
+
+
+@app.command()
+def report(
+    results: ResultsOption = Path("results"),
+    preset: PresetOption = "cpu",
+    out: Annotated[Path, typer.Option(help="Where report.md and report.html go.")] = Path("figures"),
+    readme: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Put the tables between the markers of this file too.")
+    ] = None,
+) -> None:
+    """The paper's claims beside ours, with intervals and verdicts, from finished runs.
+
+    \b
+    coopctx report
+    coopctx report --readme README.md
+    """
+    from coopctx import report
+    from coopctx.claims import check
+
+    rows = check(results, preset)
+    console.print(report.terminal(rows, preset))
+    for path in report.write_report(results, preset, out):
+        _say(f"{path}: written")
+    if readme is not None:
+        report.write_into_readme(rows, readme)
+        _say(f"{readme}: written")
 
 
 @app.command("extort-probe")
@@ -329,6 +407,14 @@ def _report(outcomes: Sequence[Outcome]) -> None:
     if failed:
         names = ", ".join(str(outcome.seed) for outcome in failed)
         raise RunError(f"{len(failed)} of {len(outcomes)} seeds failed: {names}")
+
+
+def _fail_each(failures: Sequence[str], runs: int) -> None:
+    """Tell each failure in a line, and RunError with their number where there is one."""
+    for failure in failures:
+        _complain(failure, RunError.exit_status)
+    if failures:
+        raise RunError(f"{len(failures)} of {runs} runs, figures and reports failed")
 
 
 def _print_table(title: str, rows: dict[int, dict[str, float]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,7 +70,7 @@ class RunSpec:
 
     @property
     def name(self) -> str:
-        return f"{self.agent}-{self.pool}" + ("-opponent-id" if self.opponent_id else "")
+        return run_name(self.agent, self.pool, self.opponent_id)
 
     @property
     def keys(self) -> dict[str, str | bool | int]:
@@ -102,6 +103,24 @@ class RunSpec:
 
     def _sibling(self, pool: str, seed: int) -> RunSpec:
         return RunSpec(self.agent, pool, False, seed, self.preset)
+
+
+def run_name(agent: str, pool: str, opponent_id: bool = False) -> str:
+    """The folder that holds all seeds of a run, such as ``ppi-mixed-opponent-id``."""
+    return f"{agent}-{pool}" + ("-opponent-id" if opponent_id else "")
+
+
+def all_needs(spec: RunSpec) -> list[RunSpec]:
+    """What ``spec`` needs, what that needs, and so on: each once, none before what it needs itself."""
+    return with_needs(spec.needs())
+
+
+def with_needs(specs: Iterable[RunSpec]) -> list[RunSpec]:
+    """``specs`` and everything that they need: each once, none before what it needs itself."""
+    ordered: dict[RunSpec, None] = {}
+    for spec in specs:
+        ordered.update(dict.fromkeys((*all_needs(spec), spec)))
+    return list(ordered)
 
 
 def partner(seed: int) -> int:

@@ -1,6 +1,7 @@
-"""Carrying out training runs: one in this process, or several seeds side by side in processes of their own.
+"""Carrying out training runs: one in this process, or several side by side in processes of their own.
 
-One seed's failure leaves the others running; Ctrl-C stops them all at once, and their checkpoints remain.
+A run's failure leaves the others running, except those that need it; Ctrl-C stops them all at once, and their
+checkpoints remain.
 """
 
 from __future__ import annotations
@@ -8,8 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -23,8 +23,19 @@ from rich.console import Console
 
 from coopctx.config import Config, load_preset, to_dict
 from coopctx.errors import CoopctxError, Interrupted, RunError, UsageError
-from coopctx.experiments import RunSpec
-from coopctx.progress import PipeProgress, PlainProgress, Progress, RichProgress, SilentProgress, new_display
+from coopctx.experiments import RunSpec, all_needs
+from coopctx.progress import (
+    Counts,
+    Overall,
+    PipeProgress,
+    PlainOverall,
+    PlainProgress,
+    Progress,
+    RichOverall,
+    RichProgress,
+    SilentProgress,
+    new_display,
+)
 from coopctx.store import Run, check_writable, is_finished, read_manifest, read_run_table
 from coopctx.training import execute
 
@@ -72,39 +83,80 @@ def train(
     fresh: bool,
     console: Console,
 ) -> list[Outcome]:
-    """Begin or resume a run per seed, at most `jobs` at a time (None: one per core), telling progress on `console`.
-
-    Raises UsageError for what cannot be asked for, RunError where nothing can be run, Interrupted on Ctrl-C.
-    """
-    if jobs is not None and jobs < 1:
-        raise UsageError(f"--jobs must be an integer >= 1, not {jobs}")
-    config = load_preset(preset, overrides, pool)
+    """Begin or resume a run per seed; as `train_runs`."""
     specs = [RunSpec(agent, pool, opponent_id, seed, preset) for seed in seeds]
+    options = {"results": results, "device": device, "jobs": jobs, "fresh": fresh, "console": console}
+    return train_runs(specs, overrides=overrides, **options)  # type: ignore[arg-type]
+
+
+def train_runs(
+    specs: Sequence[RunSpec],
+    *,
+    overrides: Sequence[str],
+    results: Path,
+    device: str,
+    jobs: int | None,
+    console: Console,
+    fresh: bool = False,
+) -> list[Outcome]:
+    """Begin or resume runs, at most `jobs` at a time (None: one per core), telling progress on `console`.
+
+    A run starts when all that it needs of `specs` is finished, and fails with what it needs. The outcomes are in the order
+    of the specs. Raises UsageError for what cannot be asked for, RunError where nothing can be run, Interrupted on Ctrl-C.
+    """
+    workers = workers_for(jobs)
+    configs = {spec: load_preset(spec.preset, overrides, spec.pool) for spec in specs}
     place = resolve_device(device)
     check_writable(results)
-    cores = available_cores()
-    workers = min(jobs or cores, sum(fresh or not is_finished(spec.directory(results)) for spec in specs)) or 1
+    unfinished = sum(fresh or not is_finished(spec.directory(results)) for spec in specs)
+    workers = min(workers, unfinished) or 1
+    threads = max(1, available_cores() // workers)
     todo = [
-        Job(spec, config, results, place, max(1, cores // workers), fresh, command_of(spec, overrides, results, device))
-        for spec in specs
+        Job(spec, config, results, place, threads, fresh, command_of(spec, overrides, results, device))
+        for spec, config in configs.items()
     ]
     try:
-        with _progresses(console) as new_progress:
-            return _carry_out(todo, workers, new_progress)
+        with _progresses(console) as (new_progress, overall):
+            return _carry_out(todo, workers, new_progress, overall)
     except KeyboardInterrupt:
         same = "the same command without --fresh" if fresh else "the same command"
-        kept = "completed phase" if agent == "ppi" else "measurement"
+        kept = "completed phase" if {spec.agent for spec in specs} == {"ppi"} else "measurement"
         raise Interrupted(f"interrupted; {same} resumes after the last {kept}") from None
 
 
-def _carry_out(jobs: Sequence[Job], workers: int, new_progress: Callable[[], Progress]) -> list[Outcome]:
+def workers_for(jobs: int | None) -> int:
+    """How many runs at a time ``--jobs`` means; None: one per core. UsageError for less than one."""
+    if jobs is not None and jobs < 1:
+        raise UsageError(f"--jobs must be an integer >= 1, not {jobs}")
+    return jobs or available_cores()
+
+
+def _carry_out(
+    jobs: Sequence[Job], workers: int, new_progress: Callable[[], Progress], overall: Overall
+) -> list[Outcome]:
     """The finished ones are only looked at; the rest run side by side, a single one in this process."""
     finished = [job for job in jobs if not job.fresh and is_finished(job.directory)]
     outcomes = {job: run_one(job, SilentProgress()) for job in finished}
-    rest = [job for job in jobs if job not in outcomes]
-    ended = [_run_here(rest[0], new_progress())] if len(rest) == 1 else run_side_by_side(rest, workers, new_progress)
-    outcomes.update(zip(rest, ended, strict=True))
+    rest = _without_unmet([job for job in jobs if job not in outcomes], outcomes)
+    if len(rest) == 1:
+        outcomes[rest[0]] = _run_here(rest[0], new_progress())
+    elif rest:
+        outcomes.update(zip(rest, run_side_by_side(rest, workers, new_progress, overall=overall), strict=True))
     return [outcomes[job] for job in jobs]
+
+
+def _without_unmet(waiting: Sequence[Job], outcomes: dict[Job, Outcome]) -> list[Job]:
+    """The waiting jobs but those that need a failed run; what these come to is added to ``outcomes``."""
+    failed = {job.spec for job, outcome in outcomes.items() if outcome.state == "failed"}
+    left = []
+    for job in waiting:
+        unmet = [need for need in all_needs(job.spec) if need in failed]
+        if unmet:
+            message = f"needs {unmet[0].name} seed {unmet[0].seed}, which failed"
+            outcomes[job] = Outcome(job.spec.seed, job.directory, "failed", message)
+        else:
+            left.append(job)
+    return left
 
 
 def resolve_device(name: str) -> str:
@@ -156,23 +208,31 @@ def run_side_by_side(
     workers: int,
     new_progress: Callable[[], Progress],
     work: Callable[[Job, Progress], Outcome] = run_one,
+    overall: Overall | None = None,
 ) -> list[Outcome]:
     """Carry out `jobs` in processes of their own, at most `workers` at a time; the outcomes in the order of the jobs.
 
-    `work` is what a process does; it must be importable there. On any exception here the processes are stopped first.
+    A job waits for those among them that it needs, and fails with them. `work` is what a process does; it must be
+    importable there. `overall` is told how many jobs have ended. On any exception here the processes are stopped first.
     """
-    waiting = deque(jobs)
+    waiting = list(jobs)
     running: dict[Connection, _Worker] = {}
     outcomes: dict[Job, Outcome] = {}
     try:
         while waiting or running:
-            while waiting and len(running) < workers:
-                connection, worker = _start(waiting.popleft(), new_progress(), work)
+            while len(running) < workers and (job := _next_ready(waiting, running)):
+                waiting.remove(job)
+                connection, worker = _start(job, new_progress(), work)
                 running[connection] = worker
+            if overall:
+                overall.tell(_counts(waiting, running, outcomes))
             for connection in cast(list[Connection], wait(list(running))):
                 outcome = _receive(connection, running[connection])
                 if outcome is not None:
                     outcomes[running.pop(connection).job] = outcome
+                    waiting = _without_unmet(waiting, outcomes)
+        if overall:
+            overall.tell(_counts(waiting, running, outcomes))
     finally:
         for worker in running.values():
             worker.process.kill()  # every file is replaced atomically: there is nothing to tidy up
@@ -204,6 +264,19 @@ class _Worker(NamedTuple):
     job: Job
     process: BaseProcess
     progress: Progress
+
+
+def _next_ready(waiting: Sequence[Job], running: Mapping[Connection, _Worker]) -> Job | None:
+    """The first job that needs none of those which have yet to end."""
+    unfinished = {job.spec for job in (*waiting, *(worker.job for worker in running.values()))}
+    return next((job for job in waiting if unfinished.isdisjoint(all_needs(job.spec))), None)
+
+
+def _counts(
+    waiting: Sequence[Job], running: Mapping[Connection, _Worker], outcomes: Mapping[Job, Outcome]
+) -> Counts:
+    failed = sum(outcome.state == "failed" for outcome in outcomes.values())
+    return Counts(len(outcomes) - failed, len(running), failed, len(waiting))
 
 
 def _start(job: Job, progress: Progress, work: Callable[[Job, Progress], Outcome]) -> tuple[Connection, _Worker]:
@@ -260,10 +333,14 @@ def _run_here(job: Job, progress: Progress) -> Outcome:
 
 
 @contextmanager
-def _progresses(console: Console) -> Iterator[Callable[[], Progress]]:
-    """What makes a run's progress: all in one live display on a terminal, plain lines elsewhere."""
+def _progresses(console: Console) -> Iterator[tuple[Callable[[], Progress], Overall]]:
+    """What makes a run's progress, and what counts the runs: in one live display on a terminal, plain lines elsewhere."""
+
+    def print_line(line: str) -> None:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
     if console.is_terminal:
         with new_display(console) as display:
-            yield lambda: RichProgress(display)
+            yield lambda: RichProgress(display), RichOverall(display)
     else:
-        yield lambda: PlainProgress(lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True))
+        yield lambda: PlainProgress(print_line), PlainOverall(print_line)

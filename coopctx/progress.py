@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Task, TaskID, TextColumn
@@ -34,6 +34,25 @@ class Progress(Protocol):
 
     def end(self) -> None:
         """The run has stopped, finished or not."""
+
+
+class Counts(NamedTuple):
+    """How many runs of several have ended well, are going on, have failed, and have yet to begin."""
+
+    done: int
+    running: int
+    failed: int
+    waiting: int
+
+    def __str__(self) -> str:
+        return f"{self.done} of {sum(self)} runs done, {self.running} running, {self.failed} failed"
+
+
+class Overall(Protocol):
+    """What several runs together report."""
+
+    def tell(self, counts: Counts) -> None:
+        """Where they stand; called again and again."""
 
 
 class SilentProgress:
@@ -126,6 +145,40 @@ class RichProgress:
 
     def _print(self, line: str) -> None:
         self._display.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+class PlainOverall:
+    """One plain line whenever a run has ended, for pipes and logs."""
+
+    def __init__(self, print_line: Callable[[str], object] = partial(print, flush=True)) -> None:
+        self._print = print_line
+        self._told = (0, 0)
+
+    def tell(self, counts: Counts) -> None:
+        ended = counts.done, counts.failed
+        if ended != self._told:
+            self._told = ended
+            self._print(str(counts))
+
+
+class RichOverall:
+    """The line of all runs in a live `display`: how many have ended, are going on and have failed, and the time left."""
+
+    def __init__(self, display: Display) -> None:
+        self._display = display
+        self._clock = Clock()
+        self._task: TaskID | None = None
+
+    def tell(self, counts: Counts) -> None:
+        total, ended = sum(counts), counts.done + counts.failed
+        if self._task is None:
+            fields = {"now": "", "phase": "", "summary": "", "left": ""}
+            self._task = self._display.add_task(f"all {total} runs", total=total, **fields)
+        if ended:  # the pace is that since the beginning, not since the first run ended
+            self._clock.advance(ended)
+        now = f"{counts.running} running, {counts.failed} failed"
+        left = self._clock.left(total)
+        self._display.update(self._task, completed=ended, phase=f"{counts.done}/{total}", now=now, left=left)
 
 
 class PipeProgress:

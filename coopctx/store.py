@@ -22,7 +22,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -262,6 +262,22 @@ def is_finished(directory: Path) -> bool:
         return read_manifest(directory)["state"] == "finished"
     except RunError:
         return False
+
+
+def standing(
+    directory: Path, keys: Mapping[str, Any], config: Mapping[str, Any]
+) -> tuple[Literal["finished", "to resume", "to do"], int]:
+    """What opening the run in `directory` would find, and the last iteration that its checkpoint, or it, includes.
+
+    keys, config: as of `Run.open`. Raises RunError where its manifest is damaged, or it is of another configuration.
+    """
+    if not (directory / MANIFEST).exists():
+        return "to do", 0
+    manifest = read_manifest(directory)
+    _refuse_other_run(directory, manifest, keys, config)
+    if manifest["state"] == "finished":
+        return "finished", manifest["iteration"]
+    return ("to resume", manifest["iteration"]) if (directory / CHECKPOINT).exists() else ("to do", 0)
 
 
 def finished_seeds(results: Path, preset: str, name: str) -> list[int]:

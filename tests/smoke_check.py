@@ -12,19 +12,25 @@ import pyarrow.parquet as pq
 from matplotlib.image import imread
 
 from coopctx.config import load_preset
+from coopctx.plots import FIGURES
 from coopctx.store import SCHEMAS, finished_seeds
 
 PRESET = "smoke"
 SEEDS = [0, 1]
-OPPONENTS = {  # per condition, whom the figure shows the learner against
+OPPONENTS = {  # per condition, whom the figures show the learner against
     "ppi-mixed": {"learner", "tabular"},
     "ppi-mixed-opponent-id": {"learner", "tabular"},
     "ppi-learners": {"learner"},
+    "ppi-tabular": {"tabular"},
+    "ppi-extortion": {"fixed-icl"},
+    "ppi-mutual-extortion": {"learner"},
 }
+FURTHER_SEEDS = {"ppi-tabular": [2], "ppi-extortion": [2]}  # Step 3 of seed 1 needs Step 2 of seed 2
+FIRST_PHASE = {"ppi-mutual-extortion": 0}  # measured before any training too
 RANDOM_PLAYER_REWARD = 0.5  # per round, against the tabular pool; always defecting earns 1.0
 
 
-def check_run(directory: Path, opponents: set[str]) -> pd.DataFrame:
+def check_run(directory: Path, opponents: set[str], first_phase: int) -> pd.DataFrame:
     """Schema, phases and values of one run's tables. Returns its training table."""
     tables = {}
     for name, schema in SCHEMAS.items():
@@ -32,7 +38,7 @@ def check_run(directory: Path, opponents: set[str]) -> pd.DataFrame:
         assert table.schema.equals(schema), f"{directory}/{name}.parquet has {table.schema.to_string()}"
         tables[name] = table.to_pandas()
         assert len(tables[name]), f"{directory}/{name}.parquet is empty"
-    phases = list(range(1, load_preset(PRESET).ppi.phases + 1))
+    phases = list(range(first_phase, load_preset(PRESET).ppi.phases + 1))
     training = tables["training"]
     for key, rows in training.groupby(["learner", "opponent", "player"]):
         measured = sorted(rows["iteration"])
@@ -58,22 +64,34 @@ def check_play(table: pd.DataFrame, where: str) -> None:
 
 
 def check_figures(folder: Path) -> None:
-    image = imread(folder / "fig1.png")[..., :3]
-    assert image.std() > 0.05, "fig1.png is blank"
-    pdf = (folder / "fig1.pdf").read_bytes()
-    assert pdf.startswith(b"%PDF") and len(pdf) > 5000, "fig1.pdf is blank"
+    for name in FIGURES:
+        image = imread(folder / f"{name}.png")[..., :3]
+        assert image.std() > 0.05, f"{name}.png is blank"
+        pdf = (folder / f"{name}.pdf").read_bytes()
+        assert pdf.startswith(b"%PDF") and len(pdf) > 5000, f"{name}.pdf is blank"
+
+
+def check_report(folder: Path) -> None:
+    """Every claim about an agent that has runs is measured, and the page holds every figure."""
+    markdown = (folder / "report.md").read_text()
+    table = markdown.split("**PPI**")[1].split("\n\n")[1]
+    assert table.count("\n") > 10 and "not run" not in table, "report.md lacks measured claims"
+    images = (folder / "report.html").read_text().count('<img alt="Our figure')
+    assert images == len(FIGURES), f"report.html holds {images} figures"
 
 
 def main(folder: Path) -> None:
     for name, opponents in OPPONENTS.items():
         seeds = finished_seeds(folder / "results", PRESET, name)
-        assert seeds == SEEDS, f"{name}: finished seeds {seeds}"
-        training = pd.concat(check_run(folder / "results" / PRESET / name / f"seed-{seed}", opponents) for seed in seeds)
+        assert seeds == SEEDS + FURTHER_SEEDS.get(name, []), f"{name}: finished seeds {seeds}"
+        runs, first = folder / "results" / PRESET / name, FIRST_PHASE.get(name, 1)
+        training = pd.concat(check_run(runs / f"seed-{seed}", opponents, first) for seed in seeds)
         if "tabular" in opponents:
             reward = training.query("opponent == 'tabular' and player == 'ego'")["reward"].mean()
             assert reward > RANDOM_PLAYER_REWARD, f"{name}: reward {reward:.2f} against tabular players, no more than random play"
     check_figures(folder / "figures")
-    print("smoke: tables, values and figures are as they should be")
+    check_report(folder / "figures")
+    print("smoke: tables, values, figures and report are as they should be")
 
 
 if __name__ == "__main__":

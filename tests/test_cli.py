@@ -295,7 +295,7 @@ def test_one_failing_seed_leaves_the_others_running_and_an_interruption_stops_th
 
 
 def test_a_summary_names_what_failed(coopctx_main, stub, monkeypatch):
-    def here(todo, workers, new_progress):
+    def here(todo, workers, new_progress, overall):
         assert workers == 2 and {job.threads for job in todo} == {max(1, jobs.available_cores() // 2)}
         return [jobs.run_one(job, new_progress()) for job in todo]
 

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 def test_presets_kernels_and_data_are_package_data():
     patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["coopctx"]
     shipped = {path for pattern in patterns for path in (ROOT / "coopctx").glob(pattern)}
-    assert shipped == {path for path in (ROOT / "coopctx").rglob("*") if path.suffix in {".toml", ".c", ".h", ".csv"}}
+    assert shipped == {path for path in (ROOT / "coopctx").rglob("*") if path.suffix in {".toml", ".c", ".h", ".csv", ".css"}}
 
 
 def test_versions_agree():

@@ -7,8 +7,10 @@ from rich.console import Console
 
 from coopctx.progress import (
     Clock,
+    Counts,
     PipeProgress,
     PlainProgress,
+    RichOverall,
     RichProgress,
     SilentProgress,
     describe,
@@ -67,6 +69,18 @@ def test_rich_progress_may_end_before_it_began_and_twice():
         progress.end()
         run_through(progress)
         progress.end()
+
+
+def test_all_runs_together_have_a_line_of_their_own():
+    screen = io.StringIO()
+    with new_display(Console(file=screen, force_terminal=True, width=100)) as display:
+        overall = RichOverall(display)
+        for counts in (Counts(0, 2, 0, 12), Counts(3, 2, 1, 8)):
+            overall.tell(counts)
+        display.refresh()
+    shown = screen.getvalue()
+    for words in ("all 14 runs", "3/14", "2 running, 1 failed", "left"):
+        assert words in shown
 
 
 def test_messages_through_a_pipe_show_the_same_with_fewer_activities():

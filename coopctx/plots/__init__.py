@@ -47,6 +47,16 @@ def draw(figure: str, results: Path, preset: str, out: Path, formats: Sequence[s
     return Drawing(drawing.paths, list(lines))
 
 
+def image(figure: str, results: Path, preset: str) -> bytes:
+    """A figure such as "fig1" as the contents of a PNG file, the same for the same runs.
+
+    Raises NothingToDraw where there is no finished run of it, RunError where a table is damaged.
+    """
+    with rc_context(style.RC):
+        drawn, _ = FIGURES[figure](results, preset)
+        return style.encode(drawn, "png")
+
+
 def _draw(name: str, results: Path, preset: str, out: Path, formats: Sequence[str], drawing: Drawing) -> None:
     with rc_context(style.RC):
         drawn, missing = FIGURES[name](results, preset)

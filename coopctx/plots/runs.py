@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from coopctx.errors import RunError
+from coopctx.experiments import run_name
 from coopctx.store import read_table
 
 SEEDS = range(10)  # the paper's number of seeds
@@ -26,7 +27,7 @@ class Runs:
 
     @property
     def name(self) -> str:
-        return f"{self.agent}-{self.pool}" + ("-opponent-id" if self.opponent_id else "")
+        return run_name(self.agent, self.pool, self.opponent_id)
 
     def command(self, results: Path, preset: str) -> str:
         """The command that makes every seed (finished ones are skipped)."""

@@ -50,15 +50,21 @@ RC = {
 FORMATS = {"png": {"Software": None}, "pdf": {"CreationDate": None}}
 
 
+def encode(figure: Figure, file_format: str) -> bytes:
+    """`figure` as the contents of a file; the same data give the same bytes."""
+    image = io.BytesIO()
+    figure.savefig(image, format=file_format, metadata=FORMATS[file_format])
+    return image.getvalue()
+
+
 def save(figure: Figure, path: Path, file_format: str) -> None:
-    """Write `figure` to `path`, whole or not at all; the same data give the same bytes.
+    """Write `figure` to `path`, whole or not at all.
 
     Raises RunError, naming the path, if it cannot be written.
     """
-    image = io.BytesIO()
-    figure.savefig(image, format=file_format, metadata=FORMATS[file_format])
+    image = encode(figure, file_format)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror}") from error
-    write_atomically(path, lambda file: file.write(image.getvalue()))
+    write_atomically(path, lambda file: file.write(image))
