@@ -21,7 +21,7 @@ from coopctx.config import with_defaults
 from coopctx.errors import RunError
 from coopctx.experiments import run_name
 from coopctx.game import PRISONERS_DILEMMA
-from coopctx.jobs import LAST_PHASES
+from coopctx.jobs import LAST_MEASUREMENTS
 from coopctx.paper import Reading, Target, paper_target
 from coopctx.probe import EARLY_ROUND
 from coopctx.references import always_defect_reward, bayes_nll, best_response_reward
@@ -339,7 +339,7 @@ def _late_rewards_of_both(agent: str, training: pd.DataFrame) -> pd.DataFrame:
 def _late_rows(agent: str, training: pd.DataFrame) -> pd.DataFrame:
     """PPI: the last phases. A2C: the last tenth of the iterations."""
     end = training["iteration"].max()
-    return training[training["iteration"] > end - (LAST_PHASES if agent == "ppi" else end / 10)]
+    return training[training["iteration"] > end - (LAST_MEASUREMENTS if agent == "ppi" else end / 10)]
 
 
 def _late_prediction(diagnostics: pd.DataFrame) -> pd.Series:

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from coopctx.claims import AGENTS, Claim, Row, check
 from coopctx.errors import RunError
-from coopctx.jobs import LAST_PHASES
+from coopctx.jobs import LAST_MEASUREMENTS
 from coopctx.plots import FIGURES, NothingToDraw, image
 from coopctx.probe import interval, number
 from coopctx.store import check_writable, write_atomically
@@ -31,7 +31,7 @@ NOTES = (
     "Verdict, one rule for all rows: **reproduced** if our mean is on the side of the threshold given in brackets and our "
     "interval overlaps the paper's value ± its tolerance; **partly** if our mean is on that side but the interval does not "
     "overlap, or there is only one seed; **not** if our mean is on the other side; **not run** if no finished run measures it.",
-    f"Where nothing else is said, PPI: means over the last {LAST_PHASES} phases, A2C: over the last tenth of the measured "
+    f"Where nothing else is said, PPI: means over the last {LAST_MEASUREMENTS} phases, A2C: over the last tenth of the measured "
     "iterations; “the learners” are both of them. Late in the episode: its second half without the last tenth (rounds 51 to "
     "90 of 100). Early in training: the first within-episode curves (PPI: phase 8). Best in the first half: of whoever of the "
     "two cooperates less.",
