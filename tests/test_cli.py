@@ -281,7 +281,7 @@ def test_one_failing_seed_leaves_the_others_running_and_an_interruption_stops_th
     assert "seed 0: phase 1/1" in lines
 
     class Interrupt(SilentProgress):
-        def begin(self, title, total, done) -> None:
+        def begin(self, title, total, done, unit="phase") -> None:
             while not (tmp_path / "started").exists():
                 time.sleep(0.01)
             raise KeyboardInterrupt

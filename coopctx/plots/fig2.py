@@ -49,10 +49,8 @@ A2C = Agent(
     x_label="Gradient Steps",
     figure="fig4",
     rewards={
-        "A": Axis(-0.55, 1.2, 0.25),
-        "C": Axis(-0.1, 1.5, 0.25),
+        "A": Axis(-0.55, 1.2, 0.5),
         "D": Axis(-1.4, 2.4, 1.0),
-        "E": Axis(-0.1, 1.5, 0.25),
         "F": Axis(-1.4, 2.3, 1.0),
     },
 )
@@ -87,7 +85,7 @@ def steps(agent: Agent) -> tuple[Step, ...]:
                     Series(f"{symbol} vs. Always-Cooperate", COLOURS["always-cooperate"], "always-cooperate"),
                     Series(f"{symbol} vs. Avg. Tabular", COLOURS["tabular"], "tabular"),
                 ),
-                agent.reward("B", Axis(-0.5, 2.1, 0.5)),
+                Axis(-0.5, 2.1, 0.5),
             ),
         ),
         Step(
@@ -100,7 +98,7 @@ def steps(agent: Agent) -> tuple[Step, ...]:
                     Series(symbol, SIDES["ego"], "fixed-icl", on_top=True),
                     Series("Fixed-ICL", SIDES["co"], "fixed-icl", player="co"),
                 ),
-                agent.reward("C", Axis(-0.1, 1.5, 0.5)),
+                Axis(-0.1, 1.5, 0.5),
             ),
             Panel(
                 f"D. {converged}",
@@ -122,7 +120,7 @@ def steps(agent: Agent) -> tuple[Step, ...]:
                     Series(first, SIDES["ego"], "learner", on_top=True),
                     Series(second, SIDES["co"], "learner", learner=2),
                 ),
-                agent.reward("E", Axis(-0.1, 1.5, 0.5)),
+                Axis(-0.1, 1.5, 0.5),
             ),
             Panel(  # the first curves of a Step-3 run are of its agents as they came out of Step 2
                 "F. Episode prior to training",
