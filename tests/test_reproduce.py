@@ -15,7 +15,7 @@ from coopctx.jobs import Job, Outcome, run_side_by_side
 from coopctx.progress import Counts, PlainOverall, SilentProgress
 from coopctx.store import Run, finished_seeds
 
-COMMAND = ["reproduce", "--preset", "smoke", "--seeds", "0-1", "--device", "cpu"]
+COMMAND = ["reproduce", "--preset", "smoke", "--agent", "ppi", "--seeds", "0-1", "--device", "cpu"]
 TINY = ("game.rounds=8", "ppi.initial_episodes=40", "ppi.episodes_per_phase=10", "measure.episode_games=4")
 
 
@@ -110,12 +110,13 @@ def names(specs) -> list[tuple[str, list[int]]]:
     ],
 )
 def test_each_figure_has_its_runs_once_with_the_partners_that_step_three_needs(figures, seeds, expected):
-    assert names(reproduce.plan(figures, [], "smoke", seeds)) == expected
+    assert names(reproduce.plan(figures, ["ppi"], "smoke", seeds)) == expected
 
 
-def test_all_figures_of_ten_seeds_are_sixty_runs_none_before_what_it_needs():
-    specs = reproduce.plan([], [], "cpu", range(10))
-    assert len(specs) == len(set(specs)) == 60
+@pytest.mark.parametrize(("agents", "runs"), [(["ppi"], 60), (["a2c"], 60), ([], 120)])
+def test_all_figures_of_ten_seeds_are_sixty_runs_of_each_agent_none_before_what_it_needs(agents, runs):
+    specs = reproduce.plan([], agents, "cpu", range(10))
+    assert len(specs) == len(set(specs)) == runs
     for index, which in enumerate(specs):
         assert set(all_needs(which)) <= set(specs[:index])
     assert with_needs(specs) == specs
@@ -286,6 +287,6 @@ def test_counts_are_told_once_each():
 
 def test_from_nothing_to_the_figure_and_the_report(coopctx_main):
     settings = [word for override in TINY for word in ("--set", override)]
-    status, out, err = coopctx_main(*COMMAND[:3], "--seeds", "0", "--figure", "fig3", "--device", "cpu", *settings)
+    status, out, err = coopctx_main(*COMMAND, "--seeds", "0", "--figure", "fig3", *settings)
     assert (status, err) == (0, "") and "ppi-mixed seed 0: phase 3/3" in out
     assert Path("figures/fig3.png").stat().st_size > 1000 and "| Mixed pool → cooperation |" in Path("figures/report.md").read_text()
