@@ -15,7 +15,7 @@ from rich.text import Text
 from coopctx.config import load_preset, to_dict
 from coopctx.errors import RunError, UsageError
 from coopctx.experiments import AGENTS, RunSpec, with_needs
-from coopctx.jobs import Outcome, train_runs
+from coopctx.jobs import train_runs
 from coopctx.plots import NothingToDraw, draw
 from coopctx.progress import duration
 from coopctx.report import write_report

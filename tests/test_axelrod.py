@@ -1,6 +1,5 @@
 """The Axelrod library's strategies in our arena, and our agents in its tournaments."""
 
-import sys
 
 import pytest
 import torch

@@ -10,7 +10,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.console import Console
 
 import coopctx
 from coopctx import cli, jobs
@@ -49,20 +48,6 @@ class Stub:
 @pytest.fixture
 def stub(monkeypatch) -> Stub:
     return Stub(monkeypatch)
-
-
-@pytest.fixture
-def coopctx_main(capsys, monkeypatch, tmp_path):
-    """Run a command in an empty directory: exit status, standard output, standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(cli, "console", Console(width=100))
-        status = cli.main(list(arguments))
-        printed = capsys.readouterr()
-        return status, printed.out, printed.err
-
-    return run
 
 
 def raising(error: BaseException, at_phase: int):

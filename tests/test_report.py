@@ -13,7 +13,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from coopctx import claims, cli, report
+from coopctx import claims, report
 from coopctx.claims import Claim, Measure, check, verdict
 from coopctx.errors import RunError
 from coopctx.paper import Target, paper_target
@@ -272,19 +272,6 @@ def test_committed_report_and_readme_are_what_the_committed_results_give():
 
 
 # From the command line, and what can be wrong ---------------------------------------------------------------------
-
-
-@pytest.fixture
-def coopctx_main(capsys, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(cli, "console", Console(width=100))
-        status = cli.main(list(arguments))
-        printed = capsys.readouterr()
-        return status, printed.out, printed.err
-
-    return run
 
 
 def test_the_command_prints_and_writes(results, coopctx_main, tmp_path):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from coopctx import cli, jobs, plots, reproduce
+from coopctx import jobs, plots, reproduce
 from coopctx.config import load_preset, to_dict
 from coopctx.errors import RunError, UsageError
 from coopctx.experiments import POOLS, RunSpec, all_needs, with_needs
@@ -75,19 +75,6 @@ def stub(monkeypatch) -> Stub:
 
     monkeypatch.setattr(jobs, "run_side_by_side", one_by_one)
     return Stub(monkeypatch)
-
-
-@pytest.fixture
-def coopctx_main(capsys, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(cli, "console", Console(width=100))
-        status = cli.main(list(arguments))
-        printed = capsys.readouterr()
-        return status, printed.out, printed.err
-
-    return run
 
 
 # Which runs --------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MultipleLocator
 
 from coopctx.errors import RunError
-from coopctx.plots import curves, style
+from coopctx.plots import curves
 from coopctx.plots.runs import Runs
 
 
