@@ -193,6 +193,8 @@ def run_one(job: Job, progress: Progress) -> Outcome:
         ) as run:
             if run.finished:
                 return Outcome(job.spec.seed, job.directory, "unchanged")
+            if run.warning:
+                progress.note(run.warning)
             torch.set_num_threads(job.threads)
             execute(job.spec, job.config, run, job.results, torch.device(job.device), job.threads, progress)
         return Outcome(job.spec.seed, job.directory, "finished")

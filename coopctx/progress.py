@@ -32,6 +32,9 @@ class Progress(Protocol):
         summary: cooperation_<opponent> and reward_<opponent> for those of `OPPONENTS` that the pool has.
         """
 
+    def note(self, line: str) -> None:
+        """Something that the user should know."""
+
     def end(self) -> None:
         """The run has stopped, finished or not."""
 
@@ -67,6 +70,9 @@ class SilentProgress:
     def iteration(self, iteration: int, summary: dict[str, float]) -> None:
         pass
 
+    def note(self, line: str) -> None:
+        pass
+
     def end(self) -> None:
         pass
 
@@ -94,6 +100,9 @@ class PlainProgress:
             self._clock.left(self._total),
         ]
         self._print(f"{self._title}: " + "; ".join(part for part in parts if part))
+
+    def note(self, line: str) -> None:
+        self._print(line)
 
     def end(self) -> None:
         pass
@@ -132,6 +141,9 @@ class RichProgress:
         self._update(
             completed=iteration, phase=f"{iteration}/{self._total}", now="", summary="\n".join(describe(summary))
         )
+
+    def note(self, line: str) -> None:
+        self._print(line)
 
     def end(self) -> None:
         if self._task is not None:
@@ -200,6 +212,9 @@ class PipeProgress:
 
     def iteration(self, iteration: int, summary: dict[str, float]) -> None:
         self._send("iteration", iteration, summary)
+
+    def note(self, line: str) -> None:
+        self._send("note", line)
 
     def end(self) -> None:
         self._send("end")

@@ -58,8 +58,9 @@ CASTS: dict[pa.DataType, Callable[[Any], Any]] = {
 }
 
 MANIFEST, CHECKPOINT, WEIGHTS, LOCK = "run.json", "checkpoint.pt", "weights.safetensors", ".lock"
+PREVIOUS = "checkpoint.previous.pt"  # the one before the last, for when that one is damaged
 TABLE_FILES = {table: f"{table}.parquet" for table in SCHEMAS}
-FILES = (MANIFEST, CHECKPOINT, WEIGHTS, *TABLE_FILES.values())
+FILES = (MANIFEST, CHECKPOINT, PREVIOUS, WEIGHTS, *TABLE_FILES.values())
 OWN_FILES = frozenset({*FILES, *(f"{name}.tmp" for name in FILES), LOCK})
 STATES = ("running", "finished", "failed")
 CHECKPOINT_HEADER = b"coopctx checkpoint 1 sha256 "
@@ -73,6 +74,7 @@ class Run:
     finished: the run is complete, there is nothing to do.
     state: the learner's state at the last checkpoint; None where the run starts from the beginning.
     iteration: the last iteration (PPI: phase) that the checkpoint includes; 0 where there is none.
+    warning: one line on a damaged checkpoint that was passed over for the one before it; empty where all was well.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Run:
         self.config = config
         self.manifest = manifest
         self.state: dict[str, Any] | None = None
+        self.warning = ""
         self.rows: dict[str, list[tuple[Any, ...]]] = {table: [] for table in SCHEMAS}
         self._earlier_seconds = 0.0
         self._opened = time.monotonic()
@@ -162,7 +165,7 @@ class Run:
             "wall_seconds": self._wall_seconds(),
             "configuration_hash": self.manifest["configuration_hash"],
         }
-        _write_checkpoint(self.directory / CHECKPOINT, contents)
+        _write_checkpoint(self.directory / CHECKPOINT, self.directory / PREVIOUS, contents)
         self._write_tables()
         self._write_manifest(state="running")
 
@@ -175,18 +178,32 @@ class Run:
         write_atomically(self.directory / WEIGHTS, lambda file: file.write(packed))
         sums = {name: _sha256((self.directory / name).read_bytes()) for name in (*TABLE_FILES.values(), WEIGHTS)}
         self._write_manifest(state="finished", finished=_now(), sha256=sums)
-        (self.directory / CHECKPOINT).unlink(missing_ok=True)
+        for name in (CHECKPOINT, PREVIOUS):
+            (self.directory / name).unlink(missing_ok=True)
 
     def fail(self, message: str) -> None:
         """Note in the manifest why the run stopped. It stays resumable from its last checkpoint."""
         self._write_manifest(state="failed", error=message)
 
     def _resume(self) -> None:
-        path = self.directory / CHECKPOINT
-        if not path.exists():
+        """Take over the last checkpoint; where it is damaged, the one before it."""
+        newest, previous = (self.directory / name for name in (CHECKPOINT, PREVIOUS))
+        if not newest.exists() and not previous.exists():
             return
         if not self.manifest:
             raise RunError(f"{self.directory} has a checkpoint but no {MANIFEST}; --fresh starts over")
+        try:
+            self._take_over(newest if newest.exists() else previous)  # killed between two renames: only the previous one
+        except RunError as error:
+            if not (newest.exists() and previous.exists()):
+                raise
+            try:
+                self._take_over(previous)
+            except RunError:
+                raise error from None
+            self.warning = f"{newest} is damaged: going on from the checkpoint before it"
+
+    def _take_over(self, path: Path) -> None:
         contents = _read_checkpoint(path)
         if contents["configuration_hash"] != self.manifest["configuration_hash"]:
             raise RunError(f"{path} belongs to another configuration than {MANIFEST} beside it; --fresh starts over")
@@ -277,7 +294,8 @@ def standing(
     _refuse_other_run(directory, manifest, keys, config)
     if manifest["state"] == "finished":
         return "finished", manifest["iteration"]
-    return ("to resume", manifest["iteration"]) if (directory / CHECKPOINT).exists() else ("to do", 0)
+    kept = any((directory / name).exists() for name in (CHECKPOINT, PREVIOUS))
+    return ("to resume", manifest["iteration"]) if kept else ("to do", 0)
 
 
 def finished_seeds(results: Path, preset: str, name: str) -> list[int]:
@@ -355,14 +373,19 @@ def read_weights(directory: Path) -> dict[str, Tensor]:
     return load(_read_checked(directory, WEIGHTS))
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Replace `path` by what `write` writes; on any error the old file stays. RunError when the disk refuses."""
+def write_atomically(path: Path, write: Callable[[BinaryIO], object], keep: Path | None = None) -> None:
+    """Replace `path` by what `write` writes; on any error the old file stays. RunError when the disk refuses.
+
+    keep: where the old file is moved to, once the new one is complete.
+    """
     temporary = path.with_name(f"{path.name}.tmp")
     try:
         with open(temporary, "wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
+        if keep is not None and path.exists():
+            os.replace(path, keep)
         os.replace(temporary, path)
     except BaseException as error:
         with contextlib.suppress(OSError):
@@ -372,7 +395,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         raise
 
 
-def _write_checkpoint(path: Path, contents: dict[str, Any]) -> None:
+def _write_checkpoint(path: Path, keep: Path, contents: dict[str, Any]) -> None:
     """A header line with the checksum of what torch saved, then that: any truncation or flipped bit is recognised."""
     import torch
 
@@ -380,7 +403,7 @@ def _write_checkpoint(path: Path, contents: dict[str, Any]) -> None:
     torch.save(contents, buffer)
     payload = buffer.getbuffer()
     header = CHECKPOINT_HEADER + _sha256(payload).encode() + b"\n"
-    write_atomically(path, lambda file: file.writelines((header, payload)))
+    write_atomically(path, lambda file: file.writelines((header, payload)), keep)
 
 
 def _read_checkpoint(path: Path) -> dict[str, Any]:

@@ -205,6 +205,17 @@ def test_a_failing_run_is_told_in_one_line_and_resumes(coopctx_main, stub, error
     assert "resuming, 1 of 3 phases are done" in coopctx_main(*TRAIN)[1]
 
 
+def test_a_damaged_checkpoint_is_passed_over_with_a_warning(coopctx_main, stub):
+    stub.each_phase = raising(RunError("enough"), 3)
+    coopctx_main(*TRAIN)
+    path = Path("results/smoke/ppi-mixed/seed-0/checkpoint.pt")
+    path.write_bytes(path.read_bytes()[:-9])
+    stub.each_phase = lambda seed, phase: None
+    status, out, err = coopctx_main(*TRAIN)
+    assert (status, err) == (0, "") and f"{path} is damaged: going on from the checkpoint before it" in out
+    assert "resuming, 1 of 3 phases are done" in out
+
+
 def test_a_damaged_table_of_a_finished_run_is_told(coopctx_main, stub):
     coopctx_main(*TRAIN)
     path = Path("results/smoke/ppi-mixed/seed-0/training.parquet")

@@ -29,6 +29,7 @@ def run_through(progress, done=0) -> None:
     for phase in range(done + 1, 4):
         progress.activity(phase, "fitting", 0.5)
         progress.iteration(phase, SUMMARY)
+    progress.note("mind this")
     progress.end()
 
 
@@ -38,15 +39,14 @@ def test_plain_progress_is_a_line_per_phase():
     assert lines[:2] == ["ppi-mixed seed 0: starting, 3 phases", "ppi-mixed seed 0: pre-training done"]
     told = "cooperation 0.81 vs learner, 0.07 vs tabular; reward 0.88, 0.99"
     assert lines[2] == f"ppi-mixed seed 0: phase 1/3; {told}; 0:00 left"
-    assert lines[-1] == f"ppi-mixed seed 0: phase 3/3; {told}"
-    assert len(lines) == 5
+    assert lines[4:] == [f"ppi-mixed seed 0: phase 3/3; {told}", "mind this"]
 
 
 def test_a_resumed_run_says_where_it_goes_on():
     lines: list[str] = []
     run_through(PlainProgress(lines.append), done=2)
     assert lines[0] == "ppi-mixed seed 0: resuming, 2 of 3 phases are done"
-    assert len(lines) == 2
+    assert lines[2:] == ["mind this"]
 
 
 @pytest.mark.parametrize("done", [0, 2, 3])

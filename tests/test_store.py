@@ -308,6 +308,33 @@ def test_a_damaged_checkpoint_is_refused_by_name(tmp_path, how):
     assert str(path) in message and "damaged" in message and "--fresh" in message
 
 
+@pytest.mark.parametrize("how", ["truncated", "emptied", "bit flipped"])
+def test_a_damaged_checkpoint_falls_back_on_the_one_before_it_with_a_warning(tmp_path, how):
+    with open_run(tmp_path) as run:
+        for step in (1, 2):
+            run.record("training", [training_row(step)])
+            run.checkpoint({"step": step})
+    newest, previous = (directory(tmp_path) / name for name in ("checkpoint.pt", "checkpoint.previous.pt"))
+    damage(newest, how)
+    with open_run(tmp_path) as run:
+        assert run.state == {"step": 1} and run.iteration == 1
+        assert run.warning == f"{newest} is damaged: going on from the checkpoint before it"
+    damage(previous, how)
+    assert str(newest) in refusal(open_run, tmp_path)
+
+
+def test_a_process_killed_between_the_two_renames_of_a_checkpoint_loses_one_at_most(tmp_path):
+    with open_run(tmp_path) as run:
+        for step in (1, 2):
+            run.checkpoint({"step": step})
+    (directory(tmp_path) / "checkpoint.pt").unlink()
+    with open_run(tmp_path) as run:
+        assert (run.state, run.warning) == ({"step": 1}, "")
+        run.checkpoint({"step": 2})
+        run.finish({"learner1.weight": torch.ones(2, 2)})
+    assert not [name for name in names(directory(tmp_path)) if "checkpoint" in name]
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_no_flipped_bit_of_a_checkpoint_goes_unnoticed(tmp_path_factory, data):
