@@ -89,17 +89,17 @@ class A2CLearner:
         """The loss of the model's ``outputs`` [games, rounds, A + 1], and its terms: policy, value, entropy."""
         a2c = self._a2c
         values = outputs[..., -1]
-        log_policy = outputs[..., :-1].log_softmax(-1)
+        log_policy = outputs[..., :-1].movedim(-1, 0).log_softmax(0)  # [A, games, rounds], quicker than along the last
         with torch.no_grad():
             delta = temporal_differences(a2c.reward_scale * episodes.rewards, values, a2c.discount)
             advantages = discounted_sums(delta, a2c.discount * a2c.gae_lambda)
             targets = values + discounted_sums(delta, a2c.discount * a2c.td_lambda)
             if a2c.normalise_advantages:
                 advantages = (advantages - advantages.mean()) / (advantages.std(correction=0) + SMALLEST_DEVIATION)
-        chosen = log_policy.gather(-1, episodes.actions.long()[..., None])[..., 0]
+        chosen = log_policy.gather(0, episodes.actions.long()[None])[0]
         policy = -(chosen * advantages).mean()
         value = F.mse_loss(values, targets)
-        entropy = -(log_policy.exp() * log_policy).sum(-1).mean()
+        entropy = -(log_policy.exp() * log_policy).sum(0).mean()
         weight = self._scheduled(a2c.entropy_weight, a2c.final_entropy_weight, iteration)
         loss = policy + a2c.value_weight * value - weight * entropy
         return loss, (policy.detach(), value.detach(), entropy.detach())

@@ -53,7 +53,8 @@ class A2CPlayer:
     def act(self, observation: Tensor, reward: Tensor) -> Tensor:
         logits = self._outputs(self._model.index(observation, self._previous), reward)[:, :-1]
         uniform = torch.rand(len(logits), generator=self._generator).to(logits.device)
-        self._previous = choose(logits.softmax(1), uniform)
+        # Along the first dimension: PyTorch's softmax over two neighbouring numbers is many times slower.
+        self._previous = choose(logits.t().softmax(0).t(), uniform)
         return self._previous
 
     def _outputs(self, index: Tensor, reward: Tensor) -> Tensor:
