@@ -21,12 +21,12 @@ from coopctx.config import with_defaults
 from coopctx.errors import RunError
 from coopctx.experiments import run_name
 from coopctx.game import PRISONERS_DILEMMA
-from coopctx.jobs import LAST_MEASUREMENTS
 from coopctx.paper import Reading, Target, paper_target
 from coopctx.probe import EARLY_ROUND
 from coopctx.references import always_defect_reward, bayes_nll, best_response_reward
 from coopctx.statistics import Estimate, bootstrap_interval, the_mean
 from coopctx.store import finished_seeds, read_manifest, read_table
+from coopctx.summaries import late_rows, late_training
 
 AGENTS = {"ppi": "PPI", "a2c": "A2C"}
 Verdict = Literal["reproduced", "partly", "not", "not run"]
@@ -116,7 +116,7 @@ def claims(agent: str) -> list[Claim]:
 def _mixed(agent: str) -> list[Claim]:
     panel, x = {"ppi": ("A", 30), "a2c": ("B", 200_000)}[agent]
     pair = f"{AGENTS[agent]}1 vs {AGENTS[agent]}2"
-    late = partial(_late_training, agent, "cooperation_rate", "learner")
+    late = partial(late_training, agent, "cooperation_rate", "learner")
     name = "cooperation of the learners"
 
     def told(condition: str) -> Callable[[int], Target]:
@@ -150,7 +150,7 @@ def _step_1(agent: str) -> list[Claim]:
     named = zip(("Tit-for-Tat", "Always-Cooperate", "AlwaysDefect"), rounds, ("above", "below", "below"), strict=True)
 
     def training(quantity: str) -> Measure:
-        return Measure("tabular", "training", partial(_late_training, agent, quantity, "tabular"))
+        return Measure("tabular", "training", partial(late_training, agent, quantity, "tabular"))
 
     return [
         Claim(
@@ -204,7 +204,7 @@ def _step_3(agent: str) -> list[Claim]:
     training, before = "Step 3: mutual extortion → cooperation", "Step 3, before training: extortion within the episode"
     series = f"{AGENTS[agent]}1 extort"
     figure, last, best, end = {"ppi": ("2", 30, 10, 95), "a2c": ("4", 10_000, 5_000, 99)}[agent]
-    late = partial(_late_training, agent, "cooperation_rate", "learner")
+    late = partial(late_training, agent, "cooperation_rate", "learner")
     first_round, last_rounds = ((figure, "F", series, "cooperation_rate", x) for x in (EARLY_ROUND, end))
 
     def told(x: int) -> Callable[[int], Target]:
@@ -288,7 +288,7 @@ def _exact(agent: str) -> list[Claim]:
     reward = Claim(
         heading,
         "reward vs tabular, beside the exact best response",
-        Measure("tabular", "training", partial(_late_training, agent, "reward", "tabular")),
+        Measure("tabular", "training", partial(late_training, agent, "reward", "tabular")),
         lambda rounds: Target(best_response_reward(rounds), OPTIMUM_TOLERANCE, "exact"),
         "above",
         always_defect_reward(),
@@ -324,26 +324,14 @@ def _key(strategy: str) -> str:
 # What is read from the tables --------------------------------------------------------------------------------------
 
 
-def _late_training(agent: str, quantity: str, opponent: str, training: pd.DataFrame) -> pd.Series:
-    """The learners' mean against ``opponent`` late in training."""
-    rows = _late_rows(agent, training)
-    return rows[(rows["opponent"] == opponent) & (rows["player"] == "ego")].groupby("seed")[quantity].mean()
-
-
 def _late_rewards_of_both(agent: str, training: pd.DataFrame) -> pd.DataFrame:
     """Reward of the learner, then of the Fixed-ICL, late in training."""
-    rows = _late_rows(agent, training)
+    rows = late_rows(agent, training)
     return rows.pivot_table(index="seed", columns="player", values="reward")[["ego", "co"]]
 
 
-def _late_rows(agent: str, training: pd.DataFrame) -> pd.DataFrame:
-    """PPI: the last phases. A2C: the last tenth of the iterations."""
-    end = training["iteration"].max()
-    return training[training["iteration"] > end - (LAST_MEASUREMENTS if agent == "ppi" else end / 10)]
-
-
 def _late_prediction(diagnostics: pd.DataFrame) -> pd.Series:
-    rows = _late_rows("ppi", diagnostics)
+    rows = late_rows("ppi", diagnostics)
     return rows[rows["quantity"] == "nll_observation_tabular"].groupby("seed")["value"].mean()
 
 

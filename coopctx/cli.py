@@ -19,7 +19,7 @@ from coopctx.errors import CoopctxError, RunError, UsageError
 from coopctx.progress import OPPONENTS, duration
 
 if TYPE_CHECKING:  # torch and matplotlib take seconds to import: not for --help or a mistyped option
-    from coopctx.jobs import Outcome
+    from coopctx.jobs import Engine, Outcome, Request
 
 MOST_SEEDS = 1000  # more than that in one command is a slip
 
@@ -42,6 +42,16 @@ OverridesOption = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, such as ppi.rollouts=8; repeatable."),
 ]
 ResultsOption = Annotated[Path, typer.Option(help="Where the runs are kept.")]
+DeviceOption = Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="auto: CUDA where there is one.")]
+JobsOption = Annotated[int | None, typer.Option(help="Runs at a time.", show_default="one per core")]
+EngineOption = Annotated[
+    str,
+    typer.Option(
+        metavar="local|ray",
+        help="Runs as processes here, or as tasks of a Ray cluster (coopctx[ray]): the one at RAY_ADDRESS, or one started here; "
+        "its workers must see the results under the same path.",
+    ),
+]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -91,8 +101,9 @@ def train(
     seeds: Annotated[str | None, typer.Option(help="Several: 0-9 or 0,2,5-7.", show_default=False)] = None,
     overrides: OverridesOption = None,
     results: ResultsOption = Path("results"),
-    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="auto: CUDA where there is one.")] = "auto",
-    jobs: Annotated[int | None, typer.Option(help="Seeds trained at a time.", show_default="one per core")] = None,
+    device: DeviceOption = "auto",
+    jobs: JobsOption = None,
+    engine: EngineOption = "local",
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over, deleting the run that is there.")] = False,
 ) -> None:
     """Train agents: begin a run, or resume the one that is there.
@@ -104,6 +115,7 @@ def train(
     coopctx train --agent a2c --pool tabular --set a2c.iterations=1000
     """
     chosen = parse_seeds(seed, seeds)
+    from coopctx import engines
     from coopctx.jobs import train
 
     outcomes = train(
@@ -118,6 +130,7 @@ def train(
         jobs=jobs,
         fresh=fresh,
         console=console,
+        engine=engines.engine(engine),
     )
     _report(outcomes)
 
@@ -160,8 +173,9 @@ def reproduce(
     overrides: OverridesOption = None,
     results: ResultsOption = Path("results"),
     out: Annotated[Path, typer.Option(help="Where the figures and the report go.")] = Path("figures"),
-    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="auto: CUDA where there is one.")] = "auto",
-    jobs: Annotated[int | None, typer.Option(help="Runs at a time.", show_default="one per core")] = None,
+    device: DeviceOption = "auto",
+    jobs: JobsOption = None,
+    engine: EngineOption = "local",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the runs and estimate the time.")] = False,
 ) -> None:
     """Run whatever the figures still lack, then draw them and write the report. The same command goes on where it stopped.
@@ -172,28 +186,24 @@ def reproduce(
     coopctx reproduce --preset smoke --seeds 0-1 --results /tmp/smoke --out /tmp/smoke/figures
     """
     chosen, settings = parse_seeds(None, seeds), overrides or []
-    from coopctx import reproduce
-    from coopctx.jobs import workers_for
+    from coopctx import engines, reproduce
 
-    specs, workers = reproduce.plan(figure or [], agent or [], preset, chosen), workers_for(jobs)
+    requests, where = reproduce.plan(figure or [], agent or [], preset, chosen, settings, results), engines.engine(engine)
     if dry_run:
-        planned = reproduce.look(specs, settings, results)
-        console.print(reproduce.table(planned, workers))
-        _fail_each([run.message for run in planned if run.message], len(specs))
+        _look(requests, jobs, where)
         return
     found = reproduce.reproduce(
-        specs,
+        requests,
         figures=figure or [],
-        overrides=settings,
-        results=results,
         out=out,
         device=device,
         jobs=jobs,
         console=console,
+        engine=where,
     )
     for line in (*found.missing, *map(str, found.written)):
         _say(line)
-    _fail_each(found.failures, len(specs))
+    _fail_each(found.failures, f"{len(requests)} runs, figures and reports")
 
 
 @app.command()
@@ -231,8 +241,9 @@ def extort_probe(
     seeds: Annotated[str | None, typer.Option(help="Several: 0-9 or 0,2,5-7.", show_default=False)] = None,
     overrides: OverridesOption = None,
     results: ResultsOption = Path("results"),
-    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="auto: CUDA where there is one.")] = "auto",
-    jobs: Annotated[int | None, typer.Option(help="Seeds trained at a time.", show_default="one per core")] = None,
+    device: DeviceOption = "auto",
+    jobs: JobsOption = None,
+    engine: EngineOption = "local",
     slopes: Annotated[bool, typer.Option("--slopes/--no-slopes", help="Test formally who extorts.")] = True,
 ) -> None:
     """Best response, its extortion, mutual extortion: run Steps 1, 2 and 3 where they are not finished, and tell them.
@@ -242,10 +253,10 @@ def extort_probe(
     coopctx extort-probe --agent a2c --preset smoke --seed 0 --no-slopes
     """
     chosen = parse_seeds(seed, seeds)
-    from coopctx import probe
+    from coopctx import engines, probe
 
     which = {"agent": agent, "preset": preset, "seeds": chosen, "results": results}
-    config = probe.train_steps(**which, overrides=overrides or [], device=device, jobs=jobs, console=console)
+    config = probe.train_steps(**which, overrides=overrides or [], device=device, jobs=jobs, console=console, engine=engines.engine(engine))
     console.print(probe.table(probe.measure_steps(**which, config=config), preset))
     if slopes:
         from coopctx.slopes import measure_slopes, tables, write
@@ -274,7 +285,7 @@ def evaluate(
     rounds: Annotated[int | None, typer.Option(help="Rounds per game.", show_default="as in training")] = None,
     seed: Annotated[int, typer.Option(help="Of the games, not of the run.")] = 0,
     out: Annotated[Path | None, typer.Option(metavar="FILE.parquet", help="Write the per-round curves there.")] = None,
-    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="auto: CUDA where there is one.")] = "auto",
+    device: DeviceOption = "auto",
 ) -> None:
     """Let a trained agent play whom you like, beside the exact best response where the opponent has one.
 
@@ -391,7 +402,7 @@ def parse_seeds(seed: str | None, seeds: str | None) -> list[int]:
 
 def _report(outcomes: Sequence[Outcome]) -> None:
     """A table of the finished runs and where they are; RunError naming those that failed."""
-    from coopctx.jobs import LAST_MEASUREMENTS, summary
+    from coopctx.summaries import LAST_MEASUREMENTS, summary
 
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     finished = [outcome for outcome in outcomes if outcome.state != "failed"]
@@ -409,12 +420,22 @@ def _report(outcomes: Sequence[Outcome]) -> None:
         raise RunError(f"{len(failed)} of {len(outcomes)} seeds failed: {names}")
 
 
-def _fail_each(failures: Sequence[str], runs: int) -> None:
-    """Tell each failure in a line, and RunError with their number where there is one."""
+def _look(requests: Sequence[Request], jobs: int | None, engine: Engine, also: Path | None = None) -> None:
+    """List the runs, and what they will take; RunError where one cannot be gone on with."""
+    from coopctx import dry_run
+    from coopctx.jobs import workers_for
+
+    planned = dry_run.look(requests, also)
+    console.print(dry_run.table(planned, workers_for(jobs, engine)))
+    _fail_each([run.message for run in planned if run.message], f"{len(requests)} runs")
+
+
+def _fail_each(failures: Sequence[str], all_of: str) -> None:
+    """Tell each failure in a line, and RunError with their number, of ``all_of``, where there is one."""
     for failure in failures:
         _complain(failure, RunError.exit_status)
     if failures:
-        raise RunError(f"{len(failures)} of {runs} runs, figures and reports failed")
+        raise RunError(f"{len(failures)} of {all_of} failed")
 
 
 def _print_table(title: str, rows: dict[int, dict[str, float]]) -> None:

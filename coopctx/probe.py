@@ -17,10 +17,11 @@ from rich.text import Text
 from coopctx.config import Config, load_preset
 from coopctx.errors import RunError, UsageError
 from coopctx.experiments import RunSpec
-from coopctx.jobs import LAST_MEASUREMENTS, last_measurements, train
+from coopctx.jobs import Engine, train
 from coopctx.paper import paper_value
 from coopctx.statistics import Estimate, bootstrap_interval
 from coopctx.store import read_run_table
+from coopctx.summaries import LAST_MEASUREMENTS, last_measurements
 
 STEPS = ("tabular", "extortion", "mutual-extortion")  # pools of Steps 1, 2, 3
 EARLY_ROUND = 5
@@ -95,6 +96,7 @@ def train_steps(
     device: str,
     jobs: int | None,
     console: Console,
+    engine: Engine,
 ) -> Config:
     """Run Steps 1, 2 and 3 of ``seeds``, skipping what is finished; the configuration that Step 3 has.
 
@@ -120,6 +122,7 @@ def train_steps(
             jobs=jobs,
             fresh=False,
             console=console,
+            engine=engine,
         )
         failed = [f"seed {outcome.seed}: {outcome.message}" for outcome in outcomes if outcome.state == "failed"]
         if failed:

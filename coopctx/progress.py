@@ -224,6 +224,18 @@ class PipeProgress:
             self._send_unlocked((method, arguments))
 
 
+class LabelledProgress:
+    """Another progress, with a label after the title."""
+
+    def __init__(self, inner: Progress, label: str) -> None:
+        self._label = label
+        self.activity, self.iteration, self.note, self.end = inner.activity, inner.iteration, inner.note, inner.end
+        self._begin = inner.begin
+
+    def begin(self, title: str, total: int, done: int, unit: str = "phase") -> None:
+        self._begin(f"{title}, {self._label}", total, done, unit)
+
+
 class Clock:
     """Time left, from the pace since the first phase began (pre-training has a pace of its own)."""
 

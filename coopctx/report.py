@@ -15,10 +15,10 @@ from rich.text import Text
 
 from coopctx.claims import AGENTS, Claim, Row, check
 from coopctx.errors import RunError
-from coopctx.jobs import LAST_MEASUREMENTS
 from coopctx.plots import FIGURES, NothingToDraw, image
 from coopctx.probe import interval, number
 from coopctx.store import check_writable, write_atomically
+from coopctx.summaries import LAST_MEASUREMENTS
 
 BEGIN, END = "<!-- report -->", "<!-- end of report -->"  # of the tables in README
 COLUMNS = ("ours", "95 % interval", "n", "paper", "difference", "verdict")

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import coopctx
 from coopctx import cli, jobs
 from coopctx.config import load_preset
+from coopctx.engines import Processes
 from coopctx.errors import CoopctxError, RunError, UsageError
 from coopctx.experiments import RunSpec
 from coopctx.jobs import Job, Outcome, run_side_by_side
@@ -99,6 +100,7 @@ def test_help_and_refused_options_need_no_torch():
         ([*TRAIN, "--jobs", "0"], 2, "--jobs must be an integer >= 1, not 0"),
         ([*TRAIN, "--jobs", "two"], 2, "--jobs"),
         ([*TRAIN, "--device", "abacus"], 2, "unknown device 'abacus'; allowed: auto, cpu, cuda"),
+        ([*TRAIN, "--engine", "steam"], 2, "unknown engine 'steam'; allowed: local, ray"),
         ([*TRAIN, "--results", "file"], 1, "cannot write file: a file is in the way"),
         ([*TRAIN, "--results", "file/deeper"], 1, "cannot write file/deeper: a file is in the way"),
         (["train", "--colour"], 2, "No such option: --colour"),
@@ -125,6 +127,14 @@ def test_cuda_is_refused_where_there_is_none(coopctx_main, stub, monkeypatch):
     assert jobs.resolve_device("auto") == "cpu"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert jobs.resolve_device("auto") == jobs.resolve_device("cuda") == "cuda"
+
+
+def test_ray_is_refused_where_it_is_not_installed(coopctx_main, stub, monkeypatch):
+    for module in ("ray", "coopctx.engines.on_ray"):
+        monkeypatch.setitem(sys.modules, module, None)
+    status, out, err = coopctx_main(*TRAIN, "--engine", "ray")
+    assert (status, out) == (1, "") and not Path("results").exists()
+    assert err == "coopctx: --engine ray needs Ray, which is not installed here: pip install 'coopctx[ray]'\n"
 
 
 @pytest.mark.parametrize(
@@ -270,7 +280,7 @@ def work(job: Job, progress) -> Outcome:
 def test_one_failing_seed_leaves_the_others_running_and_an_interruption_stops_them(tmp_path):
     lines: list[str] = []
     outcomes = run_side_by_side(
-        [job(tmp_path, seed) for seed in (2, 1, 0)], 3, lambda: PlainProgress(lines.append), work
+        [job(tmp_path, seed) for seed in (2, 1, 0)], 3, lambda: PlainProgress(lines.append), Processes(work)
     )
     assert [(outcome.seed, outcome.state) for outcome in outcomes] == [(2, "failed"), (1, "failed"), (0, "finished")]
     assert "ended unexpectedly (exit status 9" in outcomes[0].message and outcomes[1].message == "as planned"
@@ -284,14 +294,14 @@ def test_one_failing_seed_leaves_the_others_running_and_an_interruption_stops_th
 
     before = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        run_side_by_side([job(tmp_path, 3)], 1, Interrupt, work)
+        run_side_by_side([job(tmp_path, 3)], 1, Interrupt, Processes(work))
     assert time.monotonic() - before < 30
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "started").read_text()), 0)
 
 
 def test_a_summary_names_what_failed(coopctx_main, stub, monkeypatch):
-    def here(todo, workers, new_progress, overall):
+    def here(todo, workers, new_progress, engine, overall):
         assert workers == 2 and {job.threads for job in todo} == {max(1, jobs.available_cores() // 2)}
         return [jobs.run_one(job, new_progress()) for job in todo]
 

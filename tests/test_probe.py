@@ -14,6 +14,7 @@ from test_experiments import TINY, config, spec, train
 from coopctx import cli, probe, slopes
 from coopctx.config import load_preset
 from coopctx.errors import RunError, UsageError
+from coopctx.engines import Processes
 from coopctx.jobs import Outcome
 from coopctx.paper import paper_value
 from coopctx.statistics import bootstrap_interval
@@ -153,7 +154,7 @@ class Trained:
 
 
 def steps(results, seeds, *overrides):
-    options = {"agent": "ppi", "preset": "smoke", "device": "cpu", "jobs": 1, "console": Console()}
+    options = {"agent": "ppi", "preset": "smoke", "device": "cpu", "jobs": 1, "console": Console(), "engine": Processes()}
     return probe.train_steps(seeds=seeds, overrides=overrides, results=results, **options)
 
 

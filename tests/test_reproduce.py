@@ -7,11 +7,12 @@ import pytest
 import torch
 from rich.console import Console
 
-from coopctx import jobs, plots, reproduce
+from coopctx import dry_run, jobs, plots, reproduce
 from coopctx.config import load_preset, to_dict
+from coopctx.engines import Processes
 from coopctx.errors import RunError, UsageError
 from coopctx.experiments import POOLS, RunSpec, all_needs, with_needs
-from coopctx.jobs import Job, Outcome, run_side_by_side
+from coopctx.jobs import Job, Outcome, Request, run_side_by_side
 from coopctx.progress import Counts, PlainOverall, SilentProgress
 from coopctx.store import Run, finished_seeds
 
@@ -56,6 +57,14 @@ def put(results: Path, spec: RunSpec, overrides=(), **options) -> None:
         fill(run, spec, **options)
 
 
+def ask(which: RunSpec, results: Path = Path("results")) -> Request:
+    return Request(which, (), results)
+
+
+def plan(figures, agents, preset, seeds) -> list[RunSpec]:
+    return [request.spec for request in reproduce.plan(figures, agents, preset, seeds, (), Path("results"))]
+
+
 def spec(pool: str, seed: int, opponent_id: bool = False) -> RunSpec:
     return RunSpec("ppi", pool, opponent_id, seed, "smoke")
 
@@ -64,10 +73,10 @@ def spec(pool: str, seed: int, opponent_id: bool = False) -> RunSpec:
 def stub(monkeypatch) -> Stub:
     """Runs follow one another in this process, each when what it needs is finished."""
 
-    def one_by_one(todo, workers, new_progress, overall):
+    def one_by_one(todo, workers, new_progress, engine, overall):
         outcomes, waiting = {}, list(todo)
         while waiting:
-            job = jobs._next_ready(waiting, {})
+            job = jobs._next_ready(waiting, [])
             waiting.remove(job)
             outcomes[job] = jobs.run_one(job, new_progress())
             waiting = jobs._without_unmet(waiting, outcomes)
@@ -97,12 +106,12 @@ def names(specs) -> list[tuple[str, list[int]]]:
     ],
 )
 def test_each_figure_has_its_runs_once_with_the_partners_that_step_three_needs(figures, seeds, expected):
-    assert names(reproduce.plan(figures, ["ppi"], "smoke", seeds)) == expected
+    assert names(plan(figures, ["ppi"], "smoke", seeds)) == expected
 
 
 @pytest.mark.parametrize(("agents", "runs"), [(["ppi"], 60), (["a2c"], 60), ([], 120)])
 def test_all_figures_of_ten_seeds_are_sixty_runs_of_each_agent_none_before_what_it_needs(agents, runs):
-    specs = reproduce.plan([], agents, "cpu", range(10))
+    specs = plan([], agents, "cpu", range(10))
     assert len(specs) == len(set(specs)) == runs
     for index, which in enumerate(specs):
         assert set(all_needs(which)) <= set(specs[:index])
@@ -115,9 +124,9 @@ def test_every_figure_that_is_drawn_is_known():
 
 def test_what_no_agent_has_is_refused():
     with pytest.raises(UsageError, match="unknown figure 'fig9'"):
-        reproduce.plan(["fig9"], [], "smoke", [0])
+        plan(["fig9"], [], "smoke", [0])
     with pytest.raises(UsageError, match="unknown agent 'dqn'"):
-        reproduce.plan([], ["dqn"], "smoke", [0])
+        plan([], ["dqn"], "smoke", [0])
 
 
 # Looking without touching -------------------------------------------------------------------------------------------
@@ -127,7 +136,7 @@ def test_a_dry_run_tells_states_and_times_and_touches_nothing(coopctx_main, stub
     results = Path("results")
     put(results, spec("mixed", 0))
     put(results, spec("mixed", 1), phases=(1, 2), finish=False)
-    seconds = reproduce.look([spec("mixed", 2)], (), results)[0].seconds
+    seconds = dry_run.look([ask(spec("mixed", 2))])[0].seconds
     assert seconds is not None and seconds >= 0
     before = sorted(Path().rglob("*"))
     status, out, err = coopctx_main(*COMMAND, "--figure", "fig1", "--dry-run")
@@ -142,19 +151,19 @@ def test_a_dry_run_tells_states_and_times_and_touches_nothing(coopctx_main, stub
 
 def test_the_estimate_is_the_median_of_measured_runs_less_what_is_done(tmp_path, monkeypatch):
     planned = [
-        reproduce.Planned(spec("mixed", 0), "to do", seconds=100.0),
-        reproduce.Planned(spec("mixed", 1), "to resume", 2, 40.0),
-        reproduce.Planned(spec("mixed", 2), "finished", 3, 0.0),
+        dry_run.Planned(ask(spec("mixed", 0)), "to do", seconds=100.0),
+        dry_run.Planned(ask(spec("mixed", 1)), "to resume", 2, 40.0),
+        dry_run.Planned(ask(spec("mixed", 2)), "finished", 3, 0.0),
     ]
     console = Console(width=100, record=True, file=open("/dev/null", "w"))
-    console.print(reproduce.table(planned, 2))
+    console.print(dry_run.table(planned, 2))
     text = " ".join(console.export_text().split())
     assert "About 2:20 of work by what finished runs of the same name took; 2 at a time, about 1:40." in text
     for seed, wall in ((0, 30.0), (1, 90.0), (2, 60.0)):
         monkeypatch.setattr(Run, "_wall_seconds", lambda self, wall=wall: wall)
         put(tmp_path, spec("mixed", seed))
     put(tmp_path, spec("mixed", 3), phases=(1,), finish=False)
-    looked = reproduce.look([spec("mixed", seed) for seed in (0, 3, 4)], (), tmp_path)
+    looked = dry_run.look([ask(spec("mixed", seed), tmp_path) for seed in (0, 3, 4)])
     assert [run.seconds for run in looked] == pytest.approx([0.0, 40.0, 60.0])
 
 
@@ -166,7 +175,7 @@ def test_a_dry_run_names_what_cannot_be_gone_on_with(coopctx_main):
     status, out, err = coopctx_main(*COMMAND, "--figure", "fig3", "--dry-run")
     assert status == 1 and out.count("damaged") >= 2
     assert "ppi.rollouts: 9 there, 2 here" in err and "run.json is damaged" in err
-    assert err.endswith("coopctx: 2 of 2 runs, figures and reports failed\n") and err.count("\n") == 3
+    assert err.endswith("coopctx: 2 of 2 runs failed\n") and err.count("\n") == 3
 
 
 # Carrying it out -----------------------------------------------------------------------------------------------------
@@ -249,10 +258,10 @@ def work(job: Job, progress) -> Outcome:
 
 
 def test_runs_wait_for_what_they_need_and_are_counted(tmp_path):
-    specs = reproduce.plan(["fig2"], [], "smoke", [0])
+    specs = plan(["fig2"], [], "smoke", [0])
     todo = [Job(which, load_preset("smoke"), tmp_path, "cpu", 1, False, ("coopctx",)) for which in specs]
     lines: list[str] = []
-    outcomes = run_side_by_side(list(reversed(todo)), 1, SilentProgress, work, PlainOverall(lines.append))
+    outcomes = run_side_by_side(list(reversed(todo)), 1, SilentProgress, Processes(work), PlainOverall(lines.append))
     by_name = {(job.spec.pool, job.spec.seed): outcome for job, outcome in zip(reversed(todo), outcomes, strict=True)}
     assert {name for name, outcome in by_name.items() if outcome.state == "finished"} == {("tabular", 0), ("extortion", 0)}
     assert by_name["mutual-extortion", 0].message == "needs ppi-tabular seed 1, which failed"

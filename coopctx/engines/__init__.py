@@ -1,0 +1,20 @@
+"""Where several runs are carried out at once: processes of this machine, or tasks of a Ray cluster."""
+
+from coopctx.engines.local import Processes
+from coopctx.errors import RunError, UsageError
+from coopctx.jobs import Engine
+
+NAMES = ("local", "ray")
+
+
+def engine(name: str) -> Engine:
+    """The engine "local" or "ray"; UsageError for another name, RunError where Ray is not installed."""
+    if name not in NAMES:
+        raise UsageError(f"unknown engine {name!r}; allowed: {', '.join(NAMES)}")
+    if name == "local":
+        return Processes()
+    try:
+        from coopctx.engines.on_ray import RayTasks
+    except ImportError as error:
+        raise RunError("--engine ray needs Ray, which is not installed here: pip install 'coopctx[ray]'") from error
+    return RayTasks()
