@@ -137,7 +137,7 @@ def train(
 
 @app.command()
 def plot(
-    figure: Annotated[str, typer.Argument(metavar="fig1|fig2|fig3|fig4|all", help="Which figure.")],
+    figure: Annotated[str, typer.Argument(metavar="fig1|fig2|fig3|fig4|sensitivity|all", help="Which figure.")],
     results: ResultsOption = Path("results"),
     out: Annotated[Path, typer.Option(help="Where the figures go.")] = Path("figures"),
     preset: PresetOption = "cpu",
@@ -146,11 +146,11 @@ def plot(
         typer.Option("--format", metavar="png|pdf", help="Repeatable.", show_default="png and pdf"),
     ] = None,
 ) -> None:
-    """Draw figures of the paper from finished runs.
+    """Draw figures of the paper from finished runs, and that of the sweeps from their parquet.
 
     \b
     coopctx plot fig1
-    coopctx plot fig2
+    coopctx plot sensitivity
     coopctx plot all --preset smoke --out /tmp/figures --format png
     """
     from coopctx.plots import draw
@@ -204,6 +204,64 @@ def reproduce(
     for line in (*found.missing, *map(str, found.written)):
         _say(line)
     _fail_each(found.failures, f"{len(requests)} runs, figures and reports")
+
+
+@app.command()
+def sweep(
+    vary: Annotated[
+        list[str],
+        typer.Option(metavar="KEY=VALUE,VALUE,…", help="A setting and its values; given several times, all combinations are run."),
+    ],
+    agent: Annotated[str, typer.Option(metavar="ppi|a2c", help="Who learns.")] = "ppi",
+    pool: Annotated[
+        str,
+        typer.Option(metavar="mixed|tabular|learners|extortion|mutual-extortion", help="Whom it meets."),
+    ] = "mixed",
+    opponent_id: Annotated[bool, typer.Option("--opponent-id", help="Ablation: tell it whom it meets.")] = False,
+    preset: PresetOption = "cpu",
+    seeds: Annotated[str, typer.Option(help="Such as 0-9 or 0,2,5-7.")] = "0-2",
+    overrides: OverridesOption = None,
+    results: ResultsOption = Path("results"),
+    out: Annotated[Path, typer.Option(help="Where the figure goes.")] = Path("figures"),
+    device: DeviceOption = "auto",
+    jobs: JobsOption = None,
+    engine: EngineOption = "local",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the runs and estimate the time.")] = False,
+) -> None:
+    """Vary a setting: the runs at each value, all sweeps of the preset in one parquet, final cooperation against each setting.
+
+    Several --vary are a grid: every combination is run. One setting at a time is a command each; the parquet and the figure
+    hold what all of them made. Finished runs are not run again; where a value is the preset's own, its runs are the preset's.
+
+    \b
+    coopctx sweep --vary ppi.inverse_temperature=1,2.5,10,100
+    coopctx sweep --vary ppi.rollouts=4,12,24 --vary ppi.horizon=5,15 --seeds 0-4 --dry-run
+    """
+    chosen = parse_seeds(None, seeds)
+    from coopctx import engines, sweep
+
+    requests = sweep.plan(
+        vary,
+        agent=agent,
+        pool=pool,
+        opponent_id=opponent_id,
+        preset=preset,
+        seeds=chosen,
+        overrides=overrides or [],
+        results=results,
+    )
+    where = engines.engine(engine)
+    if dry_run:
+        _look(requests, jobs, where, results)
+        return
+    found = sweep.sweep(
+        requests, results=results, out=out, device=device, jobs=jobs, console=console, engine=where
+    )
+    if found.written:
+        console.print(sweep.table(requests, results))
+    for path in found.written:
+        _say(str(path))
+    _fail_each(found.failures, f"{len(requests)} runs")
 
 
 @app.command()

@@ -247,9 +247,20 @@ def comparable(settings: Mapping[str, Mapping[str, Any]], agent: str) -> dict[st
     return {section: values for section, values in with_defaults(settings).items() if section not in others}
 
 
+def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested dictionaries as one with dotted keys."""
+    leaves: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            leaves.update({f"{key}.{inner}": leaf for inner, leaf in flat(value).items()})
+        else:
+            leaves[key] = value
+    return leaves
+
+
 def differing_keys(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
     """The settings in which two `to_dict` configurations differ, each as ``"ppi.rollouts: 8 there, 4 here"``."""
-    ours, theirs = _flat(here), _flat(there)
+    ours, theirs = flat(here), flat(there)
     keys = list(theirs) + [key for key in ours if key not in theirs]
     return [
         f"{key}: {_shown(theirs.get(key, _ABSENT))} there, {_shown(ours.get(key, _ABSENT))} here"
@@ -266,17 +277,6 @@ def suggestion(name: str, allowed: Iterable[str]) -> str:
 
 
 _ABSENT = object()
-
-
-def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested dictionaries as one with dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            flat.update({f"{key}.{inner}": leaf for inner, leaf in _flat(value).items()})
-        else:
-            flat[key] = value
-    return flat
 
 
 def _plain(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The paper's figures, drawn from the parquet of finished runs alone."""
+"""The paper's figures and that of the sweeps, drawn from parquet alone."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,10 +8,11 @@ from pathlib import Path
 from matplotlib import rc_context
 
 from coopctx.errors import UsageError
-from coopctx.plots import fig1, fig2, fig3, style
+from coopctx.plots import fig1, fig2, fig3, sensitivity, style
 from coopctx.plots.runs import NothingToDraw
 
 FIGURES = {"fig1": fig1.build, "fig2": fig2.build, "fig3": fig3.build, "fig4": partial(fig2.build, agent=fig2.A2C)}
+ALL = {**FIGURES, "sensitivity": sensitivity.build}
 
 
 @dataclass(frozen=True)
@@ -29,14 +30,14 @@ def draw(figure: str, results: Path, preset: str, out: Path, formats: Sequence[s
     Raises UsageError for an unknown figure or format; RunError when there is nothing to draw, a table is damaged or a file
     cannot be written.
     """
-    if figure != "all" and figure not in FIGURES:
-        raise UsageError(f"unknown figure {figure!r}; there is: {', '.join(FIGURES)}, all")
+    if figure != "all" and figure not in ALL:
+        raise UsageError(f"unknown figure {figure!r}; there is: {', '.join(ALL)}, all")
     for file_format in formats:
         if file_format not in style.FORMATS:
             raise UsageError(f"unknown format {file_format!r}; there is: {', '.join(style.FORMATS)}")
     drawing = Drawing([], [])
     absent: list[NothingToDraw] = []
-    for name in FIGURES if figure == "all" else [figure]:
+    for name in ALL if figure == "all" else [figure]:
         try:
             _draw(name, results, preset, out, formats, drawing)
         except NothingToDraw as error:
@@ -48,7 +49,7 @@ def draw(figure: str, results: Path, preset: str, out: Path, formats: Sequence[s
 
 
 def image(figure: str, results: Path, preset: str) -> bytes:
-    """A figure such as "fig1" as the contents of a PNG file, the same for the same runs.
+    """A figure of the paper such as "fig1" as the contents of a PNG file, the same for the same runs.
 
     Raises NothingToDraw where there is no finished run of it, RunError where a table is damaged.
     """
@@ -59,7 +60,7 @@ def image(figure: str, results: Path, preset: str) -> bytes:
 
 def _draw(name: str, results: Path, preset: str, out: Path, formats: Sequence[str], drawing: Drawing) -> None:
     with rc_context(style.RC):
-        drawn, missing = FIGURES[name](results, preset)
+        drawn, missing = ALL[name](results, preset)
         for file_format in dict.fromkeys(formats):
             path = out / f"{name}.{file_format}"
             style.save(drawn, path, file_format)
