@@ -187,7 +187,7 @@ def test_measurements_missing_from_a_table_are_named(tmp_path):
         fig1.build(tmp_path, "cpu")
 
 
-@pytest.mark.parametrize(("figure", "file_format", "named"), [("fig9", "png", "fig9.*fig1, fig2, fig3, fig4, all"), ("fig1", "gif", "gif.*png, pdf")])
+@pytest.mark.parametrize(("figure", "file_format", "named"), [("fig9", "png", "fig9.*fig1, fig2, fig3, fig4, sensitivity, all"), ("fig1", "gif", "gif.*png, pdf")])
 def test_unknown_names_are_refused_with_the_known_ones(results, tmp_path, figure, file_format, named):
     with pytest.raises(UsageError, match=named):
         plots.draw(figure, results, "cpu", tmp_path, ["png", file_format])
