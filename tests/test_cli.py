@@ -292,10 +292,8 @@ def test_one_failing_seed_leaves_the_others_running_and_an_interruption_stops_th
                 time.sleep(0.01)
             raise KeyboardInterrupt
 
-    before = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         run_side_by_side([job(tmp_path, 3)], 1, Interrupt, Processes(work))
-    assert time.monotonic() - before < 30
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "started").read_text()), 0)
 
