@@ -28,7 +28,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import coopctx
-from coopctx.config import comparable, differing_keys, digest
+from coopctx.config import LEARNERS, comparable, differing_keys, digest
 from coopctx.errors import CoopctxError, RunError
 
 if TYPE_CHECKING:  # torch and pandas take seconds to import, and refusing a bad directory needs neither
@@ -59,10 +59,13 @@ CASTS: dict[pa.DataType, Callable[[Any], Any]] = {
 
 MANIFEST, CHECKPOINT, WEIGHTS, LOCK = "run.json", "checkpoint.pt", "weights.safetensors", ".lock"
 PREVIOUS = "checkpoint.previous.pt"  # the one before the last, for when that one is damaged
+CHECKPOINTS = (CHECKPOINT, PREVIOUS)
 TABLE_FILES = {table: f"{table}.parquet" for table in SCHEMAS}
 FILES = (MANIFEST, CHECKPOINT, PREVIOUS, WEIGHTS, *TABLE_FILES.values())
-OWN_FILES = frozenset({*FILES, *(f"{name}.tmp" for name in FILES), LOCK})
+TEMPORARY = tuple(f"{name}.tmp" for name in FILES)
+OWN_FILES = frozenset({*FILES, *TEMPORARY, LOCK})
 STATES = ("running", "finished", "failed")
+CHECKSUM = "checksum"  # of the manifest, its last entry; manifests from before there was one lack it
 CHECKPOINT_HEADER = b"coopctx checkpoint 1 sha256 "
 
 
@@ -86,6 +89,7 @@ class Run:
         self.manifest = manifest
         self.state: dict[str, Any] | None = None
         self.warning = ""
+        self._newest_is_sound = True
         self.rows: dict[str, list[tuple[Any, ...]]] = {table: [] for table in SCHEMAS}
         self._earlier_seconds = 0.0
         self._opened = time.monotonic()
@@ -106,25 +110,28 @@ class Run:
         """Open, resume or begin the run in `directory`, creating it where needed.
 
         keys: agent, experiment, opponent_id, seed and preset; config: the `config.to_dict` form; device, threads and
-        command are noted in the manifest. With `fresh`, an earlier run's files (only ours) are deleted first.
+        command are noted in the manifest. With `fresh`, an earlier run's files (only ours) are deleted.
         Raises RunError when the directory cannot be written, is in use by another process, holds something else than a
         run, holds a run of another configuration, or its manifest or checkpoint is damaged.
         """
         with contextlib.ExitStack() as resources:
             _prepare(directory, fresh)
             resources.enter_context(_locked(directory))
-            if fresh:
-                _delete_own_files(directory)
-            manifest = read_manifest(directory) if (directory / MANIFEST).exists() else {}
+            known = not fresh and (directory / MANIFEST).exists()
+            manifest = read_manifest(directory) if known else {}
             if manifest:
                 _refuse_other_run(directory, manifest, keys, config)
             run = cls(directory, keys, manifest.get("configuration", config), manifest)
             if run.finished:
                 _check_tables_present(directory)
+                _delete(directory, (*TEMPORARY, *CHECKPOINTS))  # left by a process killed at the very end
             else:
-                _delete_leftovers(directory)
+                # The new manifest replaces the old one between two deletions, so that at every moment the directory
+                # is known for ours and holds no checkpoint of the old run beside the manifest of the new one.
+                _delete(directory, (*TEMPORARY, *CHECKPOINTS) if fresh else TEMPORARY)
                 run._resume()
                 run._begin(device, threads, command)
+                _delete(directory, (WEIGHTS, *TABLE_FILES.values()) if fresh else ())
             run._resources = resources.pop_all()
             return run
 
@@ -165,7 +172,9 @@ class Run:
             "wall_seconds": self._wall_seconds(),
             "configuration_hash": self.manifest["configuration_hash"],
         }
-        _write_checkpoint(self.directory / CHECKPOINT, self.directory / PREVIOUS, contents)
+        keep = self.directory / PREVIOUS if self._newest_is_sound else None  # else what is kept is the sound one
+        _write_checkpoint(self.directory / CHECKPOINT, keep, contents)
+        self._newest_is_sound = True
         self._write_tables()
         self._write_manifest(state="running")
 
@@ -178,8 +187,7 @@ class Run:
         write_atomically(self.directory / WEIGHTS, lambda file: file.write(packed))
         sums = {name: _sha256((self.directory / name).read_bytes()) for name in (*TABLE_FILES.values(), WEIGHTS)}
         self._write_manifest(state="finished", finished=_now(), sha256=sums)
-        for name in (CHECKPOINT, PREVIOUS):
-            (self.directory / name).unlink(missing_ok=True)
+        _delete(self.directory, CHECKPOINTS)
 
     def fail(self, message: str) -> None:
         """Note in the manifest why the run stopped. It stays resumable from its last checkpoint."""
@@ -187,7 +195,7 @@ class Run:
 
     def _resume(self) -> None:
         """Take over the last checkpoint; where it is damaged, the one before it."""
-        newest, previous = (self.directory / name for name in (CHECKPOINT, PREVIOUS))
+        newest, previous = (self.directory / name for name in CHECKPOINTS)
         if not newest.exists() and not previous.exists():
             return
         if not self.manifest:
@@ -201,6 +209,7 @@ class Run:
                 self._take_over(previous)
             except RunError:
                 raise error from None
+            self._newest_is_sound = False
             self.warning = f"{newest} is damaged: going on from the checkpoint before it"
 
     def _take_over(self, path: Path) -> None:
@@ -249,7 +258,7 @@ class Run:
     def _write_manifest(self, **changes: Any) -> None:
         progress = {"iteration": self.iteration, "wall_seconds": round(self._wall_seconds(), 2)}
         manifest = {**self.manifest, **progress, **changes}
-        text = json.dumps(manifest, indent=2) + "\n"
+        text = json.dumps({**manifest, CHECKSUM: digest(manifest)}, indent=2) + "\n"
         write_atomically(self.directory / MANIFEST, lambda file: file.write(text.encode()))
         self.manifest = manifest
 
@@ -261,16 +270,29 @@ def read_manifest(directory: Path) -> dict[str, Any]:
         manifest = json.loads(path.read_text("utf-8"))
         if manifest["schema"] != SCHEMA_VERSION:
             raise RunError(f"{path} has schema version {manifest['schema']}, not {SCHEMA_VERSION}; --fresh starts over")
-        if manifest["configuration_hash"] != digest(manifest["configuration"]) or manifest["state"] not in STATES:
-            raise ValueError("inconsistent")
-        for name, kind in {**KEYS, "preset": pa.string()}.items():
-            if type(manifest[name]) is not CASTS[kind]:
-                raise TypeError(name)
+        checksum = manifest.pop(CHECKSUM, None)
+        if checksum is not None and checksum != digest(manifest):
+            raise ValueError("not what was written")
+        _check_entries(manifest)
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RunError(f"{path} is damaged; --fresh starts the run over") from error
     return manifest
+
+
+def _check_entries(manifest: Mapping[str, Any]) -> None:
+    """ValueError, KeyError or TypeError unless everything is there that is relied on, and of its kind."""
+    if manifest["configuration_hash"] != digest(manifest["configuration"]):
+        raise ValueError("configuration")
+    if manifest["state"] not in STATES or manifest["agent"] not in LEARNERS:
+        raise ValueError("state or agent")
+    kinds = {name: CASTS[kind] for name, kind in KEYS.items()} | {"preset": str, "iteration": int}
+    for name, kind in kinds.items():
+        if type(manifest[name]) is not kind:
+            raise TypeError(name)
+    if type(manifest["wall_seconds"]) not in (int, float) or not isinstance(manifest.get("sha256", {}), dict):
+        raise TypeError("wall_seconds or sha256")
 
 
 def is_finished(directory: Path) -> bool:
@@ -294,7 +316,7 @@ def standing(
     _refuse_other_run(directory, manifest, keys, config)
     if manifest["state"] == "finished":
         return "finished", manifest["iteration"]
-    kept = any((directory / name).exists() for name in (CHECKPOINT, PREVIOUS))
+    kept = any((directory / name).exists() for name in CHECKPOINTS)
     return ("to resume", manifest["iteration"]) if kept else ("to do", 0)
 
 
@@ -387,6 +409,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object], keep: Path
         if keep is not None and path.exists():
             os.replace(path, keep)
         os.replace(temporary, path)
+        _sync(path.parent)
     except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -395,7 +418,17 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object], keep: Path
         raise
 
 
-def _write_checkpoint(path: Path, keep: Path, contents: dict[str, Any]) -> None:
+def _sync(directory: Path) -> None:
+    """Make the names in `directory` outlast a power cut, on file systems that can do so."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _write_checkpoint(path: Path, keep: Path | None, contents: dict[str, Any]) -> None:
     """A header line with the checksum of what torch saved, then that: any truncation or flipped bit is recognised."""
     import torch
 
@@ -439,26 +472,17 @@ def _is_manifest(path: Path) -> bool:
     try:
         contents = json.loads(path.read_bytes())
         return isinstance(contents, dict) and "coopctx" in contents
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
 
 
-def _delete_own_files(directory: Path) -> None:
-    """Delete an earlier run's files; the lock is held and stays, and anything that is not ours is left alone."""
-    for name in sorted(OWN_FILES - {LOCK, MANIFEST}) + [
-        MANIFEST
-    ]:  # the manifest last: interrupted, it still tells whose directory this is
+def _delete(directory: Path, names: Iterable[str]) -> None:
+    """Delete those of our files that are there; RunError where one cannot be."""
+    for name in names:
         try:
             (directory / name).unlink(missing_ok=True)
         except OSError as error:
             raise RunError(f"cannot delete {directory / name}: {error.strerror}") from error
-
-
-def _delete_leftovers(directory: Path) -> None:
-    """Delete what a process killed in the middle of a write left behind."""
-    for name in FILES:
-        with contextlib.suppress(OSError):
-            (directory / f"{name}.tmp").unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -484,7 +508,7 @@ def _lock(path: Path) -> BinaryIO:
         file = open(path, "a+b")  # noqa: SIM115 - it outlives this function as the lock
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            if _is_at(path, file):
                 file.truncate(0)
                 file.write(f"process {os.getpid()}\n".encode())
                 file.flush()
@@ -493,6 +517,13 @@ def _lock(path: Path) -> BinaryIO:
             file.close()
             raise
         file.close()  # the last holder deleted it between our opening and locking it: try the new one
+
+
+def _is_at(path: Path, file: BinaryIO) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _holder(path: Path) -> str:

@@ -323,6 +323,24 @@ def test_a_damaged_checkpoint_falls_back_on_the_one_before_it_with_a_warning(tmp
     assert str(newest) in refusal(open_run, tmp_path)
 
 
+def test_the_sound_checkpoint_is_kept_until_there_is_another_sound_one(tmp_path):
+    with open_run(tmp_path) as run:
+        for step in (1, 2):
+            run.checkpoint({"step": step})
+    newest = directory(tmp_path) / "checkpoint.pt"
+    damage(newest, "truncated")
+    with open_run(tmp_path) as run:
+        run.checkpoint({"step": 2})
+    damage(newest, "truncated")
+    with open_run(tmp_path) as run:
+        assert run.state == {"step": 1}
+        run.checkpoint({"step": 2})
+        run.checkpoint({"step": 3})
+    damage(newest, "truncated")
+    with open_run(tmp_path) as run:
+        assert run.state == {"step": 2}
+
+
 def test_a_process_killed_between_the_two_renames_of_a_checkpoint_loses_one_at_most(tmp_path):
     with open_run(tmp_path) as run:
         for step in (1, 2):
@@ -364,11 +382,19 @@ def test_a_damaged_manifest_is_refused_by_name(tmp_path, how):
         ("seed", "0"),
         ("seed", None),
         ("configuration", 3),
+        ("agent", "qpi"),
+        ("iteration", None),
+        ("wall_seconds", "long"),
+        ("sha256", 3),
     ],
 )
 def test_an_inconsistent_manifest_is_refused_by_name(tmp_path, key, value):
     path = finish(tmp_path) / "run.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    manifest = json.loads(path.read_text())
+    del manifest["checksum"]  # a run from before there was one is told by what its manifest says
+    path.write_text(json.dumps(manifest))
+    assert read_manifest(path.parent) == manifest
+    path.write_text(json.dumps({**manifest, key: value}))
     assert str(path) in refusal(open_run, tmp_path)
 
 
