@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
@@ -11,6 +10,7 @@ from torch import Tensor
 from coopctx.episodes import Episodes
 from coopctx.game import START, MatrixGame
 from coopctx.players import Player
+from coopctx.threads import thread_pool
 
 
 def play(
@@ -37,7 +37,7 @@ def play(
     observation = [torch.full((games,), START, device=device) for _ in players]
     reward = [torch.zeros(games, device=device) for _ in players]
     log: list[tuple[list[Tensor], list[Tensor], list[Tensor]]] = []
-    with ThreadPoolExecutor(2) as pool:
+    with thread_pool(2) as pool:
         each = pool.map if side_by_side else map
         for t in range(rounds):
             action = list(each(_act, players, observation, reward))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -35,6 +34,7 @@ from coopctx.recording import (
 )
 from coopctx.store import Run
 from coopctx.streams import stream
+from coopctx.threads import thread_pool
 from coopctx.trained import TrainedAgent, needed_agents
 from coopctx.training_a2c import A2CTraining
 
@@ -125,7 +125,7 @@ class PPITraining:
         def fit(learner: PPILearner) -> Losses:
             return learner.fit(phase, report) if learner.number == 1 else learner.fit(phase)
 
-        with self._timed("fit"), ThreadPoolExecutor(self._fit_threads()) as pool:
+        with self._timed("fit"), thread_pool(self._fit_threads()) as pool:
             for learner, losses in zip(self._learners, pool.map(fit, self._learners), strict=True):
                 named = {f"loss_{name}": value for name, value in losses._asdict().items()}
                 diagnose(self._run, phase, learner.number, named)
@@ -200,7 +200,7 @@ class PPITraining:
             ego, co = self._play(games, (player, other), side_by_side=other_plans and self._threads > 1, **options)
             return Match(learner.number, opponent, ego, co, player.mean_divergence())
 
-        with ThreadPoolExecutor(self._threads) as pool:
+        with thread_pool(self._threads) as pool:
             return list(pool.map(against, self._learners))
 
     def _other(self, phase: int, opponent: str, learner: int) -> Player:

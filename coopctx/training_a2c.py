@@ -38,6 +38,7 @@ from coopctx.recording import (
 )
 from coopctx.store import Run
 from coopctx.streams import stream
+from coopctx.threads import thread_pool
 from coopctx.trained import needed_agents
 
 
@@ -79,7 +80,7 @@ class A2CTraining:
         torch.set_num_threads(1 if native.kernel_for(self._device, self._config.model.hidden) else self._threads)
         with_curves = counted(a2c.episode_iterations, a2c.iterations) | ({0} if self._pool.pretrained else set())
         measured = {*range(0, a2c.iterations, a2c.measure_every), *with_curves, a2c.iterations}
-        with ThreadPoolExecutor(self._threads) as pool:
+        with thread_pool(self._threads) as pool:
             for iteration in range(done + 1, a2c.iterations + 1):
                 if iteration:
                     self._iterate(iteration, pool)
