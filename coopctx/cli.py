@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -56,6 +58,19 @@ EngineOption = Annotated[
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit status. Whatever goes wrong is told in one line on standard error."""
+    for stream in (sys.stdout, sys.stderr):  # a path of undecodable bytes, a terminal without our letters
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    status = _run(arguments)
+    try:
+        sys.stdout.flush()
+    except OSError as error:  # nobody reads it any more, or the disk that it goes to is full
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would try again at its end
+        return status or _complain(f"standard output: {error.strerror}", RunError.exit_status)
+    return status
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
         status = app(arguments, prog_name="coopctx", standalone_mode=False) or 0
     except CoopctxError as error:
@@ -66,6 +81,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = 130
     except OSError as error:
         return _complain(f"{error.filename or 'input/output'}: {error.strerror or error}", RunError.exit_status)
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):  # torch has no type of its own for it
+            raise
+        return _complain(f"not enough memory for this ({error})", RunError.exit_status)
     return _complain("interrupted", status) if status == 130 else status
 
 

@@ -20,6 +20,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, ge
 from coopctx.errors import UsageError
 
 LARGEST_INTEGER = 2**31 - 1  # what every tensor size and index type can hold
+PRESETS = resources.files("coopctx.presets")  # the folder of NAME.toml, one for each preset
 
 
 class Limit(NamedTuple):
@@ -160,11 +161,7 @@ OVERLAYS = "pools"  # the table of a preset with settings for single pools: [poo
 
 def preset_names() -> tuple[str, ...]:
     """The presets that ship with the package, smallest first."""
-    found = [
-        entry.name.removesuffix(".toml")
-        for entry in resources.files("coopctx.presets").iterdir()
-        if entry.name.endswith(".toml")
-    ]
+    found = [entry.name.removesuffix(".toml") for entry in PRESETS.iterdir() if entry.name.endswith(".toml")]
     order = ("smoke", "cpu", "paper")
     return tuple(sorted(found, key=lambda name: (order.index(name) if name in order else len(order), name)))
 
@@ -182,9 +179,7 @@ def load_preset(name: str, overrides: Sequence[str] = (), pool: str | None = Non
     Raises UsageError naming the preset, key or value that is wrong and what is allowed.
     """
     check_preset(name)
-    settings = tomllib.loads(resources.files("coopctx.presets").joinpath(f"{name}.toml").read_text("utf-8"))
-    for section, values in settings.pop(OVERLAYS, {}).get(pool, {}).items():
-        settings[section] = settings.get(section, {}) | values
+    settings = _preset(name, pool)
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals:
@@ -194,11 +189,32 @@ def load_preset(name: str, overrides: Sequence[str] = (), pool: str | None = Non
     return from_dict(settings)
 
 
+def _preset(name: str, pool: str | None) -> dict[str, dict[str, Any]]:
+    """The sections of a preset, the pool's own settings in their place; UsageError naming the preset where it has others."""
+    try:
+        settings = tomllib.loads(PRESETS.joinpath(f"{name}.toml").read_text("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"preset {name!r} is not a TOML file: {error}") from error
+    overlays = _table(settings.pop(OVERLAYS, {}), f"preset {name!r}: {OVERLAYS}")
+    for section, values in settings.items():
+        _table(values, f"preset {name!r}: {section}")
+    own = _table(overlays.get(pool, {}), f"preset {name!r}: {OVERLAYS}.{pool}")
+    for section, values in own.items():
+        settings[section] = settings.get(section, {}) | _table(values, f"preset {name!r}: {OVERLAYS}.{pool}.{section}")
+    return settings
+
+
+def _table(value: Any, name: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise UsageError(f"{name} must be a section of settings, not {_describe(value)}")
+    return value
+
+
 def from_dict(settings: Mapping[str, Mapping[str, Any]]) -> Config:
     """The inverse of `to_dict`; UsageError names an unknown or missing key or a bad value."""
     for section, values in settings.items():
         if not isinstance(values, Mapping):
-            raise UsageError(f"{section} must be a section of settings, not {_shown(values)}")
+            raise UsageError(f"{section} must be a section of settings, not {_describe(values)}")
         for key in values:
             _locate(f"{section}.{key}")
     for section, kind in SECTIONS.items():

@@ -26,7 +26,7 @@ from rich.text import Text
 
 from coopctx import native
 from coopctx.arena import play
-from coopctx.config import suggestion
+from coopctx.config import LARGEST_INTEGER, suggestion
 from coopctx.episodes import Episodes
 from coopctx.errors import RunError, UsageError
 from coopctx.extortion import episode_thirds
@@ -103,7 +103,7 @@ def evaluate(
     another game or horizon is to be met, the library is missing, or ``out`` cannot be written.
     """
     for name, value, least in (("--games", games, 1), ("--rounds", rounds, FEWEST_ROUNDS), ("--seed", seed, 0)):
-        at_least(least, name, value)
+        check_number(least, name, value)
     place = torch.device(resolve_device(device))
     if out is not None:
         _check_out(out)
@@ -233,10 +233,11 @@ def tables(evaluation: Evaluation) -> Group:
     return Group(*parts)
 
 
-def at_least(least: int, name: str, value: int | None) -> None:
-    """UsageError, naming the option, for a value below ``least``."""
-    if value is not None and value < least:
-        raise UsageError(f"{name} must be an integer >= {least}, not {value}")
+def check_number(least: int, name: str, value: int | None) -> None:
+    """UsageError, naming the option, for a value below ``least`` or above `LARGEST_INTEGER`."""
+    if value is not None and not least <= value <= LARGEST_INTEGER:
+        above = f" and <= {LARGEST_INTEGER}" if value > LARGEST_INTEGER else ""
+        raise UsageError(f"{name} must be an integer >= {least}{above}, not {value}")
 
 
 def library() -> ModuleType:
@@ -326,6 +327,8 @@ def _check_out(path: Path) -> None:
     """Before anything is played: `path` can be written, and is not one of a run's own files."""
     if path.is_dir():
         raise RunError(f"cannot write {path}: a directory is in the way")
+    if path.exists() and not path.is_file():  # such as /dev/null, which a file would replace
+        raise RunError(f"cannot write {path}: it is not an ordinary file")
     if path.name in OWN_FILES and (path.parent / MANIFEST).exists():
         raise RunError(f"cannot write {path}: it belongs to the run there")
     check_writable(path.parent)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coopctx.errors import UsageError
-from coopctx.evaluation import AXELROD, at_least, library
+from coopctx.evaluation import AXELROD, check_number, library
 from coopctx.game import MatrixGame
 from coopctx.trained import TrainedAgent
 
@@ -44,7 +44,7 @@ def tournament(
     finished run, or the runs were trained in different games or horizons.
     """
     for name, value, least in (("--turns", turns, 1), ("--repetitions", repetitions, 1), ("--seed", seed, 0)):
-        at_least(least, name, value)
+        check_number(least, name, value)
     agents = {str(directory): TrainedAgent.load(directory) for directory in directories}
     first = next(iter(agents.values()))
     for agent in agents.values():

@@ -254,6 +254,27 @@ def test_nothing_ends_in_a_traceback(coopctx_main, monkeypatch, error, status, l
     assert coopctx_main("plot", "fig1") == (status, "", f"{line}\n")
 
 
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 8 TB")])
+def test_too_little_memory_is_told_in_one_line(coopctx_main, monkeypatch, error):
+    monkeypatch.setattr("coopctx.plots.draw", lambda *arguments: raising(error, 0)(0, 0))
+    status, _, err = coopctx_main("plot", "fig1")
+    assert status == 1 and err.startswith("coopctx: not enough memory") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["train", "--help"]])
+def test_output_that_cannot_be_written_is_told_in_one_line(arguments):
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run([sys.executable, "-m", "coopctx", *arguments], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert ended.returncode == 1 and "No space left on device" in ended.stderr and ended.stderr.count("\n") == 1
+
+
+def test_a_path_that_is_not_text_is_printed_all_the_same(coopctx_main, stub):
+    status, out, err = coopctx_main(*TRAIN, "--results", "\udcff")
+    assert (status, err) == (0, "") and "\\udcff/smoke/ppi-mixed/seed-0: written" in out
+
+
 # Several seeds ----------------------------------------------------------------------------------------------------
 
 
