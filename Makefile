@@ -1,4 +1,5 @@
 # make test       the tests
+# make faults     kills, full disks, damaged files and random inputs, many of each: minutes
 # make figures    figures and report from what is in results/ (figures/, README's table); says what is missing
 # make reproduce  everything: the runs that are not finished in results/, then figures and report; PRESET=cpu SEEDS=0-9
 # make smoke      the whole line at toy scale: train, draw, report, check (build/smoke/)
@@ -14,7 +15,7 @@ SEEDS ?= 0-9
 OUT ?= $(if $(filter cpu,$(PRESET)),figures,build/figures-$(PRESET))
 
 .DEFAULT_GOAL := help
-.PHONY: help test figures reproduce smoke clean
+.PHONY: help test faults figures reproduce smoke clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -28,6 +29,9 @@ $(READY): pyproject.toml constraints.txt
 
 test: $(READY)
 	@$(VENV)/bin/python -m pytest
+
+faults: $(READY)
+	@$(VENV)/bin/python -m pytest -m slow
 
 figures: $(READY)
 	@$(COOPCTX) plot all

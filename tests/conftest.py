@@ -1,5 +1,7 @@
 """What all tests share: the same examples on every machine, however slow, and a command run as a user would."""
 
+from collections import Counter
+
 import pytest
 from hypothesis import HealthCheck, settings
 from rich.console import Console
@@ -7,6 +9,43 @@ from rich.console import Console
 # No random seeds and no timed checks in the properties.
 settings.register_profile("coopctx", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("coopctx")
+
+
+# The same test twice: small in every run, at length in `make faults`.
+def few_or_many(names: str, few: list[tuple], many: list[tuple]):
+    """A decorator: cases of the parameters ``names`` with ``many`` False, and at length, slow, with ``many`` True."""
+    short = [pytest.param(*case, False, id="-".join((*case, "few"))) for case in few]
+    long = [pytest.param(*case, True, id="-".join((*case, "many")), marks=pytest.mark.slow) for case in many]
+    return pytest.mark.parametrize((*names.split(), "many"), short + long)
+
+
+
+TALLY: Counter[str] = Counter()
+
+
+@pytest.fixture(scope="session")
+def tally() -> Counter[str]:
+    """What tests were put through, counted; told at the end."""
+    return TALLY
+
+
+def pytest_terminal_summary(terminalreporter):
+    if TALLY:
+        terminalreporter.write_line("put through: " + ", ".join(f"{count} {what}" for what, count in sorted(TALLY.items())))
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory):
+    """Per agent, the results folder of a small run that nothing happened to, and how often it changed a file."""
+    import struck
+
+    runs = {}
+    for agent in struck.AGENTS:
+        results = tmp_path_factory.mktemp(f"undisturbed-{agent}")
+        ended = struck.run(struck.train(agent, results), results, tmp_path_factory.mktemp("log"))
+        assert (ended.status, ended.err) == (0, "") and ended.changes > 50
+        runs[agent] = results, ended.changes
+    return runs
 
 
 @pytest.fixture
