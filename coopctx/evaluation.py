@@ -34,7 +34,7 @@ from coopctx.game import COOPERATE, MatrixGame
 from coopctx.jobs import available_cores, resolve_device
 from coopctx.memory_one import ExpectedPlay, best_response
 from coopctx.players import NAMED_STRATEGIES, Player, RandomTabular, TabularPlayer, named_strategy
-from coopctx.store import KEYS, MANIFEST, OWN_FILES, check_writable, read_manifest, write_atomically
+from coopctx.store import KEYS, MANIFEST, OWN_FILES, check_ordinary, check_writable, read_manifest, write_atomically
 from coopctx.streams import stream
 from coopctx.trained import TrainedAgent
 
@@ -325,10 +325,7 @@ def _run_keys(directory: Path) -> dict[str, Any]:
 
 def _check_out(path: Path) -> None:
     """Before anything is played: `path` can be written, and is not one of a run's own files."""
-    if path.is_dir():
-        raise RunError(f"cannot write {path}: a directory is in the way")
-    if path.exists() and not path.is_file():  # such as /dev/null, which a file would replace
-        raise RunError(f"cannot write {path}: it is not an ordinary file")
+    check_ordinary(path)
     if path.name in OWN_FILES and (path.parent / MANIFEST).exists():
         raise RunError(f"cannot write {path}: it belongs to the run there")
     check_writable(path.parent)

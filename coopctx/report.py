@@ -17,7 +17,7 @@ from coopctx.claims import AGENTS, Claim, Row, check
 from coopctx.errors import RunError
 from coopctx.plots import FIGURES, NothingToDraw, image
 from coopctx.probe import interval, number
-from coopctx.store import check_writable, write_atomically
+from coopctx.store import check_ordinary, check_writable, write_atomically
 from coopctx.summaries import LAST_MEASUREMENTS
 
 BEGIN, END = "<!-- report -->", "<!-- end of report -->"  # of the tables in README
@@ -56,6 +56,7 @@ def write_into_readme(rows: Sequence[Row], readme: Path) -> None:
 
     Raises RunError where the file cannot be read or written, or has not exactly one of each, in this order.
     """
+    check_ordinary(readme)
     try:
         text = readme.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:

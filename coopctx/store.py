@@ -375,6 +375,14 @@ def check_writable(directory: Path) -> None:
         raise RunError(f"cannot write {directory}: permission denied")
 
 
+def check_ordinary(path: Path) -> None:
+    """RunError where `path` is there and is no ordinary file: a directory, or a device or pipe that a file would replace."""
+    if path.is_dir():
+        raise RunError(f"cannot write {path}: a directory is in the way")
+    if path.exists() and not path.is_file():
+        raise RunError(f"cannot write {path}: it is not an ordinary file")
+
+
 def _read_checked(directory: Path, name: str) -> bytes:
     """The contents of a finished run's file, which must be byte for byte what the run wrote."""
     path = directory / name

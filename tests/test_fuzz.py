@@ -106,6 +106,7 @@ in_sandbox = HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCh
 @given(command_lines())
 @example(["evaluate", "run", "--against", "\udcff/"])
 @example(["evaluate", "run", "--out", "fifo"])
+@example(["report", "--preset", "smoke", "--readme", "fifo"])
 @example(["evaluate", "run", "--games", "9" * 30])
 @example(["plot", "fig1", "--preset", "smoke", "--out", "\udcff"])
 def test_any_arguments_are_carried_out_or_refused(sandbox, tally, words):
@@ -114,7 +115,7 @@ def test_any_arguments_are_carried_out_or_refused(sandbox, tally, words):
 
 
 @pytest.mark.slow
-@settings(max_examples=3000, suppress_health_check=in_sandbox)
+@settings(max_examples=1000, suppress_health_check=in_sandbox)
 @given(command_lines())
 def test_many_arguments_are_carried_out_or_refused(sandbox, tally, words):
     tally["command lines"] += 1
@@ -164,7 +165,7 @@ def test_any_preset_file_is_taken_or_refused(sandbox, tally, contents):
 
 
 @pytest.mark.slow
-@settings(max_examples=3000, suppress_health_check=in_sandbox)
+@settings(max_examples=1000, suppress_health_check=in_sandbox)
 @given(presets())
 def test_many_preset_files_are_taken_or_refused(sandbox, tally, contents):
     tally["preset files"] += 1
