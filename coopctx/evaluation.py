@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from rich.console import Group
 from rich.table import Table
@@ -34,7 +33,7 @@ from coopctx.game import COOPERATE, MatrixGame
 from coopctx.jobs import available_cores, resolve_device
 from coopctx.memory_one import ExpectedPlay, best_response
 from coopctx.players import NAMED_STRATEGIES, Player, RandomTabular, TabularPlayer, named_strategy
-from coopctx.store import KEYS, MANIFEST, OWN_FILES, check_ordinary, check_writable, read_manifest, write_atomically
+from coopctx.store import KEYS, MANIFEST, OWN_FILES, check_ordinary, check_writable, read_manifest, write_parquet
 from coopctx.streams import stream
 from coopctx.trained import TrainedAgent
 
@@ -120,7 +119,7 @@ def evaluate(
             meetings.append(meet(opponent.name, pair, host.game, host.rounds, games, place, report))
     evaluation = Evaluation({**_run_keys(directory), "learner": learner}, tuple(meetings))
     if out is not None:
-        write_atomically(out, lambda file: pq.write_table(curves(evaluation), file, compression="zstd"))
+        write_parquet(out, curves(evaluation))
     return evaluation
 
 

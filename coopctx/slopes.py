@@ -18,7 +18,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 from rich.console import Group
@@ -44,7 +43,7 @@ from coopctx.memory_one import zd_extortion
 from coopctx.players import PAPER_STRATEGIES, Player, TabularPlayer, TabularSpread, memory_one_policy
 from coopctx.probe import interval, number
 from coopctx.statistics import bootstrap_interval
-from coopctx.store import write_atomically
+from coopctx.store import write_parquet
 from coopctx.streams import stream
 from coopctx.trained import TrainedAgent
 
@@ -105,7 +104,7 @@ def write(slopes: Slopes, agent: str, preset: str, results: Path) -> list[Path]:
     for name, frame in files.items():
         paths.append(results / preset / f"{agent}-extortion-{name}.parquet")
         table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
-        write_atomically(paths[-1], lambda file, table=table: pq.write_table(table, file, compression="zstd"))
+        write_parquet(paths[-1], table)
     return paths
 
 

@@ -250,10 +250,7 @@ class Run:
             filled = pa.table(
                 [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)], schema=schema
             )
-            write_atomically(
-                self.directory / TABLE_FILES[table],
-                lambda file, filled=filled: pq.write_table(filled, file, compression="zstd"),
-            )
+            write_parquet(self.directory / TABLE_FILES[table], filled)
 
     def _write_manifest(self, **changes: Any) -> None:
         progress = {"iteration": self.iteration, "wall_seconds": round(self._wall_seconds(), 2)}
@@ -357,7 +354,7 @@ def read_run_table(directory: Path, table: str) -> pa.Table:
     """A finished run's table; RunError naming a file that is missing, or is not byte for byte what the run wrote."""
     path = directory / TABLE_FILES[table]
     contents = _read_checked(directory, path.name)
-    read = pq.read_table(io.BytesIO(contents))
+    read = pq.read_table(pa.BufferReader(contents))
     if not read.schema.equals(SCHEMAS[table]):
         raise RunError(f"{path} does not have the columns of a {table} table")
     return read
@@ -424,6 +421,17 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object], keep: Path
         if isinstance(error, OSError):
             raise RunError(f"cannot write {path}: {error.strerror or error}") from error
         raise
+
+
+def write_parquet(path: Path, table: pa.Table) -> None:
+    """Replace `path` by ``table``, as `write_atomically` does.
+
+    Arrow writes into memory of its own, and reads from it: its threads that have met a Python file can abort the
+    interpreter's end.
+    """
+    memory = pa.BufferOutputStream()
+    pq.write_table(table, memory, compression="zstd")
+    write_atomically(path, lambda file: file.write(memory.getvalue()))
 
 
 def _sync(directory: Path) -> None:

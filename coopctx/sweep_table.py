@@ -29,7 +29,7 @@ from coopctx.store import (
     check_writable,
     read_manifest,
     read_run_table,
-    write_atomically,
+    write_parquet,
 )
 from coopctx.summaries import late_training
 
@@ -87,7 +87,7 @@ def add(results: Path, preset: str, directories: Iterable[Path]) -> Path:
         where = [name for name in columns if name not in ("cooperation_rate", "reward", "episodes")]
         rows = rows.drop_duplicates(where, keep="last").sort_values(where, ignore_index=True)[columns]
         table = pa.Table.from_pandas(rows, preserve_index=False).replace_schema_metadata(None).combine_chunks()
-        write_atomically(path, lambda file: pq.write_table(table, file, compression="zstd"))
+        write_parquet(path, table)
     return path
 
 
