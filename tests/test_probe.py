@@ -271,7 +271,7 @@ def test_slopes_are_written_and_shown(found, tmp_path):
     text = console.export_text()
     assert "…" not in text
     assert re.search(r"ZD-Extort-2 +exact +64 +2\.000 +2\.000 to 2\.000 +1\.000", text)
-    assert re.search(r"Step 2 vs +1-2 ", text) and re.search(r"^adaptive ", text, re.M)
+    assert re.search(r"Step 2 vs +1-2 ", text) and re.search(r"^adaptive ", text, re.MULTILINE)
 
 
 def test_missing_agents_are_named_with_the_command_that_makes_them(agents):
