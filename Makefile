@@ -19,7 +19,7 @@ OUT ?= $(if $(filter cpu,$(PRESET)),figures,build/figures-$(PRESET))
 .PHONY: help lint test faults figures reproduce smoke clean
 
 help:
-	@sed -n 's/^# //p' Makefile
+	@sed -n 's/^# make/make/p' Makefile
 
 # One environment for every target, made once and again only when what it is made from changes.
 $(READY): pyproject.toml constraints.txt
