@@ -65,7 +65,7 @@ def test_every_setting_that_is_offered_is_taken(offered):
 
 def test_the_names_offered_are_those_that_are_known():
     assert set(completion.OPPONENTS) == {*NAMED_STRATEGIES, "tabular"}
-    assert set(cli.FIGURES) == set(plots.FIGURES) and {"png", "pdf"} == set(style.FORMATS)
+    assert {*cli.FIGURES, "sensitivity"} == set(plots.ALL) and {"png", "pdf"} == set(style.FORMATS)
 
 
 def test_the_script_for_the_shell_is_shown(capsys, monkeypatch):

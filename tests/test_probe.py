@@ -13,8 +13,8 @@ from test_experiments import TINY, config, spec, train
 
 from coopctx import cli, probe, slopes
 from coopctx.config import load_preset
-from coopctx.errors import RunError, UsageError
 from coopctx.engines import Processes
+from coopctx.errors import RunError, UsageError
 from coopctx.jobs import Outcome
 from coopctx.paper import paper_value
 from coopctx.statistics import bootstrap_interval
