@@ -199,7 +199,7 @@ def _preset(name: str, pool: str | None) -> dict[str, dict[str, Any]]:
     overlays = _table(settings.pop(OVERLAYS, {}), f"preset {name!r}: {OVERLAYS}")
     for section, values in settings.items():
         _table(values, f"preset {name!r}: {section}")
-    own = _table(overlays.get(pool, {}), f"preset {name!r}: {OVERLAYS}.{pool}")
+    own = _table(overlays.get(pool or "", {}), f"preset {name!r}: {OVERLAYS}.{pool}")
     for section, values in own.items():
         settings[section] = settings.get(section, {}) | _table(values, f"preset {name!r}: {OVERLAYS}.{pool}.{section}")
     return settings
