@@ -1,4 +1,5 @@
-# make test       the tests
+# make test       lint, types, tests
+# make lint       ruff and mypy alone
 # make faults     kills, full disks, damaged files and random inputs, many of each: minutes
 # make figures    figures and report from what is in results/ (figures/, README's table); says what is missing
 # make reproduce  everything: the runs that are not finished in results/, then figures and report; PRESET=cpu SEEDS=0-9
@@ -15,10 +16,10 @@ SEEDS ?= 0-9
 OUT ?= $(if $(filter cpu,$(PRESET)),figures,build/figures-$(PRESET))
 
 .DEFAULT_GOAL := help
-.PHONY: help test faults figures reproduce smoke clean
+.PHONY: help lint test faults figures reproduce smoke clean
 
 help:
-	@sed -n 's/^# //p' Makefile
+	@sed -n 's/^# make/make/p' Makefile
 
 # One environment for every target, made once and again only when what it is made from changes.
 $(READY): pyproject.toml constraints.txt
@@ -27,7 +28,11 @@ $(READY): pyproject.toml constraints.txt
 	@$(VENV)/bin/pip install -q -q --disable-pip-version-check --no-input -c constraints.txt -e '.[test]'
 	@touch $@
 
-test: $(READY)
+lint: $(READY)
+	@$(VENV)/bin/ruff check --quiet
+	@$(VENV)/bin/mypy
+
+test: lint
 	@$(VENV)/bin/python -m pytest
 
 faults: $(READY)
@@ -46,5 +51,5 @@ smoke: $(READY)
 	@$(VENV)/bin/python tests/smoke_check.py $(SMOKE)
 
 clean:
-	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis
+	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	@find coopctx tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -46,15 +46,16 @@ def play(
             observation = [game.observe(action[i], action[1 - i]) for i in (0, 1)]
             on_round(t + 1)
     log_observation = [seen for seen, _, _ in log] + [observation]
-    return tuple(  # type: ignore[return-value]
-        Episodes(
+
+    def seen_by(i: int) -> Episodes:
+        return Episodes(
             torch.stack([seen[i] for seen in log_observation], 1).to(torch.uint8),
             torch.stack([action[i] for _, action, _ in log], 1).to(torch.uint8),
             torch.stack([gain[i] for _, _, gain in log], 1),
             _kept_identity(identities[1 - i], games, identity_size).to(observation[i].device),
         )
-        for i in (0, 1)
-    )
+
+    return seen_by(0), seen_by(1)
 
 
 def _act(player: Player, observation: Tensor, reward: Tensor) -> Tensor:

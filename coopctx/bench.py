@@ -378,15 +378,15 @@ def measure_planner(
         contestants.append(_peer(parts, threads, amount))
     products = [_product(sizes.matrix, name, dtype) for name, dtype in _DTYPES.items()]
     rates = race([*contestants, *products], repeats, sizes.seconds)
-    planned, products = rates[: len(contestants)], {rate.name: rate for rate in rates[len(contestants) :]}
+    planned, multiplied = rates[: len(contestants)], {rate.name: rate for rate in rates[len(contestants) :]}
     everything = rollout_flops(gates, planner.horizon, amount // planner.horizon)
     shared = _shared_rollout_flops(gates, model.n_actions, planner, hidden)
 
     def share(rate: Rate) -> float:
         flops = shared if rate.runs_on == "native" else everything
-        return flops / rate.seconds / products[rate.dtype].per_second
+        return flops / rate.seconds / multiplied[rate.dtype].per_second
 
-    return [replace(rate, matmul_share=share(rate)) for rate in planned], products
+    return [replace(rate, matmul_share=share(rate)) for rate in planned], multiplied
 
 
 def rollout_flops(gates: Gates, horizon: int, rollouts: int) -> int:
@@ -500,7 +500,8 @@ def measure_phase(config: Config, threads: int, repeats: int, sizes: Sizes) -> l
             engine.name,
             engine.runs_on,
             engine.dtype,
-            *totals[engine.name],
+            fit_seconds=totals[engine.name][0],
+            collect_seconds=totals[engine.name][1],
             per_second=episodes / seconds[engine.name],
             ratio=seconds[REFERENCE] / seconds[engine.name],
         )
@@ -575,7 +576,8 @@ def measure_iteration(config: Config, threads: int, repeats: int, sizes: Sizes) 
             engine.name,
             engine.runs_on,
             engine.dtype,
-            *totals[engine.name],
+            play_seconds=totals[engine.name][0],
+            update_seconds=totals[engine.name][1],
             per_second=1 / seconds[engine.name],
             ratio=seconds[REFERENCE] / seconds[engine.name],
         )
@@ -626,7 +628,7 @@ def measure_estimators(config: Config, threads: int, repeats: int, sizes: Sizes)
 
 def _briefly_trained(config: Config, sizes: Sizes) -> PPILearner:
     """Fitted to tabular play for seconds, whatever the settings say of data and learning rate."""
-    schedule = {"initial_epochs": 1.0, "learning_rate": 3e-3, "final_learning_rate": 3e-4}
+    schedule: dict[str, Any] = {"initial_epochs": 1.0, "learning_rate": 3e-3, "final_learning_rate": 3e-4}
     ppi = replace(config.ppi, batch_size=sizes.estimator_batch, **schedule)
     data = _tabular_episodes(config, sizes.estimator_steps * ppi.batch_size)
     learner = _learner(replace(config, ppi=ppi), data)

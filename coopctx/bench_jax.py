@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -74,7 +74,7 @@ def action_values(planner: Planner, gates: Gates, n_actions: int, hidden: torch.
 
 def transposed(gates: Gates) -> Gates:
     """The same numbers as JAX arrays, the matrices transposed once instead of at every step."""
-    arrays = Gates(*(to_jax(tensor) for tensor in gates))  # type: ignore[arg-type]
+    arrays: Any = Gates(*(to_jax(tensor) for tensor in gates))
     return arrays._replace(weight_hh=arrays.weight_hh.T.copy(), head_weight=arrays.head_weight.T.copy())
 
 
@@ -96,7 +96,7 @@ def returns(gates: Gates, n_actions: int, hidden: Array, uniforms: Array, discou
     hidden = jnp.repeat(hidden, n_actions * rollouts, 0)
     gain, inputs = _round(gates, hidden, uniforms[0], n_actions, first)
 
-    def body(carry: tuple, now: tuple) -> tuple[tuple, None]:
+    def body(carry: tuple[Any, ...], now: tuple[Any, ...]) -> tuple[tuple[Any, ...], None]:
         hidden, inputs, total = carry
         uniform, weight = now
         hidden = _step(gates, hidden, *inputs)
@@ -168,8 +168,8 @@ def to_batch(data: Episodes) -> Batch:
 def initial_state(model: SequenceModel) -> State:
     """The weights of ``model`` (one without identity), the optimiser untouched."""
     weights = {name: to_jax(tensor) for name, tensor in model.state_dict().items()}
-    zeros = [jax.tree.map(jnp.zeros_like, weights) for _ in range(2)]
-    return State(weights, *zeros, jnp.zeros((), jnp.float32))
+    first, second = (jax.tree.map(jnp.zeros_like, weights) for _ in range(2))
+    return State(weights, first, second, jnp.zeros((), jnp.float32))
 
 
 def trainer(model: SequenceModel, ppi: PPIConfig, data: Episodes) -> Callable[[], None]:

@@ -15,7 +15,6 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from coopctx.config import with_defaults
 from coopctx.errors import RunError
@@ -24,11 +23,12 @@ from coopctx.game import PRISONERS_DILEMMA
 from coopctx.paper import Reading, Target, paper_target
 from coopctx.probe import EARLY_ROUND
 from coopctx.references import always_defect_reward, bayes_nll, best_response_reward
-from coopctx.statistics import Estimate, bootstrap_interval, the_mean
+from coopctx.statistics import Estimate, Floats, bootstrap_interval, the_mean
 from coopctx.store import finished_seeds, read_manifest, read_table
 from coopctx.summaries import late_rows, late_training
 
 AGENTS = {"ppi": "PPI", "a2c": "A2C"}
+Side = Literal["above", "below"]  # of a threshold
 Verdict = Literal["reproduced", "partly", "not", "not run"]
 PerSeed = pd.Series | pd.DataFrame  # indexed by seed; a column per quantity where there are several
 PREDICTION_TOLERANCE = 0.03  # nats: what exact Bayes loses when the pool's members, not always-defect, meet each other
@@ -46,7 +46,7 @@ class Measure:
     pool: str
     table: str
     read: Callable[[pd.DataFrame], PerSeed]
-    of_means: Callable[[NDArray], NDArray] = the_mean
+    of_means: Callable[[Floats], Floats] = the_mean
     opponent_id: bool = False
 
 
@@ -61,7 +61,7 @@ class Claim:
     name: str
     measure: Measure
     target: Callable[[int], Target]
-    side: Literal["above", "below"]
+    side: Side
     threshold: float
 
     def holds(self, value: float) -> bool:
@@ -147,7 +147,8 @@ def _step_1(agent: str) -> list[Claim]:
     heading, symbol = "Step 1: in-context best response", AGENTS[agent]
     figure, x = {"ppi": ("2", 30), "a2c": ("4", 50_000)}[agent]
     rounds = {"ppi": (75, 50, 100), "a2c": (50, 99, 60)}[agent]  # where the paper's curves were read off
-    named = zip(("Tit-for-Tat", "Always-Cooperate", "AlwaysDefect"), rounds, ("above", "below", "below"), strict=True)
+    sides: tuple[Side, ...] = ("above", "below", "below")
+    named = zip(("Tit-for-Tat", "Always-Cooperate", "AlwaysDefect"), rounds, sides, strict=True)
 
     def training(quantity: str) -> Measure:
         return Measure("tabular", "training", partial(late_training, agent, quantity, "tabular"))
@@ -183,20 +184,18 @@ def _step_2(agent: str) -> list[Claim]:
     figure, x = {"ppi": ("2", 30), "a2c": ("4", 100_000)}[agent]
     both = partial(_late_rewards_of_both, agent)
     learner, fixed = ((figure, "C", who, "reward", x) for who in (AGENTS[agent], "Fixed-ICL"))
+
+    def reward(
+        name: str, of_means: Callable[[Floats], Floats], target: Callable[[int], Target], side: Side, threshold: float
+    ) -> Claim:
+        measure = Measure("extortion", "training", both, of_means)
+        return Claim(heading, f"reward of {name}", measure, target, side, threshold)
+
+    difference = _read_off_difference(learner, fixed)
     return [
-        Claim(
-            heading,
-            f"reward of {name}",
-            Measure("extortion", "training", both, of_means),
-            target,
-            side,
-            threshold,
-        )
-        for name, of_means, target, side, threshold in (
-            ("the learner", the_mean, _read_off(*learner), "above", 0.5),
-            ("Fixed-ICL", _second, _read_off(*fixed), "below", 0.5),
-            ("the learner, less Fixed-ICL's", _difference, _read_off_difference(learner, fixed), "above", 0.0),
-        )
+        reward("the learner", the_mean, _read_off(*learner), "above", 0.5),
+        reward("Fixed-ICL", _second, _read_off(*fixed), "below", 0.5),
+        reward("the learner, less Fixed-ICL's", _difference, difference, "above", 0.0),
     ]
 
 
@@ -210,7 +209,7 @@ def _step_3(agent: str) -> list[Claim]:
     def told(x: int) -> Callable[[int], Target]:
         return _read_off(figure, "E", series, "cooperation_rate", x)
 
-    def untrained(of_means: Callable[[NDArray], NDArray]) -> Measure:
+    def untrained(of_means: Callable[[Floats], Floats]) -> Measure:
         return Measure("mutual-extortion", "episodes", _untrained, of_means)
 
     return [
@@ -247,7 +246,7 @@ def _early(agent: str) -> list[Claim]:
     """Fig. 3; its panel B, A2C's, has no named strategies."""
     heading, symbol = "Mixed pool, early: within the episode", AGENTS[agent]
     panel, tabular, x = {"ppi": ("A", "Avg. Tabular", 100), "a2c": ("B", "Tabular", 50)}[agent]
-    against = [(tabular, x, "below")]
+    against: list[tuple[str, int, Side]] = [(tabular, x, "below")]
     if agent == "ppi":
         against += [("Tit-for-Tat", 100, "above"), ("Always-Cooperate", 100, "below"), ("AlwaysDefect", 100, "below")]
     late, early = ((("3", panel, f"{symbol}1 vs {symbol}2", "cooperation_rate", at)) for at in (100, EARLY_ROUND))
@@ -258,7 +257,7 @@ def _early(agent: str) -> list[Claim]:
                 f"late cooperation vs {_spelt(name)}",
                 Measure("mixed", "episodes", partial(_late_rounds, _first, _key(name))),
                 _read_off("3", panel, f"{symbol}1 vs {name}", "cooperation_rate", at),
-                side,  # type: ignore[arg-type]
+                side,
                 0.5,
             )
             for name, at, side in against
@@ -378,15 +377,15 @@ def _last(episodes: pd.DataFrame) -> pd.DataFrame:
     return episodes[episodes["iteration"] == episodes["iteration"].max()]
 
 
-def _second(means: NDArray) -> NDArray:
+def _second(means: Floats) -> Floats:
     return means[..., 1]
 
 
-def _difference(means: NDArray) -> NDArray:
+def _difference(means: Floats) -> Floats:
     return means[..., 0] - means[..., 1]
 
 
-def _best_of_lower(means: NDArray) -> NDArray:
+def _best_of_lower(means: Floats) -> Floats:
     """Of pairs, ``[..., pairs * 2]``, the highest lower one: the best iteration of whoever cooperates less at it."""
     return means.reshape(*means.shape[:-1], -1, 2).min(-1).max(-1)
 

@@ -16,8 +16,10 @@ from rich.table import Column, Table
 from rich.text import Text
 
 import coopctx
+from coopctx import completion
 from coopctx.config import check_preset, preset_names
 from coopctx.errors import CoopctxError, RunError, UsageError
+from coopctx.experiments import AGENTS, POOLS
 from coopctx.progress import OPPONENTS, duration
 
 if TYPE_CHECKING:  # torch and matplotlib take seconds to import: not for --help or a mistyped option
@@ -27,7 +29,7 @@ MOST_SEEDS = 1000  # more than that in one command is a slip
 
 ENDINGS = {"finished": "written", "unchanged": "was finished already, nothing to do (--fresh starts over)"}
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="rich")
 console = Console()
 
 
@@ -36,24 +38,35 @@ def _known_preset(name: str) -> str:
     return name
 
 
-PresetOption = Annotated[
-    str, typer.Option(metavar="|".join(preset_names()), help="Size of the runs.", callback=_known_preset)
-]
+def _choice(*names: str) -> dict[str, Any]:
+    """How an option is shown and completed whose value is one of ``names``; what it means says who reads it."""
+    return {"metavar": "|".join(names), "autocompletion": completion.one_of(*names)}
+
+
+AgentOption = Annotated[str, typer.Option(help="Who learns.", **_choice(*AGENTS))]
+PoolOption = Annotated[str, typer.Option(help="Whom it meets.", **_choice(*POOLS))]
+PresetOption = Annotated[str, typer.Option(help="Size of the runs.", callback=_known_preset, **_choice(*preset_names()))]
 OverridesOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, such as ppi.rollouts=8; repeatable."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change a setting, such as ppi.rollouts=8; repeatable.",
+        autocompletion=completion.settings,
+    ),
 ]
 ResultsOption = Annotated[Path, typer.Option(help="Where the runs are kept.")]
-DeviceOption = Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="auto: CUDA where there is one.")]
+DeviceOption = Annotated[str, typer.Option(help="auto: CUDA where there is one.", **_choice("auto", "cpu", "cuda"))]
 JobsOption = Annotated[int | None, typer.Option(help="Runs at a time.", show_default="one per core")]
 EngineOption = Annotated[
     str,
     typer.Option(
-        metavar="local|ray",
         help="Runs as processes here, or as tasks of a Ray cluster (coopctx[ray]): the one at RAY_ADDRESS, or one started here; "
         "its workers must see the results under the same path.",
+        **_choice("local", "ray"),
     ),
 ]
+FIGURES = "fig1", "fig2", "fig3", "fig4"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -96,10 +109,11 @@ def options(
     """Cooperation through in-context co-player inference (arXiv:2602.16301).
 
     \b
-    coopctx train --agent ppi --pool mixed     one run of Figure 1A, minutes on two cores
-    coopctx plot fig1                          the figure, from the runs in results/
-    coopctx reproduce                          every run that the figures need, the figures and the report
-    coopctx report                             the paper's claims beside what the runs in results/ show
+    Examples:
+    coopctx train --agent ppi --pool mixed   one run of Figure 1A, in minutes
+    coopctx plot fig1                        the figure, from what is in results/
+    coopctx reproduce --dry-run              the runs that all figures need
+    coopctx report                           the paper's claims beside ours
     """
     if version:
         print(f"coopctx {coopctx.__version__}")
@@ -109,11 +123,8 @@ def options(
 
 @app.command()
 def train(
-    agent: Annotated[str, typer.Option(metavar="ppi|a2c", help="Who learns.")],
-    pool: Annotated[
-        str,
-        typer.Option(metavar="mixed|tabular|learners|extortion|mutual-extortion", help="Whom it meets."),
-    ],
+    agent: AgentOption,
+    pool: PoolOption,
     opponent_id: Annotated[bool, typer.Option("--opponent-id", help="Ablation: tell it whom it meets.")] = False,
     preset: PresetOption = "cpu",
     seed: Annotated[str | None, typer.Option(help="One seed; 0 where neither is given.", show_default=False)] = None,
@@ -128,6 +139,7 @@ def train(
     """Train agents: begin a run, or resume the one that is there.
 
     \b
+    Examples:
     coopctx train --agent ppi --pool mixed
     coopctx train --agent ppi --pool mixed --opponent-id --seeds 0-9
     coopctx train --agent ppi --pool learners --preset smoke --set ppi.rollouts=4
@@ -156,18 +168,19 @@ def train(
 
 @app.command()
 def plot(
-    figure: Annotated[str, typer.Argument(metavar="fig1|fig2|fig3|fig4|sensitivity|all", help="Which figure.")],
+    figure: Annotated[str, typer.Argument(help="Which figure.", **_choice(*FIGURES, "sensitivity", "all"))],
     results: ResultsOption = Path("results"),
     out: Annotated[Path, typer.Option(help="Where the figures go.")] = Path("figures"),
     preset: PresetOption = "cpu",
     formats: Annotated[
         list[str] | None,
-        typer.Option("--format", metavar="png|pdf", help="Repeatable.", show_default="png and pdf"),
+        typer.Option("--format", help="Repeatable.", show_default="png and pdf", **_choice("png", "pdf")),
     ] = None,
 ) -> None:
     """Draw figures of the paper from finished runs, and that of the sweeps from their parquet.
 
     \b
+    Examples:
     coopctx plot fig1
     coopctx plot sensitivity
     coopctx plot all --preset smoke --out /tmp/figures --format png
@@ -182,10 +195,11 @@ def plot(
 @app.command()
 def reproduce(
     figure: Annotated[
-        list[str] | None, typer.Option("--figure", metavar="fig1|fig2|fig3", help="Repeatable.", show_default="all")
+        list[str] | None, typer.Option("--figure", help="Repeatable.", show_default="all", **_choice(*FIGURES))
     ] = None,
     agent: Annotated[
-        list[str] | None, typer.Option("--agent", metavar="ppi", help="Whose runs; repeatable.", show_default="all")
+        list[str] | None,
+        typer.Option("--agent", help="Whose runs; repeatable.", show_default="all", **_choice(*AGENTS)),
     ] = None,
     preset: PresetOption = "cpu",
     seeds: Annotated[str, typer.Option(help="Such as 0-9 or 0,2,5-7.")] = "0-9",
@@ -200,6 +214,7 @@ def reproduce(
     """Run whatever the figures still lack, then draw them and write the report. The same command goes on where it stopped.
 
     \b
+    Examples:
     coopctx reproduce --dry-run
     coopctx reproduce --figure fig1 --figure fig3 --seeds 0-4
     coopctx reproduce --preset smoke --seeds 0-1 --results /tmp/smoke --out /tmp/smoke/figures
@@ -229,13 +244,14 @@ def reproduce(
 def sweep(
     vary: Annotated[
         list[str],
-        typer.Option(metavar="KEY=VALUE,VALUE,…", help="A setting and its values; given several times, all combinations are run."),
+        typer.Option(
+            metavar="KEY=VALUE,VALUE,…",
+            help="A setting and its values; given several times, all combinations are run.",
+            autocompletion=completion.settings,
+        ),
     ],
-    agent: Annotated[str, typer.Option(metavar="ppi|a2c", help="Who learns.")] = "ppi",
-    pool: Annotated[
-        str,
-        typer.Option(metavar="mixed|tabular|learners|extortion|mutual-extortion", help="Whom it meets."),
-    ] = "mixed",
+    agent: AgentOption = "ppi",
+    pool: PoolOption = "mixed",
     opponent_id: Annotated[bool, typer.Option("--opponent-id", help="Ablation: tell it whom it meets.")] = False,
     preset: PresetOption = "cpu",
     seeds: Annotated[str, typer.Option(help="Such as 0-9 or 0,2,5-7.")] = "0-2",
@@ -253,6 +269,7 @@ def sweep(
     hold what all of them made. Finished runs are not run again; where a value is the preset's own, its runs are the preset's.
 
     \b
+    Examples:
     coopctx sweep --vary ppi.inverse_temperature=1,2.5,10,100
     coopctx sweep --vary ppi.rollouts=4,12,24 --vary ppi.horizon=5,15 --seeds 0-4 --dry-run
     """
@@ -295,6 +312,7 @@ def report(
     """The paper's claims beside ours, with intervals and verdicts, from finished runs.
 
     \b
+    Examples:
     coopctx report
     coopctx report --readme README.md
     """
@@ -312,7 +330,7 @@ def report(
 
 @app.command("extort-probe")
 def extort_probe(
-    agent: Annotated[str, typer.Option(metavar="ppi|a2c", help="Who learns.")],
+    agent: AgentOption,
     preset: PresetOption = "cpu",
     seed: Annotated[str | None, typer.Option(help="One seed; 0 where neither is given.", show_default=False)] = None,
     seeds: Annotated[str | None, typer.Option(help="Several: 0-9 or 0,2,5-7.", show_default=False)] = None,
@@ -326,14 +344,16 @@ def extort_probe(
     """Best response, its extortion, mutual extortion: run Steps 1, 2 and 3 where they are not finished, and tell them.
 
     \b
+    Examples:
     coopctx extort-probe --agent ppi --seeds 0-9
     coopctx extort-probe --agent a2c --preset smoke --seed 0 --no-slopes
     """
     chosen = parse_seeds(seed, seeds)
     from coopctx import engines, probe
 
-    which = {"agent": agent, "preset": preset, "seeds": chosen, "results": results}
-    config = probe.train_steps(**which, overrides=overrides or [], device=device, jobs=jobs, console=console, engine=engines.engine(engine))
+    which: dict[str, Any] = {"agent": agent, "preset": preset, "seeds": chosen, "results": results}
+    where = engines.engine(engine)
+    config = probe.train_steps(**which, overrides=overrides or [], device=device, jobs=jobs, console=console, engine=where)
     console.print(probe.table(probe.measure_steps(**which, config=config), preset))
     if slopes:
         from coopctx.slopes import measure_slopes, tables, write
@@ -347,7 +367,9 @@ def extort_probe(
 
 @app.command()
 def evaluate(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a finished run.")],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Directory of a finished run.", autocompletion=completion.runs)
+    ],
     against: Annotated[
         list[str] | None,
         typer.Option(
@@ -355,6 +377,7 @@ def evaluate(
             help="A named strategy such as tit-for-tat; tabular (random memory-one players); another RUN; or "
             "axelrod:NAME, a strategy of the Axelrod library. Repeatable.",
             show_default="all named strategies and tabular",
+            autocompletion=completion.opponents,
         ),
     ] = None,
     learner: Annotated[int, typer.Option(help="Which of the run's learners.")] = 1,
@@ -367,6 +390,7 @@ def evaluate(
     """Let a trained agent play whom you like, beside the exact best response where the opponent has one.
 
     \b
+    Examples:
     coopctx evaluate results/cpu/ppi-mixed/seed-0 --out evaluation.parquet
     coopctx evaluate results/cpu/ppi-mixed/seed-0 --against tit-for-tat --against tabular
     coopctx evaluate results/cpu/ppi-mixed/seed-0 --against results/cpu/ppi-mixed/seed-1
@@ -393,7 +417,10 @@ def evaluate(
 
 @app.command()
 def tournament(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Directories of finished runs.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", help="Directories of finished runs.", autocompletion=completion.runs),
+    ],
     opponents: Annotated[
         list[str] | None,
         typer.Option(
@@ -410,6 +437,7 @@ def tournament(
     """Enter trained agents in a tournament of the Axelrod library, which keeps the score.
 
     \b
+    Examples:
     coopctx tournament results/cpu/ppi-mixed/seed-0
     coopctx tournament results/cpu/ppi-mixed/seed-0 --opponents axelrod:"Tit For Tat" --opponents axelrod:Defector
     """
@@ -443,6 +471,7 @@ def bench(
     """Measure the speed of planner, training, a phase of PPI and an iteration of A2C on this CPU, beside the PyTorch reference.
 
     \b
+    Examples:
     coopctx bench
     coopctx bench --threads 1 --set model.hidden=64 --json
     """

@@ -87,7 +87,8 @@ class PPIConfig(Section):
     phases: Annotated[int, AT_LEAST_1]  # phases of fit -> collect -> measure
     initial_episodes: Annotated[int, AT_LEAST_1]  # episodes in D_0, the pre-training data; in Step 3 of each of its two kinds
     episodes_per_phase: Annotated[int, AT_LEAST_2]  # new episodes per phase and agent, over the whole pool
-    reinitialise: Annotated[float, FROM_0_TO_1]  # share of fresh weights mixed in before each phase's fit: 1 re-initialises (the paper), 0 goes on from the last ones
+    # share of fresh weights mixed in before each phase's fit: 1 re-initialises (the paper), 0 goes on from the last ones
+    reinitialise: Annotated[float, FROM_0_TO_1]
     initial_epochs: Annotated[float, POSITIVE]  # passes over D_0 in pre-training
     epochs: Annotated[float, POSITIVE]  # passes over all data so far in a phase's fit; 1.5 is allowed
     batch_size: Annotated[int, AT_LEAST_1]  # episodes per gradient step
@@ -198,7 +199,7 @@ def _preset(name: str, pool: str | None) -> dict[str, dict[str, Any]]:
     overlays = _table(settings.pop(OVERLAYS, {}), f"preset {name!r}: {OVERLAYS}")
     for section, values in settings.items():
         _table(values, f"preset {name!r}: {section}")
-    own = _table(overlays.get(pool, {}), f"preset {name!r}: {OVERLAYS}.{pool}")
+    own = _table(overlays.get(pool or "", {}), f"preset {name!r}: {OVERLAYS}.{pool}")
     for section, values in own.items():
         settings[section] = settings.get(section, {}) | _table(values, f"preset {name!r}: {OVERLAYS}.{pool}.{section}")
     return settings
@@ -222,7 +223,8 @@ def from_dict(settings: Mapping[str, Mapping[str, Any]]) -> Config:
         missing = [f"{section}.{key}" for key in required if key not in settings.get(section, {})]
         if missing:
             raise UsageError(f"no value for {', '.join(missing)}")
-    return Config(**{section: kind(**settings.get(section, {})) for section, kind in SECTIONS.items()})
+    sections: dict[str, Any] = {section: kind(**settings.get(section, {})) for section, kind in SECTIONS.items()}
+    return Config(**sections)
 
 
 def to_dict(config: Config) -> dict[str, dict[str, Any]]:
@@ -250,7 +252,7 @@ def with_defaults(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[s
     """
     return {
         section: {
-            **{field.name: _plain(field.default) for field in dataclasses.fields(kind) if field.default is not dataclasses.MISSING},
+            **{f.name: _plain(f.default) for f in dataclasses.fields(kind) if f.default is not dataclasses.MISSING},
             **settings.get(section, {}),
         }
         for section, kind in SECTIONS.items()

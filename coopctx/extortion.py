@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from coopctx.episodes import Episodes
 from coopctx.game import COOPERATE, PRISONERS_DILEMMA
 from coopctx.memory_one import ExpectedPlay, Payoffs, expected_play, long_run_payoffs
+from coopctx.statistics import Floats
 
 OUTCOMES = ("start", "CC", "CD", "DC", "DD")  # what was last seen, own action first: the observation codes 0..4
 _CORNERS = 2 ** len(OUTCOMES)  # deterministic memory-one strategies
@@ -178,7 +179,7 @@ def wilson_interval(successes: int, count: int) -> tuple[float, float]:
     return max(0.0, min(rate, float(centre - half) / scale)), min(1.0, max(rate, float(centre + half) / scale))
 
 
-def _cells(table: pd.DataFrame, baseline: float) -> tuple[NDArray, NDArray, NDArray]:
+def _cells(table: pd.DataFrame, baseline: float) -> tuple[Floats, Floats, Floats]:
     """Own surplus, co-player's surplus and whether they met, each ``[seeds, co-players]``; 0 where they did not."""
     missing = {"opponent", "reward", "co_reward"} - set(table)
     if missing:
@@ -188,7 +189,7 @@ def _cells(table: pd.DataFrame, baseline: float) -> tuple[NDArray, NDArray, NDAr
         raise ValueError("the table has rewards that are not finite")
     keyed = table if "seed" in table else table.assign(seed=0)
     surplus = (keyed.groupby(["seed", "opponent"])[values].mean() - baseline).unstack("opponent")
-    present = surplus["reward"].notna().to_numpy(dtype=np.float64)
+    present = np.asarray(surplus["reward"].notna(), dtype=np.float64)
     own, co = (surplus[name].fillna(0).to_numpy() for name in values)
     if present.shape[1] < 2:
         raise ValueError("a line needs at least two co-players")
@@ -197,17 +198,17 @@ def _cells(table: pd.DataFrame, baseline: float) -> tuple[NDArray, NDArray, NDAr
     return own, co, present
 
 
-def _resample(n: int, draws: int, generator: np.random.Generator) -> NDArray:
+def _resample(n: int, draws: int, generator: np.random.Generator) -> Floats:
     """How often each of ``n`` is drawn in each bootstrap sample, ``[draws, n]``."""
     return generator.multinomial(n, np.full(n, 1 / n), size=draws).astype(np.float64)
 
 
 def _line(
-    own: NDArray, co: NDArray, present: NDArray, seed_weights: NDArray, co_player_weights: NDArray
-) -> tuple[NDArray, NDArray]:
+    own: Floats, co: Floats, present: Floats, seed_weights: Floats, co_player_weights: Floats
+) -> tuple[Floats, Floats]:
     """Slope and share of variance explained per weighting ``[draws]``; nan where they do not exist."""
 
-    def total(cells: NDArray) -> NDArray:
+    def total(cells: Floats) -> Floats:
         return ((seed_weights @ cells) * co_player_weights).sum(1)
 
     squares = total(own**2)
@@ -218,7 +219,7 @@ def _line(
         return chi, np.where(variation > _ROUNDING * squares, 1 - residual / variation, np.nan)
 
 
-def _interval(values: NDArray) -> tuple[float, float]:
+def _interval(values: Floats) -> tuple[float, float]:
     known = values[np.isfinite(values)]
     low, high = np.quantile(known, _QUANTILES) if len(known) else (np.nan, np.nan)
     return float(low), float(high)

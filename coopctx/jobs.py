@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+import pandas as pd
 import torch
 from rich.console import Console
 
@@ -31,7 +32,7 @@ from coopctx.progress import (
     SilentProgress,
     new_display,
 )
-from coopctx.store import Run, check_writable, is_finished
+from coopctx.store import Run, check_writable, is_finished, read_run_table
 from coopctx.training import execute
 
 
@@ -95,6 +96,12 @@ class Outcome:
     directory: Path
     state: Literal["finished", "unchanged", "failed"]
     message: str = ""  # of a failure
+
+    def table(self, name: str) -> pd.DataFrame:
+        """A table of the run: training, episodes, diagnostics or timings. RunError where it failed or a file is damaged."""
+        if self.state == "failed":
+            raise RunError(self.message)
+        return read_run_table(self.directory, name).to_pandas()
 
 
 class Engine(Protocol):

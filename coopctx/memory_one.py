@@ -15,13 +15,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import repeat
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from coopctx.game import PRISONERS_DILEMMA
+from coopctx.statistics import Floats
 
-Floats = NDArray[np.float64]
 Payoffs = Sequence[Sequence[float]]
 
 CC, CD, DC, DD = range(4)
@@ -162,7 +163,7 @@ def _joint(own: Floats, other: Floats) -> tuple[Floats, Floats, Floats, Floats]:
     return own * other, own * (1 - other), (1 - own) * other, (1 - own) * (1 - other)
 
 
-def _play(policies: Iterable[NDArray], other: Floats, payoffs: Payoffs) -> ExpectedPlay:
+def _play(policies: Iterable[NDArray[Any]], other: Floats, payoffs: Payoffs) -> ExpectedPlay:
     """Play forward: policies, a round at a time, and ``other`` are ``[..., 5]`` after start, CC, CD, DC, DD (same view)."""
     after = np.zeros_like(other)  # distribution of what was seen before the round
     after[..., 0] = 1

@@ -15,7 +15,7 @@ reward times one vector: `Gates` holds that folded form, which play, planner and
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -73,7 +73,7 @@ class Trunk(nn.Module):
     def initialise(self, generator: torch.Generator) -> None:
         """Draw all weights anew, uniform in +-1/sqrt(fan-in) (the GRU: hidden size), from ``generator`` alone."""
         for layer in self.children():
-            fan_in = layer.hidden_size if isinstance(layer, nn.GRU) else layer.in_features
+            fan_in = layer.hidden_size if isinstance(layer, nn.GRU) else cast(nn.Linear, layer).in_features
             bound = 1.0 / math.sqrt(fan_in)
             for parameter in layer.parameters():
                 values = torch.empty(parameter.shape).uniform_(-bound, bound, generator=generator)
@@ -85,31 +85,34 @@ class Trunk(nn.Module):
 
     def gates(self) -> Gates:
         """The folded weights, differentiable in the parameters."""
-        gru = self.gru
+        weight_ih, weight_hh, bias_ih, bias_hh = self.gru.all_weights[0]
         none = self.action.weight.new_zeros(1, self.action.out_features)
         actions = torch.cat([self.action.weight.T, none]) + self.action.bias  # [A + 1, E]
         inputs = self.observation.weight.T[:, None] + actions  # [O, A + 1, E]
         inputs = (inputs + self.observation.bias + self.reward.bias).flatten(0, 1)
-        bias = gru.bias_ih_l0 + F.pad(gru.bias_hh_l0[: 2 * self.hidden], (0, self.hidden))
+        bias = bias_ih + F.pad(bias_hh[: 2 * self.hidden], (0, self.hidden))
         return Gates(
-            table=inputs @ gru.weight_ih_l0.T + bias,
-            reward_gates=gru.weight_ih_l0 @ self.reward.weight[:, 0],
-            bias_hn=gru.bias_hh_l0[2 * self.hidden :],
-            weight_hh=gru.weight_hh_l0,
+            table=inputs @ weight_ih.T + bias,
+            reward_gates=weight_ih @ self.reward.weight[:, 0],
+            bias_hn=bias_hh[2 * self.hidden :],
+            weight_hh=weight_hh,
             head_weight=self.head.weight,
             head_bias=self.head.bias,
         )
 
     def identity_gates(self, identity: Tensor) -> Tensor | None:
         """What the co-player's identity [games, size] adds to the input gates, [games, 3 * hidden]; None without."""
-        return None if self.identity is None else self.identity(identity) @ self.gru.weight_ih_l0.T
+        if self.identity is None:
+            return None
+        weight_ih = self.gru.all_weights[0][0]
+        return self.identity(identity) @ weight_ih.T
 
     def forward(self, episodes: Episodes) -> Tensor:
         """Head outputs for every round, float32 ``[games, rounds, outputs]``."""
         index, reward = self._inputs(episodes)
         kernel = native.kernel_for(reward.device, self.hidden)
         if kernel is not None:
-            gates = (tensor.contiguous() for tensor in self.gates())
+            gates = Gates(*(tensor.contiguous() for tensor in self.gates()))
             return kernel.trunk(*gates, self.identity_gates(episodes.identity), index.int(), reward)
         return self.head(F.silu(self.gru(self._embed(index, reward, episodes.identity))[0]))
 
@@ -158,12 +161,15 @@ class Heads(NamedTuple):
     reward: Tensor
 
 
-class Losses(NamedTuple):
-    """Per-step means: two negative log-likelihoods (nats) and a squared error (payoff units squared)."""
+Number = TypeVar("Number", float, Tensor)
 
-    observation: Tensor
-    action: Tensor
-    reward: Tensor
+
+class Losses(NamedTuple, Generic[Number]):
+    """Per-step means: two negative log-likelihoods (nats) and a squared error (payoff units squared). Or their weights."""
+
+    observation: Number
+    action: Number
+    reward: Number
 
 
 class SequenceModel(Trunk):
@@ -181,7 +187,7 @@ class SequenceModel(Trunk):
         n_outputs = n_actions + 2 * n_actions * n_observations
         super().__init__(n_observations, n_actions, n_outputs, hidden, embedding, identity_size, generator)
 
-    def losses(self, episodes: Episodes) -> Losses:
+    def losses(self, episodes: Episodes) -> Losses[Tensor]:
         """L_obs, L_act and L_rew of Alg. 1 on these episodes."""
         # Outputs first, rounds last: softmax and selection by one-hot then run along contiguous memory.
         outputs = self(episodes).flatten(0, 1).t().contiguous()  # [A + 2 * A * O, B * T]
@@ -196,7 +202,7 @@ class SequenceModel(Trunk):
             F.mse_loss((reward * following).sum(0), episodes.rewards.flatten()),
         )
 
-    def weighted_loss(self, episodes: Episodes, games: Tensor, weights: Losses) -> tuple[Tensor, Tensor]:
+    def weighted_loss(self, episodes: Episodes, games: Tensor, weights: Losses[float]) -> tuple[Tensor, Tensor]:
         """L = sum of weights * `losses` on the episodes numbered ``games``, differentiable; and those losses, [3]."""
         kernel = native.kernel_for(episodes.rewards.device, self.hidden)
         if kernel is None:

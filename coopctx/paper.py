@@ -35,10 +35,10 @@ def paper_target(reading: Reading) -> Target:
 
 @cache
 def _targets() -> dict[Reading, Target]:
-    with resources.files("coopctx").joinpath("data/paper_targets.csv").open(encoding="utf-8", newline="") as file:
-        return {
-            (row["figure"], row["panel"], row["series"], row["metric"], int(row["x"])): Target(
-                float(row["value"]), float(row["tolerance"]), row["source"]
-            )
-            for row in csv.DictReader(file)
-        }
+    text = resources.files("coopctx").joinpath("data/paper_targets.csv").read_text("utf-8")
+    return {
+        (row["figure"], row["panel"], row["series"], row["metric"], int(row["x"])): Target(
+            float(row["value"]), float(row["tolerance"]), row["source"]
+        )
+        for row in csv.DictReader(text.splitlines())
+    }

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -19,7 +18,7 @@ from coopctx.errors import RunError, UsageError
 from coopctx.experiments import RunSpec
 from coopctx.jobs import Engine, train
 from coopctx.paper import paper_value
-from coopctx.statistics import Estimate, bootstrap_interval
+from coopctx.statistics import Estimate, Floats, bootstrap_interval
 from coopctx.store import read_run_table
 from coopctx.summaries import LAST_MEASUREMENTS, last_measurements
 
@@ -133,10 +132,10 @@ def train_steps(
 def measure_steps(agent: str, preset: str, seeds: Sequence[int], results: Path, config: Config) -> list[Measure]:
     """What the finished Steps 1, 2 and 3 of ``seeds`` came to, beside the paper's values; intervals are over seeds.
 
-    config: of Step 3. Per step and side, over the last measurements: cooperation rate, reward per round and share of the surplus, which is the
-    side's reward above mutual defection divided by both sides' (nan where there is none to divide). Step 3 also before
-    training, early and late in the episode, and the best phase of both agents up to `COOPERATION_BY`, or the best iteration
-    of the first half. Each Step-2 agent is in two Step-3 runs; the intervals take these for independent.
+    config: of Step 3. Per step and side, over the last measurements: cooperation rate, reward per round and share of the
+    surplus, which is the side's reward above mutual defection divided by both sides' (nan where there is none to divide).
+    Step 3 also before training, early and late in the episode, and the best phase of both agents up to `COOPERATION_BY`, or
+    the best iteration of the first half. Each Step-2 agent is in two Step-3 runs; the intervals take these for independent.
     Raises RunError naming a missing or damaged file.
     """
 
@@ -223,7 +222,7 @@ def _before_training(episodes: pd.DataFrame, rounds: int, paper: Published) -> l
     )
     measures = []
     for words, first, last, shown in windows:
-        rates = rows[rows["round"].between(first, last)].groupby("seed")["cooperation_rate"].mean()
+        rates = rows[rows["round"].between(first, last)].groupby("seed")["cooperation_rate"].mean().to_numpy()
         measures.append(Measure(3, f"coop. before training, {words}", _estimate(rates), _value(shown, "cooperation_rate")))
     return measures
 
@@ -240,7 +239,7 @@ def _best(sides: tuple[Side, Side], training: pd.DataFrame, unit: str, by: int, 
     return Measure(3, name, estimate, _value(paper.best, "cooperation_rate"))
 
 
-def _lower(means: NDArray) -> NDArray:
+def _lower(means: Floats) -> Floats:
     """The lower of both sides' rates per iteration, from ``[..., iterations * 2]``."""
     return means.reshape(*means.shape[:-1], -1, 2).min(-1)
 
@@ -249,12 +248,12 @@ def _rows(training: pd.DataFrame, side: Side) -> pd.DataFrame:
     return training[(training["learner"] == side.learner) & (training["player"] == side.player)]
 
 
-def _share(surpluses: NDArray, side: int) -> NDArray:
+def _share(surpluses: Floats, side: int) -> Floats:
     total = surpluses.sum(-1)
     return np.where(total > _NO_SURPLUS, surpluses[..., side] / np.where(total > _NO_SURPLUS, total, 1), np.nan)
 
 
-def _estimate(values: NDArray, of_means: Callable[[NDArray], NDArray] | None = None) -> Estimate:
+def _estimate(values: Floats, of_means: Callable[[Floats], Floats] | None = None) -> Estimate:
     generator = np.random.default_rng(0)  # its own for each measure, so that one more moves no other
     return bootstrap_interval(values, generator, of_means) if of_means else bootstrap_interval(values, generator)
 

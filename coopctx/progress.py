@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 from rich.console import Console
 from rich.progress import BarColumn, Task, TaskID, TextColumn
 from rich.progress import Progress as Display
+from rich.progress_bar import ProgressBar
 from rich.table import Column
 
 OPPONENTS = ("learner", "tabular", "fixed-icl")
@@ -184,8 +185,7 @@ class RichOverall:
     def tell(self, counts: Counts) -> None:
         total, ended = sum(counts), counts.done + counts.failed
         if self._task is None:
-            fields = {"now": "", "phase": "", "summary": "", "left": ""}
-            self._task = self._display.add_task(f"all {total} runs", total=total, **fields)
+            self._task = self._display.add_task(f"all {total} runs", total=total, now="", phase="", summary="", left="")
         if ended:  # the pace is that since the beginning, not since the first run ended
             self._clock.advance(ended)
         now = f"{counts.running} running, {counts.failed} failed"
@@ -263,7 +263,7 @@ class Clock:
 class _SteadyBar(BarColumn):
     """A bar that does not pulse before the first phase: on a bar that stands still, movement would mislead."""
 
-    def render(self, task: Task):
+    def render(self, task: Task) -> ProgressBar:
         bar = super().render(task)
         bar.pulse = False
         return bar

@@ -19,8 +19,13 @@ from coopctx.store import Run
 class Learner(Protocol):
     """What is known here of those who learn."""
 
-    number: int
-    model: nn.Module
+    @property
+    def number(self) -> int:
+        """Its place in the run, from 1."""
+
+    @property
+    def model(self) -> nn.Module:
+        """What it has learned."""
 
 
 @dataclass(frozen=True)

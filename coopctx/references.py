@@ -9,10 +9,10 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-from numpy.typing import NDArray
 
 from coopctx.game import PRISONERS_DILEMMA
-from coopctx.memory_one import Floats, Payoffs, best_response, expected_play, payoff_vector
+from coopctx.memory_one import Payoffs, best_response, expected_play, payoff_vector
+from coopctx.statistics import Floats
 
 CELLS = 7  # along each of the pool's five probabilities: the mean over its members in them is good to 0.001
 ALWAYS_DEFECT = np.zeros(5)
@@ -95,7 +95,7 @@ def _entropy(probability: Floats) -> Floats:
     return -(probability * np.log(probability) + (1 - probability) * np.log1p(-probability))
 
 
-def _spread() -> NDArray[np.float64]:
+def _spread() -> Floats:
     """Members of the pool, ``[CELLS**5, 5]``: one at random in each of as many equal cells of the unit cube."""
     corners = np.stack(np.meshgrid(*[np.arange(CELLS)] * 5, indexing="ij"), -1).reshape(-1, 5)
     return (corners + np.random.default_rng(0).random(corners.shape)) / CELLS

@@ -8,14 +8,16 @@ from html import escape
 from importlib import resources
 from itertools import groupby
 from pathlib import Path
+from typing import Literal
 
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from coopctx.claims import AGENTS, Claim, Row, check
 from coopctx.errors import RunError
-from coopctx.plots import FIGURES, NothingToDraw, image
+from coopctx.plots import FIGURES, image
+from coopctx.plots.runs import NothingToDraw
 from coopctx.probe import interval, number
 from coopctx.store import check_ordinary, check_writable, write_atomically
 from coopctx.summaries import LAST_MEASUREMENTS
@@ -47,7 +49,7 @@ def write_report(results: Path, preset: str, out: Path) -> list[Path]:
     texts = {"report.md": markdown(rows, preset), "report.html": html(rows, preset, _images(results, preset))}
     check_writable(out)
     for name, text in texts.items():
-        write_atomically(out / name, lambda file, text=text: file.write(text.encode()))
+        _write_text(out / name, text)
     return [out / name for name in texts]
 
 
@@ -65,8 +67,7 @@ def write_into_readme(rows: Sequence[Row], readme: Path) -> None:
     _, ended, after = rest.partition(END)
     if not begun or not ended or BEGIN in rest or END in before + after:
         raise RunError(f"{readme} must hold {BEGIN} and then {END}, once each")
-    whole = f"{before}{BEGIN}\n{markdown_tables(rows)}{END}{after}"
-    write_atomically(readme, lambda file: file.write(whole.encode()))
+    _write_text(readme, f"{before}{BEGIN}\n{markdown_tables(rows)}{END}{after}")
 
 
 def markdown(rows: Sequence[Row], preset: str) -> str:
@@ -91,14 +92,15 @@ def markdown_tables(rows: Sequence[Row]) -> str:
 
 def terminal(rows: Sequence[Row], preset: str) -> Group:
     """Tables for a terminal of 80 columns or more."""
-    shown = []
+    shown: list[RenderableType] = []
     for agent, theirs in groupby(rows, key=lambda row: row.agent):
         listed = list(theirs)
         title = f"{AGENTS[agent]}, preset {preset}: {counted(listed)}"
         table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
         table.add_column("claim", overflow="fold")
         for heading in COLUMNS:
-            table.add_column(heading.replace("difference", "diff."), justify="left" if heading == "verdict" else "right", no_wrap=True)
+            justify: Literal["left", "right"] = "left" if heading == "verdict" else "right"
+            table.add_column(heading.replace("difference", "diff."), justify=justify, no_wrap=True)
         for heading, group in groupby(listed, key=lambda row: row.claim.heading):
             table.add_row(Text(heading, style="bold"))
             for row in group:
@@ -126,7 +128,8 @@ def html(rows: Sequence[Row], preset: str, images: dict[str, bytes]) -> str:
         number_ = name.removeprefix("fig")
         data = base64.b64encode(contents).decode()
         parts.append(
-            f'<figure><img alt="Our figure {number_}" src="data:image/png;base64,{data}">'
+            f'<figure><img alt="Our figure {number_}" style="--natural: {_css_width(contents)}px" '
+            f'src="data:image/png;base64,{data}">'
             f"<figcaption>Our figure {number_}: the same quantities as in the paper's.</figcaption></figure>"
         )
     return "\n".join([*parts, "</body>\n</html>\n"])
@@ -162,10 +165,15 @@ def _html_table(agent: str, rows: Sequence[Row]) -> str:
         for row in group:
             kind = row.verdict.replace(" ", "-")
             values = zip(headings, (measure(row.claim), *cells(row)), strict=True)
-            filled = "".join(f'<td data-label="{label}">{escape(value)}</td>' for label, value in values)
+            filled = "".join(f'<td data-label="{label}">{_unbroken(value)}</td>' for label, value in values)
             lines.append(f'<tr class="{kind}">{filled}</tr>')
         lines.append("</tbody>")
     return "\n".join([*lines, "</table>"])
+
+
+def _unbroken(text: str) -> str:
+    """Escaped, and a threshold such as ``> 0.5`` stays on one line."""
+    return escape(text).replace("&lt; ", "&lt;&nbsp;").replace("&gt; ", "&gt;&nbsp;")
 
 
 def _emphasised(note: str) -> str:
@@ -182,6 +190,15 @@ def _images(results: Path, preset: str) -> dict[str, bytes]:
         except NothingToDraw:
             continue
     return found
+
+
+def _write_text(path: Path, text: str) -> None:
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def _css_width(png: bytes) -> int:
+    """How wide a figure is meant to be, in CSS pixels: it has two of its own for each. The width stands in the header."""
+    return int.from_bytes(png[16:20], "big") // 2
 
 
 def _short(value: float) -> str:

@@ -11,7 +11,8 @@ from rich.console import Console
 from coopctx.errors import RunError, UsageError
 from coopctx.experiments import AGENTS, RunSpec, with_needs
 from coopctx.jobs import Engine, Request, failures, train_runs
-from coopctx.plots import NothingToDraw, draw
+from coopctx.plots import draw
+from coopctx.plots.runs import NothingToDraw
 from coopctx.report import write_report
 
 MIXED, TOLD, ALONE = ("mixed", False), ("mixed", True), ("learners", False)  # pool, opponent ID

@@ -14,12 +14,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import torch
-from numpy.typing import NDArray
 from rich.console import Group
 from rich.table import Table
 
@@ -42,7 +42,7 @@ from coopctx.jobs import available_cores, resolve_device
 from coopctx.memory_one import zd_extortion
 from coopctx.players import PAPER_STRATEGIES, Player, TabularPlayer, TabularSpread, memory_one_policy
 from coopctx.probe import interval, number
-from coopctx.statistics import bootstrap_interval
+from coopctx.statistics import Floats, bootstrap_interval
 from coopctx.store import write_parquet
 from coopctx.streams import stream
 from coopctx.trained import TrainedAgent
@@ -84,7 +84,7 @@ def measure_slopes(
         for name, seed in product(meetings.players, seeds):
             report(f"{name}, seed {seed}")
             for met, ego, co, opponents in meetings.games(name, seed):
-                keys = {"player": name, "seed": seed, "met": met}
+                keys: dict[str, Any] = {"player": name, "seed": seed, "met": met}
                 points.append(episodes_table(ego, co, opponents).assign(**keys, games=len(ego) // len(opponents)))
                 if name in AGENTS.values():
                     pictures.append(memory_one_fit(ego, episode_thirds(ego.rounds)).assign(**keys))
@@ -211,9 +211,10 @@ def _slopes_table(fits: pd.DataFrame) -> Table:
     )
     for heading in ("met", "slope", "95 % interval", "R²", "95 % interval"):
         shown.add_column(heading, justify="right", no_wrap=True)
-    for fit in fits.itertuples():
-        slope, share = interval(fit.chi_low, fit.chi_high), interval(fit.r_squared_low, fit.r_squared_high)
-        shown.add_row(fit.player, fit.met, str(fit.co_players), number(fit.chi), slope, number(fit.r_squared), share)
+    for fit in fits.to_dict("records"):
+        slope, share = (interval(fit[f"{name}_low"], fit[f"{name}_high"]) for name in ("chi", "r_squared"))
+        met = fit["player"], fit["met"], str(fit["co_players"])
+        shown.add_row(*met, number(fit["chi"]), slope, number(fit["r_squared"]), share)
     return shown
 
 
@@ -243,7 +244,7 @@ def _rate(rows: pd.DataFrame) -> str:
     cooperations = rows["cooperation_rate"].fillna(0) * rows["count"]
     by_seed = pd.DataFrame({"seed": rows["seed"], "cooperations": cooperations, "count": rows["count"]}).groupby("seed").sum()
 
-    def ratio(means: NDArray) -> NDArray:
+    def ratio(means: Floats) -> Floats:
         count = means[..., 1]
         return np.where(count > 0, means[..., 0] / np.where(count > 0, count, 1), np.nan)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+Floats = NDArray[np.float64]
 DRAWS = 10_000
 _QUANTILES = (0.025, 0.975)
 
@@ -22,7 +23,7 @@ class Estimate:
     seeds: int
 
 
-def the_mean(means: NDArray) -> NDArray:
+def the_mean(means: Floats) -> Floats:
     """The mean of a single quantity, as it is."""
     return means[..., 0]
 
@@ -30,7 +31,7 @@ def the_mean(means: NDArray) -> NDArray:
 def bootstrap_interval(
     values: ArrayLike,
     generator: np.random.Generator,
-    of_means: Callable[[NDArray], NDArray] = the_mean,
+    of_means: Callable[[Floats], Floats] = the_mean,
     draws: int = DRAWS,
 ) -> Estimate:
     """A function of means over seeds, and the percentiles of it when seeds are drawn anew with replacement.

@@ -481,7 +481,7 @@ def _prepare(directory: Path, fresh: bool) -> None:
             f"{directory} holds something that is not a coopctx run ({foreign[0]}); choose another --results"
         )
     if not fresh and MANIFEST not in present and present & set(FILES):
-        raise RunError(f"{directory} has no {MANIFEST} beside {sorted(present & set(FILES))[0]}; --fresh starts over")
+        raise RunError(f"{directory} has no {MANIFEST} beside {min(present & set(FILES))}; --fresh starts over")
 
 
 def _is_manifest(path: Path) -> bool:

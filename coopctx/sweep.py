@@ -20,7 +20,8 @@ from coopctx.config import LEARNERS, load_preset, to_dict
 from coopctx.errors import UsageError
 from coopctx.experiments import RunSpec, with_needs
 from coopctx.jobs import Engine, Request, failures, train_runs
-from coopctx.plots import NothingToDraw, draw
+from coopctx.plots import draw
+from coopctx.plots.runs import NothingToDraw
 from coopctx.sweep_table import changes, label, settings_of, spelt
 
 OWN = "as in the preset"

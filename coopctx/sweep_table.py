@@ -105,11 +105,12 @@ def finals(rows: pd.DataFrame, preset: str) -> pd.DataFrame:
     cooperation is what the claims are about, the learners' mean late in training (`late_training`), with each other or, where
     only one learns, with its ``opponent``; changed are the settings that are not the preset's own (`changes`).
     """
-    identity = [*KEYS, *(name for name in rows if "." in name)]
+    identity = [*KEYS, *_settings(rows)]
+    by_run: Iterable[tuple[Any, pd.DataFrame]] = rows.groupby(identity, sort=False, dropna=False)
     found = []
-    for values, run in rows.groupby(identity, sort=False, dropna=False):
-        settings = {name: value for name, value in zip(identity, values, strict=True) if "." in name and not pd.isna(value)}
+    for values, run in by_run:
         keys = dict(zip(identity, values, strict=True))
+        settings = {name: value for name, value in keys.items() if "." in name and not pd.isna(value)}
         agent, pool = keys["agent"], keys["experiment"]
         opponent = POOLS[pool].opponents[0]
         final = late_training(agent, "cooperation_rate", opponent, run[TRAINING])
@@ -149,9 +150,13 @@ def _run(directory: Path) -> pa.Table:
     return table
 
 
+def _settings(rows: pd.DataFrame) -> list[str]:
+    return [name for name in rows.columns.tolist() if "." in name]
+
+
 def _columns(rows: pd.DataFrame) -> list[str]:
     """The run's keys, its settings in the order of the configuration, what was measured."""
-    settings = [name for name in rows if "." in name]
+    settings = _settings(rows)
     known = [name for name in SETTINGS if name in settings]
     return [*KEYS, *known, *sorted(set(settings) - set(known)), *(name for name in TRAINING if name not in KEYS)]
 

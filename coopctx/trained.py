@@ -58,7 +58,8 @@ class TrainedAgent:
         game, weights = MatrixGame.of(self.config.game.payoffs), self.weights[learner - 1]
         identity = weights["identity.weight"].shape[1] if "identity.weight" in weights else 0
         sizes = game.n_observations, game.n_actions, self.config.model.hidden, self.config.model.embedding, identity
-        model = {"ppi": SequenceModel, "a2c": ActorCritic}[self.kind](*sizes, stream(0))  # every weight is replaced
+        kinds: dict[str, type[SequenceModel] | type[ActorCritic]] = {"ppi": SequenceModel, "a2c": ActorCritic}
+        model = kinds[self.kind](*sizes, stream(0))  # every weight is replaced
         model.load_state_dict(weights)
         return model.to(device)
 

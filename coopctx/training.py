@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -46,8 +47,8 @@ def execute(
 
     results: where the finished runs lie that ``spec`` needs; RunError if one is missing or of another game.
     """
-    training = {"ppi": PPITraining, "a2c": A2CTraining}[spec.agent]
-    training(spec, config, run, results, device, threads, progress).run_all()
+    trainings: dict[str, type[PPITraining] | type[A2CTraining]] = {"ppi": PPITraining, "a2c": A2CTraining}
+    trainings[spec.agent](spec, config, run, results, device, threads, progress).run_all()
 
 
 class PPITraining:
@@ -122,7 +123,7 @@ class PPITraining:
         def report(share: float) -> None:
             self._progress.activity(phase, what, 0.5 * share)
 
-        def fit(learner: PPILearner) -> Losses:
+        def fit(learner: PPILearner) -> Losses[float]:
             return learner.fit(phase, report) if learner.number == 1 else learner.fit(phase)
 
         with self._timed("fit"), thread_pool(self._fit_threads()) as pool:
@@ -156,15 +157,16 @@ class PPITraining:
         """The Step-2 agent that a Step-3 learner starts from, and the Fixed-ICL that it learned to extort."""
         fixed_icl = TrainedAgent.load(self._spec.needs()[learner - 1].needs()[0].directory(self._results))
         agents = self._needed[learner - 1], fixed_icl
-        return tuple(
+        first, second = (
             agent.player(self._stream("initial data", "play", learner, side), device=self._device, threads=self._share)
             for side, agent in enumerate(agents, start=1)
-        )  # type: ignore[return-value]
+        )
+        return first, second
 
     def _stream(self, *names: str | int) -> torch.Generator:
         return stream(self._spec.seed, *names)
 
-    def _play(self, games: int, players: tuple[Player, Player], **options) -> tuple[Episodes, Episodes]:
+    def _play(self, games: int, players: tuple[Player, Player], **options: Any) -> tuple[Episodes, Episodes]:
         rounds = self._config.game.rounds
         return play(self._game, rounds, games, players, self._device, self._identity_size, **options)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import torch
 
@@ -20,6 +21,7 @@ from coopctx.episodes import Episodes
 from coopctx.experiments import POOLS, RunSpec
 from coopctx.game import MatrixGame
 from coopctx.learners.a2c import A2CLearner, Update
+from coopctx.model import ActorCritic
 from coopctx.players import Player, RandomTabular, named_strategy
 from coopctx.players.a2c import A2CPlayer
 from coopctx.players.seats import Seats
@@ -63,7 +65,8 @@ class A2CTraining:
             for n in range(1, self._pool.learners + 1)
         ]
         needed = needed_agents(spec, config, results)
-        self._frozen = None if self._pool.pretrained or not needed else needed[0].model(device=device)
+        frozen = None if self._pool.pretrained or not needed else needed[0].model(device=device)
+        self._frozen = cast("ActorCritic | None", frozen)  # what a run needs is of its own kind of agent
         for learner, agent in zip(self._learners, needed if self._pool.pretrained else (), strict=False):
             learner.model.load_state_dict(agent.weights[0])
         split = shares(config.a2c.batch_size, self._pool, config.pool.tabular_share)

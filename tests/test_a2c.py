@@ -268,7 +268,7 @@ def test_the_gradient_is_that_of_finite_differences(monkeypatch):
 
 def test_settings_go_linearly_from_their_first_to_their_last_value():
     one = learner(learning_rate=1e-2, final_learning_rate=1e-3)
-    episodes, kept = played(one)
+    episodes, _ = played(one)
     rates = []
     for iteration in (1, 4, 10):
         one.update(episodes, None, iteration)

@@ -178,7 +178,7 @@ def test_a_real_disk_that_is_full(tmp_path, undisturbed, tally, agent):
 def mounted(place: Path, *arguments: str) -> Iterator[None]:
     """Something mounted at ``place``; the test is skipped where that is not allowed."""
     place.mkdir(exist_ok=True)
-    if shutil.which("mount") is None or subprocess.run(["mount", *arguments, place], capture_output=True).returncode:
+    if shutil.which("mount") is None or subprocess.run(["mount", *arguments, place], capture_output=True, check=False).returncode:
         pytest.skip("mounting is not allowed here")
     try:
         yield

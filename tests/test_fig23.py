@@ -187,7 +187,7 @@ def test_curves_missing_from_a_table_are_named(tmp_path):
 def test_the_same_layout_serves_another_kind_of_agent(tmp_path):
     write_run(tmp_path, "extortion", 0, agent="a2c")
     figure, missing = plots.FIGURES["fig4"](tmp_path, "cpu")
-    title, (axes, _) = panels(figure)["C"]
+    _, (axes, _) = panels(figure)["C"]
     assert list(lines(axes)) == ["a2c-extortion/1/fixed-icl/ego", "a2c-extortion/1/fixed-icl/co"]
     assert axes.get_xlabel() == "Gradient Steps"
     assert panels(figure)["D"][0] == "D. Episode after convergence (Step=4)"

@@ -30,8 +30,8 @@ NUMBERS = st.one_of(
 )
 KNOWN = st.sampled_from(
     [
-        *"ppi a2c mixed tabular extortion smoke cpu fig1 fig4 all png auto cuda 0-1 2,0 tit-for-tat".split(),
-        *"axelrod:Defector axelrod: run results file file/x fifo no/such pool . -- - [bold] [/]".split(),
+        *["ppi", "a2c", "mixed", "tabular", "extortion", "smoke", "cpu", "fig1", "fig4", "all", "png", "auto", "cuda", "0-1", "2,0", "tit-for-tat"],
+        *["axelrod:Defector", "axelrod:", "run", "results", "file", "file/x", "fifo", "no/such", "pool", ".", "--", "-", "[bold]", "[/]"],
         *("", " ", "x" * 300, "ppi.rollouts=3", "game.payoffs=[[3, 0], [5, 1]]", "ppi.phases=nan"),
     ]
 )

@@ -1,6 +1,7 @@
 """The sequence model: folding, losses by hand, and the exact Bayesian predictor as the reference for what it learns."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -96,7 +97,7 @@ def bayes_nll(episodes: Episodes) -> float:
     swapped = [0, 1, 3, 2, 4]  # my CD is the co-player's DC
     for observations in episodes.observations.tolist():
         counts = [[1, 1] for _ in range(5)]
-        for seen, following in zip(observations, observations[1:], strict=False):
+        for seen, following in pairwise(observations):
             other = (following - 1) % 2
             row = counts[swapped[seen]]
             total -= math.log(row[other] / sum(row))

@@ -13,8 +13,8 @@ from test_experiments import TINY, config, spec, train
 
 from coopctx import cli, probe, slopes
 from coopctx.config import load_preset
-from coopctx.errors import RunError, UsageError
 from coopctx.engines import Processes
+from coopctx.errors import RunError, UsageError
 from coopctx.jobs import Outcome
 from coopctx.paper import paper_value
 from coopctx.statistics import bootstrap_interval
@@ -271,7 +271,7 @@ def test_slopes_are_written_and_shown(found, tmp_path):
     text = console.export_text()
     assert "…" not in text
     assert re.search(r"ZD-Extort-2 +exact +64 +2\.000 +2\.000 to 2\.000 +1\.000", text)
-    assert re.search(r"Step 2 vs +1-2 ", text) and re.search(r"^adaptive ", text, re.M)
+    assert re.search(r"Step 2 vs +1-2 ", text) and re.search(r"^adaptive ", text, re.MULTILINE)
 
 
 def test_missing_agents_are_named_with_the_command_that_makes_them(agents):

@@ -176,8 +176,8 @@ def test_a_sweep_runs_what_is_lacking_and_leaves_the_rest_alone(coopctx_main, st
     for path in (PARQUET, Path("figures/sensitivity.png"), Path("figures/sensitivity.pdf")):
         assert str(path) in out and path.exists()
 
-    contents = PARQUET.read_bytes()
-    assert coopctx_main(*SWEEP, *ROLLOUTS)[0] == 0 and len(stub.run) == 4 and PARQUET.read_bytes() == contents
+    before = PARQUET.read_bytes()
+    assert coopctx_main(*SWEEP, *ROLLOUTS)[0] == 0 and len(stub.run) == 4 and PARQUET.read_bytes() == before
     command = read_manifest(RESULTS / "sweep/ppi.rollouts=4/smoke/ppi-mixed/seed-0")["command"]
     assert "was finished already" in coopctx_main(*command.split()[1:])[1] and len(stub.run) == 4
 
@@ -224,17 +224,17 @@ def test_a_damaged_parquet_is_named_and_left_as_it_is(coopctx_main, stub):
     PARQUET.parent.mkdir(parents=True)
     for contents, message in ((b"PAR1", "smoke.parquet is damaged"), (None, "it has no column agent")):
         PARQUET.write_bytes(contents) if contents else pd.DataFrame({"a": [1]}).to_parquet(PARQUET)
-        contents = PARQUET.read_bytes()
+        before = PARQUET.read_bytes()
         for command in ([*SWEEP, *ROLLOUTS], ["plot", "sensitivity", "--preset", "smoke"]):
             status, _, err = coopctx_main(*command)
-            assert status == 1 and message in err and err.count("\n") == 1 and PARQUET.read_bytes() == contents
+            assert status == 1 and message in err and err.count("\n") == 1 and PARQUET.read_bytes() == before
 
 
 def test_a_run_from_before_a_setting_existed_has_its_default(coopctx_main, stub):
     coopctx_main(*SWEEP, *HORIZON)
-    contents = PARQUET.read_bytes()
+    before = PARQUET.read_bytes()
     pq.write_table(pq.read_table(PARQUET).drop_columns(["ppi.discount"]), PARQUET)
-    assert sweep_table.add(RESULTS, "smoke", []) == PARQUET and PARQUET.read_bytes() == contents
+    assert sweep_table.add(RESULTS, "smoke", []) == PARQUET and PARQUET.read_bytes() == before
 
 
 def test_reports_and_other_figures_do_not_see_sweeps(coopctx_main, stub):

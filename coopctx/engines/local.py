@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from coopctx.jobs import Job, Outcome, available_cores, cuda_here, run_one
 from coopctx.progress import PipeProgress, Progress
@@ -63,7 +63,7 @@ class _Worker(NamedTuple):
 
 
 def _in_worker(work: Callable[[Job, Progress], Outcome], job: Job, connection: Connection) -> None:
-    def send(message: tuple[str, tuple]) -> None:
+    def send(message: tuple[str, tuple[Any, ...]]) -> None:
         try:
             connection.send(message)
         except OSError:  # the parent is gone: stop as if killed, the checkpoint remains

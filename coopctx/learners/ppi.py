@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from coopctx.planner import Planner
 from coopctx.players.ppi import PPIPlayer
 from coopctx.streams import stream
 
+CPU = torch.device("cpu")
 EVALUATION_BATCH = 1024  # episodes per forward pass when only losses are wanted
 
 
@@ -36,8 +37,8 @@ class PPILearner:
         model: ModelConfig,
         ppi: PPIConfig,
         seed: int,
-        identity_size: int,
-        device: torch.device,
+        identity_size: int = 0,
+        device: torch.device = CPU,
     ) -> None:
         self.number = number
         self._ppi, self._seed, self._device = ppi, seed, device
@@ -54,7 +55,7 @@ class PPILearner:
     def _stream(self, *names: str | int) -> torch.Generator:
         return stream(self._seed, f"learner {self.number}", *names)
 
-    def fit(self, phase: int, on_progress: Callable[[float], None] = lambda fraction: None) -> Losses:
+    def fit(self, phase: int, on_progress: Callable[[float], None] = lambda fraction: None) -> Losses[float]:
         """Train the model on all data so far; phase 0 is pre-training on D_0.
 
         Returns the mean losses of the last pass. Between phases the weights carry over except for the share that the
@@ -103,10 +104,12 @@ class PPILearner:
         return losses
 
     @torch.no_grad()
-    def evaluate(self, episodes: Episodes) -> Losses:
+    def evaluate(self, episodes: Episodes) -> Losses[float]:
         """Mean losses on ``episodes`` (held out as long as they are not in ``data``)."""
         parts = [episodes[i : i + EVALUATION_BATCH] for i in range(0, len(episodes), EVALUATION_BATCH)]
-        sums = sum(torch.stack(self.model.losses(part)).double() * len(part) for part in parts)
+        sums = torch.zeros(3, dtype=torch.float64, device=self._device)
+        for part in parts:
+            sums += torch.stack(self.model.losses(part)).double() * len(part)
         return Losses(*(sums / len(episodes)).tolist())
 
     def player(self, *purpose: str | int, threads: int = 1) -> PPIPlayer:
@@ -123,7 +126,7 @@ class PPILearner:
         self.data = Episodes(**state["data"]).to(self._device)
 
 
-def _minibatches(size: int, batch: int, generator: torch.Generator):
+def _minibatches(size: int, batch: int, generator: torch.Generator) -> Iterator[Tensor]:
     """Endless index tensors, pass after pass over a fresh permutation; a pass's last one may be short."""
     while True:
         yield from torch.randperm(size, generator=generator).split(batch)

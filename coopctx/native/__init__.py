@@ -25,9 +25,10 @@ import shutil
 import subprocess
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -160,7 +161,7 @@ def _pointers(*tensors: Tensor | None) -> list[ctypes.c_void_p]:
     return [ctypes.c_void_p(None if tensor is None else tensor.data_ptr()) for tensor in tensors]
 
 
-def _call(function, *arguments) -> None:
+def _call(function: Callable[..., int], *arguments: object) -> None:
     status = function(*arguments)
     if status == 1:
         raise MemoryError("the native kernel could not allocate its workspace")
@@ -447,8 +448,8 @@ class Recurrence:
 
     def __init__(
         self,
-        function,
-        weights: tuple[Tensor | None, ...],
+        function: Callable[..., int],
+        weights: tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None],
         hidden: Tensor,
         outputs: Tensor | None,
         saved: Tensor | None,
@@ -483,7 +484,7 @@ class GRUTrunk(torch.autograd.Function):
     """`Kernel.forward` and `Kernel.backward` as one differentiable operation; see `Kernel.trunk`."""
 
     @staticmethod
-    def forward(ctx, kernel, *inputs):
+    def forward(ctx: Any, kernel: Kernel, *inputs: Any) -> Tensor:
         out, saved = kernel.forward(*inputs)
         ctx.kernel = kernel
         ctx.save_for_backward(saved, *inputs)
@@ -491,7 +492,7 @@ class GRUTrunk(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, d_outputs):
+    def backward(ctx: Any, d_outputs: Tensor) -> tuple[Tensor | None, ...]:
         saved, *inputs = ctx.saved_tensors
         return (None, *ctx.kernel.backward(saved, d_outputs.contiguous(), *inputs), None, None)
 
@@ -503,14 +504,14 @@ class Recalled(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, kernel, outputs, saved, *inputs):
+    def forward(ctx: Any, kernel: Kernel, outputs: Tensor, saved: Tensor, *inputs: Any) -> Tensor:
         ctx.kernel = kernel
         ctx.save_for_backward(saved, *inputs)
         return outputs.detach()
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, d_outputs):
+    def backward(ctx: Any, d_outputs: Tensor) -> tuple[Tensor | None, ...]:
         saved, *inputs = ctx.saved_tensors
         return (None, None, None, *ctx.kernel.backward(saved, d_outputs.contiguous(), *inputs), None, None)
 
@@ -522,7 +523,7 @@ class PredictionLoss(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, kernel, *inputs):
+    def forward(ctx: Any, kernel: Kernel, *inputs: Any) -> tuple[Tensor, Tensor]:
         losses, gradients = kernel.prediction_loss(*inputs)
         ctx.save_for_backward(*gradients)
         ctx.mark_non_differentiable(losses)
@@ -530,7 +531,7 @@ class PredictionLoss(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, d_total, _):
+    def backward(ctx: Any, d_total: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         gradients = (None if gradient is None else d_total * gradient for gradient in ctx.saved_tensors)
         return (None, *gradients, *[None] * 7)
 

@@ -11,17 +11,21 @@ class Player(Protocol):
     """Plays a batch of games; every tensor's first dimension is the game.
 
     A player sees what the paper's history holds and no more: observations and its own rewards (SPEC section 2). The
-    reward is handed over, not derived, because a learner must not know the payoffs.
+    reward is handed over, not derived, because a learner must not know the payoffs. A class that inherits from this one
+    needs `act` alone.
     """
 
     def begin(self, games: int) -> None:
         """Forget the past and get ready for ``games`` new episodes."""
+        return
 
     def identity(self) -> Tensor | None:
         """What an agent with opponent ID is told of this player, float32 [games, size]; None for a learner (z = 0)."""
+        return None
 
     def meet(self, identity: Tensor | None) -> None:
         """Hear the co-player's identity; those who are not told ignore it."""
+        return
 
     def act(self, observation: Tensor, reward: Tensor) -> Tensor:
         """Actions, long [games], after observation codes (long) and last round's own rewards (float32, 0 at first)."""

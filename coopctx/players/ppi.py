@@ -20,7 +20,8 @@ class PPIPlayer:
         self._model, self._planner = model, planner
         self._generator, self._threads = generator, threads
         self._gates = Gates(*(tensor.detach().contiguous() for tensor in model.gates()))
-        self._divergence, self._decisions = 0.0, 0
+        self._divergence: Tensor | float = 0.0
+        self._decisions = 0
 
     @torch.no_grad()
     def begin(self, games: int) -> None:

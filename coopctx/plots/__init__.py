@@ -1,18 +1,25 @@
 """The paper's figures and that of the sweeps, drawn from parquet alone."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from matplotlib import rc_context
+from matplotlib.figure import Figure
 
 from coopctx.errors import UsageError
 from coopctx.plots import fig1, fig2, fig3, sensitivity, style
 from coopctx.plots.runs import NothingToDraw
 
-FIGURES = {"fig1": fig1.build, "fig2": fig2.build, "fig3": fig3.build, "fig4": partial(fig2.build, agent=fig2.A2C)}
-ALL = {**FIGURES, "sensitivity": sensitivity.build}
+Build = Callable[[Path, str], tuple[Figure, list[str]]]
+FIGURES: dict[str, Build] = {
+    "fig1": fig1.build,
+    "fig2": fig2.build,
+    "fig3": fig3.build,
+    "fig4": partial(fig2.build, agent=fig2.A2C),
+}
+ALL: dict[str, Build] = {**FIGURES, "sensitivity": sensitivity.build}
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.typing import LineStyleType
 
 from coopctx.errors import RunError
 
@@ -36,7 +37,7 @@ def over_seeds(rows: pd.DataFrame, x: str, quantity: str, name: str) -> Curve:
     return Curve(by_seed.index.to_numpy(), by_seed.mean(axis=1).to_numpy(), by_seed.std(axis=1, ddof=1).to_numpy())
 
 
-def draw(axes: Axes, curve: Curve, colour: str, line_style: str, name: str, on_top: bool = False) -> None:
+def draw(axes: Axes, curve: Curve, colour: str, line_style: LineStyleType, name: str, on_top: bool = False) -> None:
     """Mean line and ± 1 s.d. band (none for a single seed). `name` becomes the line's gid, by which it can be found again."""
     if not np.isnan(curve.sd).all():
         low, high = curve.mean - curve.sd, curve.mean + curve.sd

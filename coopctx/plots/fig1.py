@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
+from matplotlib.typing import LineStyleType
 
 from coopctx.plots import curves, style
 from coopctx.plots.runs import NothingToDraw, Runs, caption, missing
@@ -19,7 +20,7 @@ class Condition:
     pool: str
     opponent_id: bool
     label: str
-    line_style: str
+    line_style: LineStyleType
     opponents: tuple[str, ...]
 
     @property
@@ -111,7 +112,7 @@ def _legends(part: SubFigure, panel: Panel, conditions: Sequence[Condition]) -> 
     labels = {"learner": rf"{agent} vs. $\mathit{{{panel.symbol}}}^2$", "tabular": rf"{agent} vs. $\mathit{{Tabular}}$"}
     opponents = [opponent for opponent in labels if any(opponent in condition.opponents for condition in conditions)]
     by_colour = [Line2D([], [], color=style.COLOURS[opponent], label=labels[opponent]) for opponent in opponents]
-    by_style = [Line2D([], [], color=style.INK, linestyle=condition.line_style, label=condition.label) for condition in conditions]
+    by_style = [Line2D([], [], color=style.INK, linestyle=each.line_style, label=each.label) for each in conditions]
     header = Line2D([], [], linestyle="none", label="Ablation")
     part.legend(handles=by_colour, loc="center", bbox_to_anchor=(0.31, 0.205))
     part.legend(handles=[header, *by_style], loc="center", bbox_to_anchor=(0.72, 0.205))

@@ -161,7 +161,7 @@ def _figure(drawn: list[tuple[Step, list[tuple[Panel, pd.DataFrame]]]], agent: A
     height = ROW_SIZE[1] * len(drawn) + CAPTION_HEIGHT
     figure = Figure(figsize=(ROW_SIZE[0], height))
     heights = [ROW_SIZE[1]] * len(drawn) + [CAPTION_HEIGHT]
-    parts = figure.subfigures(len(heights), 2, height_ratios=heights)
+    parts = figure.subfigures(len(heights), 2, squeeze=False, height_ratios=heights)
     for row, (step, tables) in zip(parts, drawn, strict=False):
         for part, (panel, table) in zip(row, tables, strict=True):
             if len(table):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.typing import LineStyleType
 
 from coopctx import sweep_table
 from coopctx.plots.panels import RATE
@@ -27,7 +28,7 @@ PANEL_SIZE = (4.2, 3.1)  # inches
 CAPTION_HEIGHT = 0.3
 COLUMNS = 3
 WIDE = 10  # values that far apart, as a ratio, stand on a logarithmic axis
-LINES = [  # the first one: nothing else differs from the preset
+LINES: list[tuple[str, LineStyleType]] = [  # the first one: nothing else differs from the preset
     (COLOURS[opponent], line_style)
     for line_style in ("-", "--", ":")
     for opponent in ("learner", "tabular", "always-defect", "tit-for-tat", "always-cooperate")
@@ -73,7 +74,8 @@ def build(results: Path, preset: str) -> tuple[Figure, list[str]]:
     rows = sweep_table.read(results, preset)
     panels = _panels(sweep_table.finals(rows, preset), preset) if len(rows) else []
     if not panels:
-        where = (f" --preset {preset}" if preset != "cpu" else "") + (f" --results {results}" if results != Path("results") else "")
+        where = f" --preset {preset}" if preset != "cpu" else ""
+        where += f" --results {results}" if results != Path("results") else ""
         raise NothingToDraw(
             f"no setting with two values in {sweep_table.path_of(results, preset)}; make some with: "
             f"coopctx sweep --vary ppi.rollouts=4,12,24{where}"
@@ -94,12 +96,15 @@ def build(results: Path, preset: str) -> tuple[Figure, list[str]]:
 
 def _panels(runs: pd.DataFrame, preset: str) -> list[Panel]:
     found = []
-    for (name, agent, pool, opponent), theirs in runs.groupby(["name", "agent", "pool", "opponent"]):
+    groups: Iterable[tuple[Any, pd.DataFrame]] = runs.groupby(["name", "agent", "pool", "opponent"])
+    for (name, agent, pool, opponent), theirs in groups:
         own = sweep_table.own_settings(agent, pool, preset)
         varied = {knob for changed in theirs["changed"] for knob in changed}
-        for knob in (knob for knob in sweep_table.SETTINGS if knob in varied):
-            if lines := _lines(theirs, knob, own[knob]):
-                found.append(Panel(name, agent, opponent, knob, own[knob], lines))
+        found += [
+            Panel(name, agent, opponent, knob, own[knob], lines)
+            for knob in sweep_table.SETTINGS
+            if knob in varied and (lines := _lines(theirs, knob, own[knob]))
+        ]
     return found
 
 
@@ -113,7 +118,7 @@ def _lines(runs: pd.DataFrame, knob: str, own: Any) -> dict[str, pd.DataFrame]:
             "cooperation": list(runs["cooperation"]),
         }
     )
-    lines = {rest: rows.drop(columns="rest") for rest, rows in table.groupby("rest")}
+    lines = {str(rest): rows.drop(columns="rest") for rest, rows in table.groupby("rest")}
     return {rest: rows for rest, rows in lines.items() if rows["value"].nunique() > 1}
 
 
@@ -124,9 +129,9 @@ def _draw(axes: Axes, panel: Panel, several: bool) -> None:
         gid, x = f"{panel.name}/{panel.knob}/{rest}", rows["value"].map(places).astype(float)
         by_value = rows.groupby(x)["cooperation"]
         mean, spread = by_value.mean(), by_value.std(ddof=1).fillna(0.0)
-        bars = {"linestyle": line_style, "elinewidth": 1, "capsize": 3, "color": colour, "zorder": 2}
+        bars: dict[str, Any] = {"linestyle": line_style, "elinewidth": 1, "capsize": 3, "color": colour, "zorder": 2}
         axes.errorbar(mean.index.to_numpy(), mean.to_numpy(), spread.to_numpy(), gid=gid, **bars)
-        dots = {"markersize": 4.5, "markerfacecolor": "white", "color": colour, "zorder": 3}
+        dots: dict[str, Any] = {"markersize": 4.5, "markerfacecolor": "white", "color": colour, "zorder": 3}
         axes.plot(x, rows["cooperation"], "o", gid=f"{gid}/seeds", **dots)
     if not panel.lines.keys() <= {""}:
         handles = [

@@ -2,8 +2,10 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.typing import RcKeyType
 
 from coopctx.errors import RunError
 from coopctx.store import write_atomically
@@ -20,7 +22,7 @@ SIDES = {"ego": COLOURS["learner"], "co": COLOURS["tabular"]}  # where a panel s
 INK = "#262626"
 GRID = "#cccccc"
 
-RC = {
+RC: dict[RcKeyType, Any] = {
     "font.family": "DejaVu Sans",  # shipped with matplotlib, so that every machine draws the same letters
     "mathtext.fontset": "dejavusans",
     "font.size": 10.0,
