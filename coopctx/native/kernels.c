@@ -697,9 +697,10 @@ EXPORT int coopctx_prediction_loss(long H, long A, long O, long B, long T, long 
 }
 
 /* ---- rollouts ----
- * Rollouts of one game that have drawn the same actions and observations so far are in the same state: a node of the
- * game's tree. The model takes a step once per node; a rollout only draws where to go. The nodes of one depth are
- * numbered from 0 in the order in which rollouts reach them, and the games of a chunk share blocks. */
+ * Rollouts from the same state that have drawn the same actions and observations so far are in the same state again: a
+ * node of that state's tree. The model takes a step once per node; a rollout only draws where to go. Games in the same
+ * state share a tree, so they are put next to each other and into the same chunk. The nodes of one depth are numbered
+ * from 0 in the order in which rollouts reach them, and the trees of a chunk share blocks. */
 enum { CHUNK_ROLLOUTS = 512 }; /* about; whole games */
 
 typedef struct {
@@ -707,16 +708,19 @@ typedef struct {
     float *h;      /* blocks of ROWS nodes, each [rows][H] tiled */
     elem *operand; /* [node][H] */
 } Depth;
+typedef struct { uint64_t key; long game; } Ordered; /* key: equal for equal states */
+
 typedef struct {
     long games, rollouts, A, O; /* rollouts: per game and first action */
-    const float *hidden, *extra, *uniforms; /* of the chunk's games */
+    const Ordered *order;       /* [games]: the chunk's */
+    const float *hidden, *extra, *uniforms; /* of all games */
     long shared, steps;
     Depth now, before;
     elem *parents;                            /* left operand of a block */
     vec *outlooks;                            /* [node / V][width]; see `outlook` */
     int32_t *at, *child;                      /* [games,A,rollouts]: node; [node][A,O]: node of the next depth or -1 */
     int32_t *origin, *index;                  /* [node]: its parent, and the input that led to it */
-    int32_t *game, *old_game;                 /* [node]: now and before */
+    int32_t *game;                            /* [node]: one of the games that are in this tree */
     float *reward, *returns;                  /* [node], [games,A,rollouts] */
 } Forest;
 
@@ -788,9 +792,9 @@ INLINE void descend(Forest *f, long s, float factor, const int expected, const l
     int32_t *at = f->at, count = 0;
     float *returns = f->returns;
     memset(f->child, 255, f->now.count * branches * sizeof(int32_t));
-    memcpy(f->old_game, f->game, f->now.count * sizeof(int32_t));
-    for (long g = 0; g < f->games; g++)
+    for (long i = 0; i < f->games; i++)
         for (long own = 0; own < A; own++) {
+            const long g = f->order[i].game;
             const float *u = f->uniforms + ((g * f->shared + own % f->shared) * f->rollouts * f->steps + s) * 2;
             for (long k = 0; k < f->rollouts; k++, u += 2 * f->steps) {
                 const int32_t node = *at;
@@ -812,6 +816,37 @@ INLINE void descend(Forest *f, long s, float factor, const int expected, const l
     f->before = f->now, f->now = old, f->now.count = count;
 }
 
+static int by_key(const void *a, const void *b) {
+    const Ordered *x = a, *y = b;
+    return x->key != y->key ? (x->key > y->key) - (x->key < y->key) : (x->game > y->game) - (x->game < y->game);
+}
+/* The games with those in the same state next to each other. */
+static void put_in_order(Ordered *order, long G, long H, const float *hidden) {
+    for (long g = 0; g < G; g++) {
+        order[g] = (Ordered){0, g};
+        for (long k = 0; k < H; k++) {
+            uint32_t bits;
+            memcpy(&bits, hidden + g * H + k, sizeof bits);
+            order[g].key = (order[g].key ^ bits) * 0x9e3779b97f4a7c15u;
+        }
+    }
+    qsort(order, G, sizeof *order, by_key);
+}
+static int same_state(const Forest *f, long H, long a, long b) {
+    return !memcmp(f->hidden + a * H, f->hidden + b * H, H * sizeof(float)) &&
+           (!f->extra || !memcmp(f->extra + a * 3 * H, f->extra + b * 3 * H, 3 * H * sizeof(float)));
+}
+/* Every rollout of the chunk to the root of its game's tree. */
+static void plant(Forest *f, long H) {
+    const long each = f->A * f->rollouts;
+    f->now.count = 0;
+    for (long i = 0; i < f->games; i++) {
+        const long game = f->order[i].game;
+        if (!i || !same_state(f, H, game, f->order[i - 1].game)) f->game[f->now.count++] = (int32_t)game;
+        for (long k = 0; k < each; k++) f->at[i * each + k] = (int32_t)(f->now.count - 1);
+    }
+}
+
 /* q [G,A]: mean return of R rollouts of S steps after each own action, from hidden [G,H]; uniforms [G,U,R,S,2],
  * U = A, or 1 where all first actions share them. The table's index is o (A+1) + action.
  * *computed: how many steps the model took, at most G A R (S - 1). */
@@ -822,24 +857,23 @@ EXPORT int coopctx_rollouts(long H, long G, long R_, long S, long A, long O, lon
     const long chunk = CHUNK_ROLLOUTS > A * R_ ? CHUNK_ROLLOUTS / (A * R_) : 1, most = up(chunk * A * R_, ROWS);
     Model m;
     Block b;
-    Forest f = {.rollouts = R_, .A = A, .O = O, .shared = U, .steps = S};
+    Ordered *order;
+    Forest f = {.rollouts = R_, .A = A, .O = O, .hidden = hidden, .extra = extra, .uniforms = uniforms, .shared = U, .steps = S};
     WORKSPACE(arena, take_model(&arena, &m, H, A + 2 * A * O, table, reward_gates, bias_hn, W, head_W, head_b);
-              take_block(&arena, &b, &m, 1); f.parents = b.operand;
+              take_block(&arena, &b, &m, 1); f.parents = b.operand; order = take(&arena, G * sizeof *order);
               f.now.h = take(&arena, most * H * sizeof(float)); f.now.operand = take(&arena, most * H * sizeof(elem));
               f.before.h = take(&arena, most * H * sizeof(float)); f.before.operand = take(&arena, most * H * sizeof(elem));
               f.outlooks = take(&arena, most / V * outlook_width(A, O) * sizeof(vec));
               f.at = take(&arena, most * sizeof(int32_t)); f.child = take(&arena, most * A * O * sizeof(int32_t));
               f.origin = take(&arena, most * sizeof(int32_t)); f.index = take(&arena, most * sizeof(int32_t));
-              f.game = take(&arena, most * sizeof(int32_t)); f.old_game = take(&arena, most * sizeof(int32_t));
+              f.game = take(&arena, most * sizeof(int32_t));
               f.reward = take(&arena, most * sizeof(float)); f.returns = take(&arena, most * sizeof(float));)
     *computed = 0;
+    put_in_order(order, G, H, hidden);
     for (long first = 0; first < G; first += chunk) {
-        f.games = f.now.count = smaller(chunk, G - first);
-        f.hidden = hidden + first * H, f.extra = extra ? extra + first * 3 * H : NULL;
-        f.uniforms = uniforms + first * U * R_ * S * 2;
+        f.games = smaller(chunk, G - first), f.order = order + first;
         memset(f.returns, 0, f.games * A * R_ * sizeof(float));
-        for (long i = 0; i < f.games * A * R_; i++) f.at[i] = (int32_t)(i / (A * R_));
-        for (long i = 0; i < f.games; i++) f.game[i] = (int32_t)i;
+        plant(&f, H);
         float factor = 1.f;
         for (long s = 0; s < S; s++, factor *= discount) {
             visit(&m, &b, &f, s == 0);
@@ -850,7 +884,7 @@ EXPORT int coopctx_rollouts(long H, long G, long R_, long S, long A, long O, lon
         for (long i = 0; i < f.games * A; i++) {
             float sum = 0.f;
             for (long r = 0; r < R_; r++) sum += f.returns[i * R_ + r] / (float)R_;
-            q[first * A + i] = sum;
+            q[f.order[i / A].game * A + i % A] = sum;
         }
     }
     free(arena.base);
