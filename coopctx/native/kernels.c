@@ -802,14 +802,12 @@ INLINE void descend(Forest *f, long s, float factor, const int expected, const l
                 const int32_t a = s ? draw(of, A, u[0]) : (int32_t)own, o = draw(of + (A + a * O) * V, O, u[1]);
                 const float seen = of[(A + (A + a) * O + o) * V];
                 *returns++ += factor * (expected ? of[(A + 2 * A * O + (s ? A : a)) * V] : seen);
-                int32_t *next = f->child + node * branches + a * O + o;
-                if (*next < 0) {
-                    *next = count;
-                    f->origin[count] = node, f->game[count] = (int32_t)g;
-                    f->index[count] = o * (int32_t)(A + 1) + a, f->reward[count] = seen;
-                    count++;
-                }
-                *at++ = *next;
+                int32_t *child = f->child + node * branches + a * O + o;
+                const int32_t is_new = *child < 0; /* no branch, which would be mispredicted; the entry may be written in vain */
+                *at++ = *child = is_new ? count : *child;
+                f->origin[count] = node, f->game[count] = (int32_t)g;
+                f->index[count] = o * (int32_t)(A + 1) + a, f->reward[count] = seen;
+                count += is_new;
             }
         }
     Depth old = f->before;
@@ -854,7 +852,7 @@ EXPORT int coopctx_rollouts(long H, long G, long R_, long S, long A, long O, lon
                             const float *table, const float *reward_gates, const float *bias_hn, const float *W,
                             const float *head_W, const float *head_b, const float *extra, const float *hidden,
                             const float *uniforms, float *q, long *computed) {
-    const long chunk = CHUNK_ROLLOUTS > A * R_ ? CHUNK_ROLLOUTS / (A * R_) : 1, most = up(chunk * A * R_, ROWS);
+    const long chunk = CHUNK_ROLLOUTS > A * R_ ? CHUNK_ROLLOUTS / (A * R_) : 1, most = up(chunk * A * R_ + 1, ROWS);
     Model m;
     Block b;
     Ordered *order;
