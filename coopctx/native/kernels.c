@@ -55,6 +55,7 @@ typedef float vec_u __attribute__((vector_size(VBYTES), aligned(4), may_alias));
 typedef uint32_t uvec_u __attribute__((vector_size(VBYTES), aligned(4), may_alias));
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 8")
+#define UNROLL16 _Pragma("GCC unroll 16")
 #define EXPORT __attribute__((visibility("default")))
 
 INLINE vec load(const float *p) { return *(const vec_u *)p; }
@@ -552,12 +553,38 @@ EXPORT int coopctx_backward(long H, long n_out, long B, long T, const float *W, 
     return 0;
 }
 
+/* to[c * to_stride + r] = from[r * from_stride + c] for r < rows, c < columns. */
+INLINE void transpose(float *to, long to_stride, const float *from, long from_stride, const long rows, const long columns) {
+#ifdef __AVX512F__
+    for (long r = 0; r < rows; r += V)
+        for (long c = 0; c < columns; c += V) {
+            const long height = smaller(V, rows - r), width = smaller(V, columns - c);
+            __m512 x[V];
+            UNROLL16 for (int i = 0; i < V; i++)
+                x[i] = i < height ? _mm512_maskz_loadu_ps((__mmask16)(0xffff >> (V - width)), from + (r + i) * from_stride + c)
+                                  : _mm512_setzero_ps();
+            UNROLL for (int s = 1; s < V; s *= 2) { /* swap the off-diagonal quarters of every 2s by 2s square */
+                const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+                const __mmask16 odd = _mm512_test_epi32_mask(lane, _mm512_set1_epi32(s));
+                const __m512i upper = _mm512_mask_add_epi32(lane, odd, lane, _mm512_set1_epi32(V - s));
+                const __m512i lower = _mm512_mask_add_epi32(_mm512_add_epi32(lane, _mm512_set1_epi32(s)), odd, lane, _mm512_set1_epi32(V));
+                UNROLL16 for (int i = 0; i < V; i++)
+                    if (!(i & s)) {
+                        const __m512 a = x[i], b = x[i + s];
+                        x[i] = _mm512_permutex2var_ps(a, upper, b), x[i + s] = _mm512_permutex2var_ps(a, lower, b);
+                    }
+            }
+            UNROLL16 for (int i = 0; i < V; i++)
+                if (i < width) _mm512_mask_storeu_ps(to + (c + i) * to_stride + r, (__mmask16)(0xffff >> (V - height)), x[i]);
+        }
+#else
+    for (long r = 0; r < rows; r++)
+        for (long c = 0; c < columns; c++) to[c * to_stride + r] = from[r * from_stride + c];
+#endif
+}
+
 /* ---- the heads of the self- and world-model: A action logits, then [A,O] logits of the next observation given the own
  * action, then [A,O] rewards. V tokens at a time, one per lane. ---- */
-INLINE void transpose(vec *lanes, const float *row, long row_stride, long count, long n) { /* lanes[k][i] = row i's k */
-    for (long i = 0; i < V; i++, row += i < count ? row_stride : 0)
-        for (long k = 0; k < n; k++) ((float *)lanes)[k * V + i] = row[k];
-}
 INLINE vec maximum(const vec *x, long n) {
     vec top = x[0];
     for (long i = 1; i < n; i++) top = blend(x[i] > top, x[i], top);
@@ -604,7 +631,7 @@ static void head_losses(long N, long A, long O, const float *outputs, const uint
         const ivec a = load_bytes(action + start, count), o = load_bytes(observation + start, count);
         vec error = {0};
         for (long i = 0; i < count; i++) error[i] = -reward[start + i];
-        transpose(lanes, outputs + start * n_out, n_out, count, n_out);
+        transpose((float *)lanes, V, outputs + start * n_out, n_out, count, n_out);
         likelihood(&of_action, lanes, A, a, count);
         for (long k = 0; k < O; k++) {
             logits[k] = (vec){0};
@@ -624,8 +651,7 @@ static void head_losses(long N, long A, long O, const float *outputs, const uint
                 lanes[A + (A + i) * O + k] = blend(taken & (o == (int32_t)k), w_reward * error, (vec){0});
             }
         }
-        for (long i = 0; i < count; i++)
-            for (long k = 0; k < n_out; k++) d_outputs[(start + i) * n_out + k] = lanes[k][i];
+        transpose(d_outputs + start * n_out, n_out, (const float *)lanes, V, n_out, count);
     }
     losses[0] = (float)((of_observation.sum + log(of_observation.product)) / (double)N);
     losses[1] = (float)((of_action.sum + log(of_action.product)) / (double)N);
@@ -732,7 +758,7 @@ static long outlook_width(long A, long O) { return A + 2 * A * O + A + 1; }
 INLINE void outlook(vec *of, const float *out, long row_stride, const long A, const long O) {
     vec *logits = of + A, *rewards = logits + A * O, *expected = rewards + A * O;
     for (long j = 0; j * V < A + 2 * A * O; j++) /* outputs come in vectors of V, `row_stride` rows apart */
-        transpose(of + j * V, out + j * row_stride * V, V, V, valid(A + 2 * A * O, j * V));
+        transpose((float *)(of + j * V), V, out + j * row_stride * V, V, V, valid(A + 2 * A * O, j * V));
     vec top = maximum(of, A), total = {0}, mean = {0};
     for (long a = 0; a < A; a++, logits += O, rewards += O) {
         vec peak = maximum(logits, O), sum = {0}, gain = {0};
