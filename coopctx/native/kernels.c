@@ -54,12 +54,31 @@ typedef uint32_t uvec __attribute__((vector_size(VBYTES)));
 typedef float vec_u __attribute__((vector_size(VBYTES), aligned(4), may_alias));
 typedef uint32_t uvec_u __attribute__((vector_size(VBYTES), aligned(4), may_alias));
 #define INLINE static inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 8")
-#define UNROLL16 _Pragma("GCC unroll 16")
+#define UNROLL _Pragma("GCC unroll 16")
 #define EXPORT __attribute__((visibility("default")))
 
+#ifdef __AVX512F__
+INLINE __mmask16 first(long n) { return n < V ? (__mmask16)((1u << n) - 1) : (__mmask16)0xffff; }
+#endif
 INLINE vec load(const float *p) { return *(const vec_u *)p; }
 INLINE void store(float *p, vec x) { *(vec_u *)p = x; }
+/* The first n of V floats; 0 <= n, and V or more are all of them. Zeros are loaded for the others. */
+INLINE vec load_some(const float *p, const long n) {
+#ifdef __AVX512F__
+    return (vec)_mm512_maskz_loadu_ps(first(n), p);
+#else
+    vec x = {0};
+    for (long i = 0; i < V && i < n; i++) x[i] = p[i];
+    return x;
+#endif
+}
+INLINE void store_some(float *p, vec x, const long n) {
+#ifdef __AVX512F__
+    _mm512_mask_storeu_ps(p, first(n), (__m512)x);
+#else
+    for (long i = 0; i < V && i < n; i++) p[i] = x[i];
+#endif
+}
 INLINE vec splat(float x) { return x - (vec){0}; }
 INLINE vec blend(ivec mask, vec yes, vec no) { return (vec)((mask & (ivec)yes) | (~mask & (ivec)no)); }
 
@@ -389,8 +408,8 @@ EXPORT int coopctx_forward(long H, long n_out, long B, long T, const float *tabl
             head(&m, &b);
             for (long i = 0; i < count; i++)
                 for (long j = 0; j < m.output_vectors; j++)
-                    memcpy(outputs + ((start + i) * T + t) * n_out + j * V, b.out + (j * b.rows + i) * V,
-                           valid(n_out, j * V) * sizeof(float));
+                    store_some(outputs + ((start + i) * T + t) * n_out + j * V, load(b.out + (j * b.rows + i) * V),
+                               valid(n_out, j * V));
         }
         if (saved) saved += SAVED * m.panels * stride;
     }
@@ -439,8 +458,8 @@ EXPORT int coopctx_advance(long H, long n_out, long B, long T, long t, int first
         for (long i = 0; i < count; i++) {
             for (long p = 0; p < m.panels; p++) store(hidden + (start + i) * H + p * V, load(b.h + (p * b.rows + i) * V));
             for (long j = 0; j < m.output_vectors; j++)
-                memcpy(outputs + (start + i) * output_stride + j * V, b.out + (j * b.rows + i) * V,
-                       valid(n_out, j * V) * sizeof(float));
+                store_some(outputs + (start + i) * output_stride + j * V, load(b.out + (j * b.rows + i) * V),
+                           valid(n_out, j * V));
         }
         if (saved) saved += SAVED * m.panels * stride;
     }
@@ -530,10 +549,8 @@ EXPORT int coopctx_backward(long H, long n_out, long B, long T, const float *W, 
                 for (long i = 0; i < b.rows; i += KSTEP) /* rows beyond the batch get no gradient */
                     for (long j = 0; j < m.output_vectors; j++) {
                         vec d[KSTEP] = {{0}};
-                        for (long e = 0; e < KSTEP && i + e < count; e++) {
-                            const float *from = d_outputs + ((start + i + e) * T + t) * n_out + j * V;
-                            memcpy(&d[e], from, valid(n_out, j * V) * sizeof(float));
-                        }
+                        for (long e = 0; e < KSTEP && i + e < count; e++)
+                            d[e] = load_some(d_outputs + ((start + i + e) * T + t) * n_out + j * V, valid(n_out, j * V));
                         for (long e = 0; e < KSTEP; e++) put_row(g.dout + (i + e) * padded + j * V, d[e]);
                         put(g.dout_panels + (j * length + (t - t0) * b.rows + i) * V, d);
                     }
@@ -558,24 +575,21 @@ INLINE void transpose(float *to, long to_stride, const float *from, long from_st
 #ifdef __AVX512F__
     for (long r = 0; r < rows; r += V)
         for (long c = 0; c < columns; c += V) {
-            const long height = smaller(V, rows - r), width = smaller(V, columns - c);
-            __m512 x[V];
-            UNROLL16 for (int i = 0; i < V; i++)
-                x[i] = i < height ? _mm512_maskz_loadu_ps((__mmask16)(0xffff >> (V - width)), from + (r + i) * from_stride + c)
-                                  : _mm512_setzero_ps();
-            UNROLL for (int s = 1; s < V; s *= 2) { /* swap the off-diagonal quarters of every 2s by 2s square */
-                const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-                const __mmask16 odd = _mm512_test_epi32_mask(lane, _mm512_set1_epi32(s));
-                const __m512i upper = _mm512_mask_add_epi32(lane, odd, lane, _mm512_set1_epi32(V - s));
-                const __m512i lower = _mm512_mask_add_epi32(_mm512_add_epi32(lane, _mm512_set1_epi32(s)), odd, lane, _mm512_set1_epi32(V));
-                UNROLL16 for (int i = 0; i < V; i++)
+            vec x[V];
+            UNROLL for (long i = 0; i < V; i++)
+                x[i] = r + i < rows ? load_some(from + (r + i) * from_stride + c, columns - c) : (vec){0};
+            UNROLL for (int s = 1; s < V; s *= 2) { /* swap the off-diagonal quarters of every square of 2s by 2s */
+                const ivec lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}, odd = (lane & s) != 0;
+                const ivec low = lane + (odd & (V - s)), high = lane + (odd & (V - s)) + s;
+                UNROLL for (int i = 0; i < V; i++)
                     if (!(i & s)) {
-                        const __m512 a = x[i], b = x[i + s];
-                        x[i] = _mm512_permutex2var_ps(a, upper, b), x[i + s] = _mm512_permutex2var_ps(a, lower, b);
+                        const __m512 a = (__m512)x[i], b = (__m512)x[i + s];
+                        x[i] = (vec)_mm512_permutex2var_ps(a, (__m512i)low, b);
+                        x[i + s] = (vec)_mm512_permutex2var_ps(a, (__m512i)high, b);
                     }
             }
-            UNROLL16 for (int i = 0; i < V; i++)
-                if (i < width) _mm512_mask_storeu_ps(to + (c + i) * to_stride + r, (__mmask16)(0xffff >> (V - height)), x[i]);
+            UNROLL for (long i = 0; i < V; i++)
+                if (c + i < columns) store_some(to + (c + i) * to_stride + r, x[i], rows - r);
         }
 #else
     for (long r = 0; r < rows; r++)
