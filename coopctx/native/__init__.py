@@ -515,26 +515,6 @@ class Recalled(torch.autograd.Function):
         return (None, None, None, *ctx.kernel.backward(saved, d_outputs.contiguous(), *inputs), None, None)
 
 
-class PredictionLoss(torch.autograd.Function):
-    """`Kernel.prediction_loss` as (weighted sum, losses [3]); the sum is differentiable in the seven float inputs.
-
-    Call with (kernel, the seven, everything else that the method takes).
-    """
-
-    @staticmethod
-    def forward(ctx, kernel, *inputs):
-        losses, gradients = kernel.prediction_loss(*inputs)
-        ctx.save_for_backward(*gradients)
-        ctx.mark_non_differentiable(losses)
-        return losses @ losses.new_tensor(inputs[-1]), losses
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, d_total, _):
-        gradients = (None if gradient is None else d_total * gradient for gradient in ctx.saved_tensors)
-        return (None, *gradients, *[None] * 7)
-
-
 def kernel_for(device: torch.device, hidden: int) -> Kernel | None:
     """The kernel, where it can serve tensors on ``device`` with this hidden size; None means: use PyTorch."""
     return load() if device.type == "cpu" and supports(hidden) else None
