@@ -405,8 +405,8 @@ class Kernel:
         `expected`, the expected reward (over the observation at the first step, over action and observation later); q is
         the mean over R of sum_s discount^s gain_s. The number of threads does not change the result.
 
-        Rollouts of one game share a step of the model for as long as they have drawn the same; also returned is how many
-        steps that left to take, of at most G A R (S - 1).
+        Rollouts from the same state share a step of the model for as long as they have drawn the same; also returned is
+        how many steps that left to take, of at most G A R (S - 1).
         """
         size = _check_cell(table, reward_gates, bias_hn, recurrent)
         outputs = _check_head(head_weight, head_bias, size)

@@ -892,7 +892,8 @@ EXPORT int coopctx_rollouts(long H, long G, long R_, long S, long A, long O, lon
                             const float *table, const float *reward_gates, const float *bias_hn, const float *W,
                             const float *head_W, const float *head_b, const float *extra, const float *hidden,
                             const float *uniforms, float *q, long *computed) {
-    const long chunk = CHUNK_ROLLOUTS > A * R_ ? CHUNK_ROLLOUTS / (A * R_) : 1, most = up(chunk * A * R_ + 1, ROWS);
+    const long chunk = CHUNK_ROLLOUTS > A * R_ ? CHUNK_ROLLOUTS / (A * R_) : 1;
+    const long most = up(chunk * A * R_ + 1, ROWS); /* nodes, and one for an entry written in vain */
     Model m;
     Block b;
     Ordered *order;
