@@ -57,7 +57,7 @@ class Sizes:
 
     games: int = 512  # games that the planner decides in at once
     fit_steps: int = 16  # gradient steps per learner
-    collect_rounds: int = 2  # rounds played of a phase's episodes; every round of an untrained model costs the same
+    collect_rounds: int = 2  # rounds played of a phase's episodes; those of an untrained model cost about the same
     collect_episodes: int = 1024  # episodes per agent in those rounds, at most
     iterations: int = 3  # of A2C
     iteration_episodes: int = 1024  # episodes per learner in these, at most
@@ -489,8 +489,9 @@ def measure_phase(config: Config, threads: int, repeats: int, sizes: Sizes) -> l
     """Fit and collect of a mixed run's first phase, as `train` does them, on what is in use and on the reference.
 
     Timed are some of the gradient steps and some of the rounds, at full batch sizes, and scaled up: all steps cost the
-    same. So do all rounds of a model that knows nothing yet; the surer a model is, the more rollouts coincide and the
-    less the native kernel has to compute, so that later phases collect faster than this says.
+    same. So do, within a tenth, all rounds of a model that knows nothing yet: the first ones, before the games have
+    parted, spare the native kernel that much. The surer a model is, the more rollouts coincide and the less there is to
+    compute, so that later phases collect faster than this says.
     """
     totals = _in_turns(config, threads, repeats, lambda: phase_seconds(config, threads, sizes))
     seconds = {name: sum(total) for name, total in totals.items()}

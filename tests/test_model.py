@@ -70,7 +70,7 @@ def test_losses_are_the_per_step_means_of_the_papers_objective():
     batch=st.lists(st.integers(0, 69), min_size=1, max_size=70),
     rounds=st.sampled_from([1, 7]),
 )
-def test_weighted_loss_and_its_gradient_in_native_code(identity_size, precision, seed, hidden, batch, rounds):
+def test_losses_and_gradients_in_native_code(identity_size, precision, seed, hidden, batch, rounds):
     """The fused gradient equals autograd's through the plain PyTorch modules."""
     kernel = native._load(precision)
     if kernel is None:
@@ -81,14 +81,26 @@ def test_weighted_loss_and_its_gradient_in_native_code(identity_size, precision,
     for used in (kernel, None):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("coopctx.native.kernel_for", lambda *_, used=used: used)
-            total, losses = model.weighted_loss(episodes, games, weights)
-            gradients = torch.autograd.grad(3 * total, list(model.parameters()))
-        assert total.item() == pytest.approx(float(losses @ torch.tensor(weights)), rel=1e-5)
+            gradients, losses = model.gradients(episodes, games, weights)
+        assert [gradient.shape for gradient in gradients] == [parameter.shape for parameter in model.parameters()]
         results.append((losses, torch.cat([gradient.flatten() for gradient in gradients])))
     (losses, gradient), (expected_losses, expected) = results
     exact = precision == "fp32"
     assert torch.allclose(losses, expected_losses, atol=1e-5 if exact else 1e-2)
     assert (gradient - expected).norm() < (1e-5 if exact else 2e-2) * expected.norm()
+
+
+@pytest.mark.parametrize("identity_size", [0, 10])
+def test_unfolding_gradients_is_what_autograd_does(identity_size):
+    model = SequenceModel(5, 2, 48, 32, identity_size, stream(0, "weights"))
+    identity = torch.randn(6, identity_size, generator=stream(0, "identity"))
+    gates, extra = model.gates(), model.identity_gates(identity)
+    folded = [*gates] if extra is None else [*gates, extra]
+    random = [torch.randn(tensor.shape, generator=stream(0, "gradients", n)) for n, tensor in enumerate(folded)]
+    expected = torch.autograd.grad(folded, list(model.parameters()), random)
+    unfolded = model.unfold(Gates(*random[:6]), random[6] if identity_size else None, identity)
+    for gradient, wanted, (name, _) in zip(unfolded, expected, model.named_parameters(), strict=True):
+        torch.testing.assert_close(gradient, wanted, rtol=1e-5, atol=1e-5, msg=name)
 
 
 def bayes_nll(episodes: Episodes) -> float:

@@ -293,6 +293,26 @@ def test_rollouts_do_not_depend_on_how_many_share_a_chunk(kernel):
     torch.testing.assert_close(repeated, q[:1], atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("with_extra", [True, False])
+def test_games_in_the_same_state_share_their_steps(kernel, with_extra):
+    """Whether they know the same of their co-player counts too, and it changes no value."""
+    weights, generator = make(5, 48, 2, 5, 3 if with_extra else None)
+    states = torch.rand(3, 48, generator=generator) * 2 - 1
+    states[2] = states[1]  # but for what they know
+    games = torch.randint(3, (70,), generator=generator)
+    uniforms = torch.rand(70, 1, 3, 7, 2, generator=generator)
+    *rest, extra = weights
+    several = (*rest, None if extra is None else extra[games])
+    q, steps = kernel.rollouts(*several, states[games], uniforms, 2, 5, 1.0, True)
+    alone = 0
+    for game, which in enumerate(games.tolist()):
+        one = (*rest, None if extra is None else extra[which : which + 1])
+        expected, taken = kernel.rollouts(*one, states[which : which + 1], uniforms[game : game + 1], 2, 5, 1.0, True)
+        assert torch.equal(q[game : game + 1], expected)
+        alone += taken
+    assert steps < 0.9 * alone
+
+
 def test_saturated_gates_stay_exact(kernel):
     """Arguments far outside the exponential's range saturate; NaN is not hidden."""
     weights, _ = make(5, 16, 2, 2, None)

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm, parameters_to_vector
 
 from coopctx.config import ModelConfig, PPIConfig
 from coopctx.episodes import Episodes
@@ -65,8 +66,9 @@ class PPILearner:
         if phase > 0 and ppi.reinitialise > 0:
             self._mix_in_fresh_weights(phase)
         steps = math.ceil((ppi.epochs if phase else ppi.initial_epochs) * len(self.data) / ppi.batch_size)
+        weights = parameters_to_vector(self.model.parameters()).detach()  # a step costs less on one tensor than on many
         optimizer = torch.optim.AdamW(
-            self.model.parameters(),
+            [weights],
             lr=ppi.learning_rate,
             betas=(ppi.beta1, ppi.beta2),
             weight_decay=ppi.weight_decay,
@@ -80,7 +82,7 @@ class PPILearner:
             optimizer.param_groups[0]["lr"] = torch.lerp(
                 torch.tensor(ppi.learning_rate), torch.tensor(ppi.final_learning_rate), fraction
             ).item()
-            history.append(self._gradient_step(next(batches).to(self._device), optimizer))
+            history.append(self._gradient_step(next(batches).to(self._device), weights, optimizer))
             on_progress(fraction)
         return Losses(*torch.stack(history[-last_pass:]).mean(0).tolist())
 
@@ -92,15 +94,22 @@ class PPILearner:
         for parameter, old in zip(self.model.parameters(), before, strict=True):
             parameter.lerp_(old, 1 - self._ppi.reinitialise)
 
-    def _gradient_step(self, games: Tensor, optimizer: torch.optim.Optimizer) -> Tensor:
-        """One step on the weighted loss of these episodes of the data; returns the three losses, [3]."""
+    def _gradient_step(self, games: Tensor, weights: Tensor, optimizer: torch.optim.Optimizer) -> Tensor:
+        """One step on the weighted loss of these episodes of the data; returns the three losses, [3].
+
+        weights: all parameters of the model as one vector, which ``optimizer`` changes and the model follows.
+        """
         ppi = self._ppi
-        weights = Losses(ppi.observation_weight, ppi.action_weight, ppi.reward_weight)
-        loss, losses = self.model.weighted_loss(self.data, games, weights)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), ppi.max_grad_norm)
+        factors = Losses(ppi.observation_weight, ppi.action_weight, ppi.reward_weight)
+        gradients, losses = self.model.gradients(self.data, games, factors)
+        norm = get_total_norm(gradients)
+        weights.grad = torch.cat([gradient.flatten() for gradient in gradients])
+        clip_grads_with_norm_(weights, ppi.max_grad_norm, norm)
         optimizer.step()
+        parameters = list(self.model.parameters())
+        with torch.no_grad():
+            for parameter, values in zip(parameters, weights.split([p.numel() for p in parameters]), strict=True):
+                parameter.copy_(values.view_as(parameter))
         return losses
 
     @torch.no_grad()

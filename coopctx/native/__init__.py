@@ -294,13 +294,13 @@ class Kernel:
         n_actions: int,
         n_observations: int,
         weights: Sequence[float],
-    ) -> tuple[Tensor, tuple[Tensor | None, ...]]:
+    ) -> tuple[Tensor, list[Tensor], Tensor | None]:
         """Losses [3] on the episodes numbered ``games`` (int64 [B]), and the gradients of their sum weighted by ``weights``.
 
         Outputs and table as in `rollouts`; observations uint8 [N, T + 1], actions uint8 [N, T], rewards [N, T], extra
         [B, 3H]. The losses are means over tokens: negative log-likelihood of the next observation given the action, of
-        the action, and squared error of the reward predicted for both. Gradients in the order of the first seven
-        arguments.
+        the action, and squared error of the reward predicted for both. Gradients of the first six arguments, in
+        their order, and of extra.
         """
         hidden = _check_cell(table, reward_gates, bias_hn, recurrent)
         outputs = _check_head(head_weight, head_bias, hidden)
@@ -330,7 +330,7 @@ class Kernel:
         _call(self._library.coopctx_prediction_loss, *arguments)
         d_head = d_head[:, :outputs].t().contiguous()
         d_recurrent = d_recurrent.t().contiguous()
-        return losses, (d_table, d_reward_gates, d_bias_hn, d_recurrent, d_head, d_head_bias, d_extra)
+        return losses, [d_table, d_reward_gates, d_bias_hn, d_recurrent, d_head, d_head_bias], d_extra
 
     def _scratch(self, size: int) -> Tensor:
         """At least ``size`` bytes that the calling thread alone uses until its next call, aligned to 64."""
@@ -406,8 +406,8 @@ class Kernel:
         `expected`, the expected reward (over the observation at the first step, over action and observation later); q is
         the mean over R of sum_s discount^s gain_s. The number of threads does not change the result.
 
-        Rollouts of one game share a step of the model for as long as they have drawn the same; also returned is how many
-        steps that left to take, of at most G A R (S - 1).
+        Rollouts from the same state share a step of the model for as long as they have drawn the same; also returned is
+        how many steps that left to take, of at most G A R (S - 1).
         """
         size = _check_cell(table, reward_gates, bias_hn, recurrent)
         outputs = _check_head(head_weight, head_bias, size)
@@ -514,26 +514,6 @@ class Recalled(torch.autograd.Function):
     def backward(ctx: Any, d_outputs: Tensor) -> tuple[Tensor | None, ...]:
         saved, *inputs = ctx.saved_tensors
         return (None, None, None, *ctx.kernel.backward(saved, d_outputs.contiguous(), *inputs), None, None)
-
-
-class PredictionLoss(torch.autograd.Function):
-    """`Kernel.prediction_loss` as (weighted sum, losses [3]); the sum is differentiable in the seven float inputs.
-
-    Call with (kernel, the seven, everything else that the method takes).
-    """
-
-    @staticmethod
-    def forward(ctx: Any, kernel: Kernel, *inputs: Any) -> tuple[Tensor, Tensor]:
-        losses, gradients = kernel.prediction_loss(*inputs)
-        ctx.save_for_backward(*gradients)
-        ctx.mark_non_differentiable(losses)
-        return losses @ losses.new_tensor(inputs[-1]), losses
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, d_total: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        gradients = (None if gradient is None else d_total * gradient for gradient in ctx.saved_tensors)
-        return (None, *gradients, *[None] * 7)
 
 
 def kernel_for(device: torch.device, hidden: int) -> Kernel | None:

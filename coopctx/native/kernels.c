@@ -54,11 +54,31 @@ typedef uint32_t uvec __attribute__((vector_size(VBYTES)));
 typedef float vec_u __attribute__((vector_size(VBYTES), aligned(4), may_alias));
 typedef uint32_t uvec_u __attribute__((vector_size(VBYTES), aligned(4), may_alias));
 #define INLINE static inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 8")
+#define UNROLL _Pragma("GCC unroll 16")
 #define EXPORT __attribute__((visibility("default")))
 
+#ifdef __AVX512F__
+INLINE __mmask16 first(long n) { return n < V ? (__mmask16)((1u << n) - 1) : (__mmask16)0xffff; }
+#endif
 INLINE vec load(const float *p) { return *(const vec_u *)p; }
 INLINE void store(float *p, vec x) { *(vec_u *)p = x; }
+/* The first n of V floats; 0 <= n, and V or more are all of them. Zeros are loaded for the others. */
+INLINE vec load_some(const float *p, const long n) {
+#ifdef __AVX512F__
+    return (vec)_mm512_maskz_loadu_ps(first(n), p);
+#else
+    vec x = {0};
+    for (long i = 0; i < V && i < n; i++) x[i] = p[i];
+    return x;
+#endif
+}
+INLINE void store_some(float *p, vec x, const long n) {
+#ifdef __AVX512F__
+    _mm512_mask_storeu_ps(p, first(n), (__m512)x);
+#else
+    for (long i = 0; i < V && i < n; i++) p[i] = x[i];
+#endif
+}
 INLINE vec splat(float x) { return x - (vec){0}; }
 INLINE vec blend(ivec mask, vec yes, vec no) { return (vec)((mask & (ivec)yes) | (~mask & (ivec)no)); }
 
@@ -388,8 +408,8 @@ EXPORT int coopctx_forward(long H, long n_out, long B, long T, const float *tabl
             head(&m, &b);
             for (long i = 0; i < count; i++)
                 for (long j = 0; j < m.output_vectors; j++)
-                    memcpy(outputs + ((start + i) * T + t) * n_out + j * V, b.out + (j * b.rows + i) * V,
-                           valid(n_out, j * V) * sizeof(float));
+                    store_some(outputs + ((start + i) * T + t) * n_out + j * V, load(b.out + (j * b.rows + i) * V),
+                               valid(n_out, j * V));
         }
         if (saved) saved += SAVED * m.panels * stride;
     }
@@ -438,8 +458,8 @@ EXPORT int coopctx_advance(long H, long n_out, long B, long T, long t, int first
         for (long i = 0; i < count; i++) {
             for (long p = 0; p < m.panels; p++) store(hidden + (start + i) * H + p * V, load(b.h + (p * b.rows + i) * V));
             for (long j = 0; j < m.output_vectors; j++)
-                memcpy(outputs + (start + i) * output_stride + j * V, b.out + (j * b.rows + i) * V,
-                       valid(n_out, j * V) * sizeof(float));
+                store_some(outputs + (start + i) * output_stride + j * V, load(b.out + (j * b.rows + i) * V),
+                           valid(n_out, j * V));
         }
         if (saved) saved += SAVED * m.panels * stride;
     }
@@ -529,10 +549,8 @@ EXPORT int coopctx_backward(long H, long n_out, long B, long T, const float *W, 
                 for (long i = 0; i < b.rows; i += KSTEP) /* rows beyond the batch get no gradient */
                     for (long j = 0; j < m.output_vectors; j++) {
                         vec d[KSTEP] = {{0}};
-                        for (long e = 0; e < KSTEP && i + e < count; e++) {
-                            const float *from = d_outputs + ((start + i + e) * T + t) * n_out + j * V;
-                            memcpy(&d[e], from, valid(n_out, j * V) * sizeof(float));
-                        }
+                        for (long e = 0; e < KSTEP && i + e < count; e++)
+                            d[e] = load_some(d_outputs + ((start + i + e) * T + t) * n_out + j * V, valid(n_out, j * V));
                         for (long e = 0; e < KSTEP; e++) put_row(g.dout + (i + e) * padded + j * V, d[e]);
                         put(g.dout_panels + (j * length + (t - t0) * b.rows + i) * V, d);
                     }
@@ -552,12 +570,35 @@ EXPORT int coopctx_backward(long H, long n_out, long B, long T, const float *W, 
     return 0;
 }
 
+/* to[c * to_stride + r] = from[r * from_stride + c] for r < rows, c < columns. */
+INLINE void transpose(float *to, long to_stride, const float *from, long from_stride, const long rows, const long columns) {
+#ifdef __AVX512F__
+    for (long r = 0; r < rows; r += V)
+        for (long c = 0; c < columns; c += V) {
+            vec x[V];
+            UNROLL for (long i = 0; i < V; i++)
+                x[i] = r + i < rows ? load_some(from + (r + i) * from_stride + c, columns - c) : (vec){0};
+            UNROLL for (int s = 1; s < V; s *= 2) { /* swap the off-diagonal quarters of every square of 2s by 2s */
+                const ivec lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}, odd = (lane & s) != 0;
+                const ivec low = lane + (odd & (V - s)), high = lane + (odd & (V - s)) + s;
+                UNROLL for (int i = 0; i < V; i++)
+                    if (!(i & s)) {
+                        const __m512 a = (__m512)x[i], b = (__m512)x[i + s];
+                        x[i] = (vec)_mm512_permutex2var_ps(a, (__m512i)low, b);
+                        x[i + s] = (vec)_mm512_permutex2var_ps(a, (__m512i)high, b);
+                    }
+            }
+            UNROLL for (long i = 0; i < V; i++)
+                if (c + i < columns) store_some(to + (c + i) * to_stride + r, x[i], rows - r);
+        }
+#else
+    for (long r = 0; r < rows; r++)
+        for (long c = 0; c < columns; c++) to[c * to_stride + r] = from[r * from_stride + c];
+#endif
+}
+
 /* ---- the heads of the self- and world-model: A action logits, then [A,O] logits of the next observation given the own
  * action, then [A,O] rewards. V tokens at a time, one per lane. ---- */
-INLINE void transpose(vec *lanes, const float *row, long row_stride, long count, long n) { /* lanes[k][i] = row i's k */
-    for (long i = 0; i < V; i++, row += i < count ? row_stride : 0)
-        for (long k = 0; k < n; k++) ((float *)lanes)[k * V + i] = row[k];
-}
 INLINE vec maximum(const vec *x, long n) {
     vec top = x[0];
     for (long i = 1; i < n; i++) top = blend(x[i] > top, x[i], top);
@@ -604,7 +645,7 @@ static void head_losses(long N, long A, long O, const float *outputs, const uint
         const ivec a = load_bytes(action + start, count), o = load_bytes(observation + start, count);
         vec error = {0};
         for (long i = 0; i < count; i++) error[i] = -reward[start + i];
-        transpose(lanes, outputs + start * n_out, n_out, count, n_out);
+        transpose((float *)lanes, V, outputs + start * n_out, n_out, count, n_out);
         likelihood(&of_action, lanes, A, a, count);
         for (long k = 0; k < O; k++) {
             logits[k] = (vec){0};
@@ -624,8 +665,7 @@ static void head_losses(long N, long A, long O, const float *outputs, const uint
                 lanes[A + (A + i) * O + k] = blend(taken & (o == (int32_t)k), w_reward * error, (vec){0});
             }
         }
-        for (long i = 0; i < count; i++)
-            for (long k = 0; k < n_out; k++) d_outputs[(start + i) * n_out + k] = lanes[k][i];
+        transpose(d_outputs + start * n_out, n_out, (const float *)lanes, V, n_out, count);
     }
     losses[0] = (float)((of_observation.sum + log(of_observation.product)) / (double)N);
     losses[1] = (float)((of_action.sum + log(of_action.product)) / (double)N);
@@ -697,9 +737,10 @@ EXPORT int coopctx_prediction_loss(long H, long A, long O, long B, long T, long 
 }
 
 /* ---- rollouts ----
- * Rollouts of one game that have drawn the same actions and observations so far are in the same state: a node of the
- * game's tree. The model takes a step once per node; a rollout only draws where to go. The nodes of one depth are
- * numbered from 0 in the order in which rollouts reach them, and the games of a chunk share blocks. */
+ * Rollouts from the same state that have drawn the same actions and observations so far are in the same state again: a
+ * node of that state's tree. The model takes a step once per node; a rollout only draws where to go. Games in the same
+ * state share a tree, so they are put next to each other and into the same chunk. The nodes of one depth are numbered
+ * from 0 in the order in which rollouts reach them, and the trees of a chunk share blocks. */
 enum { CHUNK_ROLLOUTS = 512 }; /* about; whole games */
 
 typedef struct {
@@ -707,16 +748,19 @@ typedef struct {
     float *h;      /* blocks of ROWS nodes, each [rows][H] tiled */
     elem *operand; /* [node][H] */
 } Depth;
+typedef struct { uint64_t key; long game; } Ordered; /* key: equal for equal states */
+
 typedef struct {
     long games, rollouts, A, O; /* rollouts: per game and first action */
-    const float *hidden, *extra, *uniforms; /* of the chunk's games */
+    const Ordered *order;       /* [games]: the chunk's */
+    const float *hidden, *extra, *uniforms; /* of all games */
     long shared, steps;
     Depth now, before;
     elem *parents;                            /* left operand of a block */
     vec *outlooks;                            /* [node / V][width]; see `outlook` */
     int32_t *at, *child;                      /* [games,A,rollouts]: node; [node][A,O]: node of the next depth or -1 */
     int32_t *origin, *index;                  /* [node]: its parent, and the input that led to it */
-    int32_t *game, *old_game;                 /* [node]: now and before */
+    int32_t *game;                            /* [node]: one of the games that are in this tree */
     float *reward, *returns;                  /* [node], [games,A,rollouts] */
 } Forest;
 
@@ -728,7 +772,7 @@ static long outlook_width(long A, long O) { return A + 2 * A * O + A + 1; }
 INLINE void outlook(vec *of, const float *out, long row_stride, const long A, const long O) {
     vec *logits = of + A, *rewards = logits + A * O, *expected = rewards + A * O;
     for (long j = 0; j * V < A + 2 * A * O; j++) /* outputs come in vectors of V, `row_stride` rows apart */
-        transpose(of + j * V, out + j * row_stride * V, V, V, valid(A + 2 * A * O, j * V));
+        transpose((float *)(of + j * V), V, out + j * row_stride * V, V, V, valid(A + 2 * A * O, j * V));
     vec top = maximum(of, A), total = {0}, mean = {0};
     for (long a = 0; a < A; a++, logits += O, rewards += O) {
         vec peak = maximum(logits, O), sum = {0}, gain = {0};
@@ -788,9 +832,9 @@ INLINE void descend(Forest *f, long s, float factor, const int expected, const l
     int32_t *at = f->at, count = 0;
     float *returns = f->returns;
     memset(f->child, 255, f->now.count * branches * sizeof(int32_t));
-    memcpy(f->old_game, f->game, f->now.count * sizeof(int32_t));
-    for (long g = 0; g < f->games; g++)
+    for (long i = 0; i < f->games; i++)
         for (long own = 0; own < A; own++) {
+            const long g = f->order[i].game;
             const float *u = f->uniforms + ((g * f->shared + own % f->shared) * f->rollouts * f->steps + s) * 2;
             for (long k = 0; k < f->rollouts; k++, u += 2 * f->steps) {
                 const int32_t node = *at;
@@ -798,18 +842,47 @@ INLINE void descend(Forest *f, long s, float factor, const int expected, const l
                 const int32_t a = s ? draw(of, A, u[0]) : (int32_t)own, o = draw(of + (A + a * O) * V, O, u[1]);
                 const float seen = of[(A + (A + a) * O + o) * V];
                 *returns++ += factor * (expected ? of[(A + 2 * A * O + (s ? A : a)) * V] : seen);
-                int32_t *next = f->child + node * branches + a * O + o;
-                if (*next < 0) {
-                    *next = count;
-                    f->origin[count] = node, f->game[count] = (int32_t)g;
-                    f->index[count] = o * (int32_t)(A + 1) + a, f->reward[count] = seen;
-                    count++;
-                }
-                *at++ = *next;
+                int32_t *child = f->child + node * branches + a * O + o;
+                const int32_t is_new = *child < 0; /* no branch, which would be mispredicted; the entry may be written in vain */
+                *at++ = *child = is_new ? count : *child;
+                f->origin[count] = node, f->game[count] = (int32_t)g;
+                f->index[count] = o * (int32_t)(A + 1) + a, f->reward[count] = seen;
+                count += is_new;
             }
         }
     Depth old = f->before;
     f->before = f->now, f->now = old, f->now.count = count;
+}
+
+static int by_key(const void *a, const void *b) {
+    const Ordered *x = a, *y = b;
+    return x->key != y->key ? (x->key > y->key) - (x->key < y->key) : (x->game > y->game) - (x->game < y->game);
+}
+/* The games with those in the same state next to each other. */
+static void put_in_order(Ordered *order, long G, long H, const float *hidden) {
+    for (long g = 0; g < G; g++) {
+        order[g] = (Ordered){0, g};
+        for (long k = 0; k < H; k++) {
+            uint32_t bits;
+            memcpy(&bits, hidden + g * H + k, sizeof bits);
+            order[g].key = (order[g].key ^ bits) * 0x9e3779b97f4a7c15u;
+        }
+    }
+    qsort(order, G, sizeof *order, by_key);
+}
+static int same_state(const Forest *f, long H, long a, long b) {
+    return !memcmp(f->hidden + a * H, f->hidden + b * H, H * sizeof(float)) &&
+           (!f->extra || !memcmp(f->extra + a * 3 * H, f->extra + b * 3 * H, 3 * H * sizeof(float)));
+}
+/* Every rollout of the chunk to the root of its game's tree. */
+static void plant(Forest *f, long H) {
+    const long each = f->A * f->rollouts;
+    f->now.count = 0;
+    for (long i = 0; i < f->games; i++) {
+        const long game = f->order[i].game;
+        if (!i || !same_state(f, H, game, f->order[i - 1].game)) f->game[f->now.count++] = (int32_t)game;
+        for (long k = 0; k < each; k++) f->at[i * each + k] = (int32_t)(f->now.count - 1);
+    }
 }
 
 /* q [G,A]: mean return of R rollouts of S steps after each own action, from hidden [G,H]; uniforms [G,U,R,S,2],
@@ -819,27 +892,27 @@ EXPORT int coopctx_rollouts(long H, long G, long R_, long S, long A, long O, lon
                             const float *table, const float *reward_gates, const float *bias_hn, const float *W,
                             const float *head_W, const float *head_b, const float *extra, const float *hidden,
                             const float *uniforms, float *q, long *computed) {
-    const long chunk = CHUNK_ROLLOUTS > A * R_ ? CHUNK_ROLLOUTS / (A * R_) : 1, most = up(chunk * A * R_, ROWS);
+    const long chunk = CHUNK_ROLLOUTS > A * R_ ? CHUNK_ROLLOUTS / (A * R_) : 1;
+    const long most = up(chunk * A * R_ + 1, ROWS); /* nodes, and one for an entry written in vain */
     Model m;
     Block b;
-    Forest f = {.rollouts = R_, .A = A, .O = O, .shared = U, .steps = S};
+    Ordered *order;
+    Forest f = {.rollouts = R_, .A = A, .O = O, .hidden = hidden, .extra = extra, .uniforms = uniforms, .shared = U, .steps = S};
     WORKSPACE(arena, take_model(&arena, &m, H, A + 2 * A * O, table, reward_gates, bias_hn, W, head_W, head_b);
-              take_block(&arena, &b, &m, 1); f.parents = b.operand;
+              take_block(&arena, &b, &m, 1); f.parents = b.operand; order = take(&arena, G * sizeof *order);
               f.now.h = take(&arena, most * H * sizeof(float)); f.now.operand = take(&arena, most * H * sizeof(elem));
               f.before.h = take(&arena, most * H * sizeof(float)); f.before.operand = take(&arena, most * H * sizeof(elem));
               f.outlooks = take(&arena, most / V * outlook_width(A, O) * sizeof(vec));
               f.at = take(&arena, most * sizeof(int32_t)); f.child = take(&arena, most * A * O * sizeof(int32_t));
               f.origin = take(&arena, most * sizeof(int32_t)); f.index = take(&arena, most * sizeof(int32_t));
-              f.game = take(&arena, most * sizeof(int32_t)); f.old_game = take(&arena, most * sizeof(int32_t));
+              f.game = take(&arena, most * sizeof(int32_t));
               f.reward = take(&arena, most * sizeof(float)); f.returns = take(&arena, most * sizeof(float));)
     *computed = 0;
+    put_in_order(order, G, H, hidden);
     for (long first = 0; first < G; first += chunk) {
-        f.games = f.now.count = smaller(chunk, G - first);
-        f.hidden = hidden + first * H, f.extra = extra ? extra + first * 3 * H : NULL;
-        f.uniforms = uniforms + first * U * R_ * S * 2;
+        f.games = smaller(chunk, G - first), f.order = order + first;
         memset(f.returns, 0, f.games * A * R_ * sizeof(float));
-        for (long i = 0; i < f.games * A * R_; i++) f.at[i] = (int32_t)(i / (A * R_));
-        for (long i = 0; i < f.games; i++) f.game[i] = (int32_t)i;
+        plant(&f, H);
         float factor = 1.f;
         for (long s = 0; s < S; s++, factor *= discount) {
             visit(&m, &b, &f, s == 0);
@@ -850,7 +923,7 @@ EXPORT int coopctx_rollouts(long H, long G, long R_, long S, long A, long O, lon
         for (long i = 0; i < f.games * A; i++) {
             float sum = 0.f;
             for (long r = 0; r < R_; r++) sum += f.returns[i * R_ + r] / (float)R_;
-            q[first * A + i] = sum;
+            q[f.order[i / A].game * A + i % A] = sum;
         }
     }
     free(arena.base);
