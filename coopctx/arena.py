@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
+from coopctx import native
 from coopctx.episodes import Episodes
 from coopctx.game import START, MatrixGame
 from coopctx.players import Player
+from coopctx.players.a2c import sample
+from coopctx.players.base import NativePlayer
 from coopctx.threads import thread_pool
 
 
@@ -29,11 +32,7 @@ def play(
     on_round is called with the number of rounds played. side_by_side: the two decide at the same time, on a thread
     each, which changes nothing but the time it takes.
     """
-    for player in players:
-        player.begin(games)
-    identities = [player.identity() for player in players]
-    for player, other in zip(players, reversed(identities), strict=True):
-        player.meet(other)
+    identities = _introduce(players, games)
     observation = [torch.full((games,), START, device=device) for _ in players]
     reward = [torch.zeros(games, device=device) for _ in players]
     log: list[tuple[list[Tensor], list[Tensor], list[Tensor]]] = []
@@ -56,6 +55,43 @@ def play(
         )
 
     return seen_by(0), seen_by(1)
+
+
+@torch.no_grad()
+def play_natively(
+    kernel: native.Kernel,
+    game: MatrixGame,
+    rounds: int,
+    games: int,
+    players: tuple[NativePlayer, NativePlayer],
+    identity_size: int = 0,
+    threads: int = 1,
+) -> tuple[Episodes, Episodes]:
+    """`play` on the CPU, bit for bit and several times as fast, for players whom ``kernel`` can follow by itself."""
+    identities = _introduce(players, games)
+    seats = []
+    for side, player in enumerate(players):
+        begin = 0
+        for rows, uniforms, policy in player.natively(rounds, kernel):
+            seats.append(native.Seat(side, begin, rows, uniforms, policy))
+            begin += rows
+    log = kernel.play(seats, torch.tensor(game.payoffs), games, rounds, sample, threads)
+
+    def seen_by(i: int) -> Episodes:
+        observations, actions, rewards = (field[i] for field in log)
+        return Episodes(observations, actions, rewards, _kept_identity(identities[1 - i], games, identity_size))
+
+    return seen_by(0), seen_by(1)
+
+
+def _introduce(players: Sequence[Player], games: int) -> list[Tensor | None]:
+    """Have them begin and meet; their identities."""
+    for player in players:
+        player.begin(games)
+    identities = [player.identity() for player in players]
+    for player, other in zip(players, reversed(identities), strict=True):
+        player.meet(other)
+    return identities
 
 
 def _act(player: Player, observation: Tensor, reward: Tensor) -> Tensor:

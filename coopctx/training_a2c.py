@@ -15,15 +15,16 @@ from typing import cast
 import torch
 
 from coopctx import native
-from coopctx.arena import play
+from coopctx.arena import play, play_natively
 from coopctx.config import Config
 from coopctx.episodes import Episodes
 from coopctx.experiments import POOLS, RunSpec
 from coopctx.game import MatrixGame
 from coopctx.learners.a2c import A2CLearner, Update
 from coopctx.model import ActorCritic
-from coopctx.players import Player, RandomTabular, named_strategy
+from coopctx.players import RandomTabular, named_strategy
 from coopctx.players.a2c import A2CPlayer
+from coopctx.players.base import NativePlayer
 from coopctx.players.seats import Seats
 from coopctx.progress import Progress
 from coopctx.recording import (
@@ -57,6 +58,7 @@ class A2CTraining:
     ) -> None:
         self._spec, self._config, self._run = spec, config, run
         self._device, self._threads, self._progress = device, threads, progress
+        self._kernel = native.kernel_for(device, config.model.hidden)
         self._pool, self._game = POOLS[spec.pool], MatrixGame.of(config.game.payoffs)
         self._sizes = self._game.n_observations, self._game.n_actions
         self._identity_size = self._sizes[0] * self._sizes[1] if spec.opponent_id else 0
@@ -80,7 +82,7 @@ class A2CTraining:
         a2c = self._config.a2c
         done = self._restore()
         self._progress.begin(f"{self._spec.name} seed {self._spec.seed}", a2c.iterations, max(done, 0), "iteration")
-        torch.set_num_threads(1 if native.kernel_for(self._device, self._config.model.hidden) else self._threads)
+        torch.set_num_threads(1 if self._kernel else self._threads)
         with_curves = counted(a2c.episode_iterations, a2c.iterations) | ({0} if self._pool.pretrained else set())
         measured = {*range(0, a2c.iterations, a2c.measure_every), *with_curves, a2c.iterations}
         with thread_pool(self._threads) as pool:
@@ -115,8 +117,8 @@ class A2CTraining:
         first seat      learner 1   learner 1   T2
         second seat     T1          learner 2   learner 2
         """
-        first: list[tuple[Player, int]] = [(players[0], self._apart + self._together)]
-        second: list[tuple[Player, int]] = []
+        first: list[tuple[NativePlayer, int]] = [(players[0], self._apart + self._together)]
+        second: list[tuple[NativePlayer, int]] = []
         if self._apart:
             second.append((self._opponent(1, *purpose), self._apart))
         if len(players) > 1:
@@ -142,14 +144,16 @@ class A2CTraining:
                 matches.append(Match(2, self._other, second[end], first[end]))
         return matches
 
-    def _opponent(self, learner: int, *purpose: str | int) -> Player:
+    def _opponent(self, learner: int, *purpose: str | int) -> NativePlayer:
         """Who does not learn: fresh tabular players, or the Fixed-ICL, which samples from its policy like a learner."""
         if self._frozen is not None:
             return A2CPlayer(self._frozen, self._stream(self._other, *purpose))
         return RandomTabular(*self._sizes, self._stream("tabular pool", *purpose, learner))
 
-    def _play(self, games: int, players: tuple[Player, Player]) -> tuple[Episodes, Episodes]:
+    def _play(self, games: int, players: tuple[NativePlayer, NativePlayer]) -> tuple[Episodes, Episodes]:
         sizes = self._config.game.rounds, games
+        if self._kernel is not None:
+            return play_natively(self._kernel, self._game, *sizes, players, self._identity_size, self._threads)
         return play(self._game, *sizes, players, self._device, self._identity_size, side_by_side=self._threads > 1)
 
     def _stream(self, *names: str | int) -> torch.Generator:

@@ -8,13 +8,13 @@ import torch
 from torch.nn import functional as F
 
 from coopctx import native
-from coopctx.arena import play
+from coopctx.arena import play, play_natively
 from coopctx.config import A2CConfig, ModelConfig
-from coopctx.game import PRISONERS_DILEMMA
+from coopctx.game import PRISONERS_DILEMMA, MatrixGame
 from coopctx.learners.a2c import A2CLearner, discounted_sums, temporal_differences
 from coopctx.model import ActorCritic
 from coopctx.players import RandomTabular, TabularPlayer
-from coopctx.players.a2c import A2CPlayer
+from coopctx.players.a2c import A2CPlayer, sample
 from coopctx.players.seats import Seats
 from coopctx.streams import stream
 
@@ -152,6 +152,103 @@ def test_players_in_one_batch_play_as_they_would_alone():
     ego, co = play(PRISONERS_DILEMMA, 4, 5, (seats, tabular("co")), identity_size=10)
     assert ego.actions.tolist() == [[0] * 4] * 2 + [[1] * 4] * 3
     assert (co.identity[:2, 0] == 0).all() and (co.identity[2:, 1] == 0).all(), "log 1 where it is sure"
+
+
+# Whole episodes in the kernel ----------------------------------------------------------------------------------------
+
+
+def mixed_seats(game, apart, together, identity_size, rounds, named=False):
+    """Two learners, a frozen one and tabular players as a mixed batch seats them; and the learners' players."""
+    sizes = game.n_observations, game.n_actions
+    models = [ActorCritic(*sizes, 32, 8, identity_size, stream(n, "weights")) for n in range(3)]
+    for model in models:
+        model.head.weight.data *= 8  # policies that are far from uniform, and from each other
+    keeping = [A2CPlayer(model, stream(n, "a2c"), rounds) for n, model in enumerate(models[:2])]
+    policy = torch.rand(*sizes, generator=stream(0, "policy")).softmax(1)
+    others = TabularPlayer(policy, stream(0, "named")) if named else RandomTabular(*sizes, stream(0, "random"))
+    first = Seats([(keeping[0], apart + together), (A2CPlayer(models[2], stream(2, "a2c")), apart)])
+    return (first, Seats([(others, apart), (keeping[1], together + apart)])), keeping
+
+
+def probed(used, player):
+    """Some gradient that depends on all that the player has saved."""
+    outputs = player.played.outputs
+    d_outputs = torch.rand(outputs.shape, generator=stream(0, "probe"))
+    nothing = torch.zeros(outputs.shape[:2])
+    return used.backward(player.played.saved, d_outputs, *player.played.weights, nothing.int(), nothing)
+
+
+THREE_ACTIONS = MatrixGame.of([[1, -1, 0.3], [2, 0, 5], [0, -0.7, 1]])
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize(
+    ("game", "apart", "together", "identity_size", "named"),
+    [
+        (PRISONERS_DILEMMA, 128, 128, 0, False),
+        (PRISONERS_DILEMMA, 5, 70, 10, True),
+        (PRISONERS_DILEMMA, 64, 7, 0, False),
+        (THREE_ACTIONS, 33, 41, 0, False),
+        (THREE_ACTIONS, 64, 64, 30, True),
+    ],
+)
+def test_the_kernel_plays_whole_episodes_as_the_arena_does(
+    precision, game, apart, together, identity_size, named, monkeypatch
+):
+    used = native._load(precision)
+    monkeypatch.setattr("coopctx.native.kernel_for", lambda *_: used)
+    sizes, batch = (23, 2 * apart + together), (game, apart, together, identity_size, 23, named)
+    players, keeping = mixed_seats(*batch)
+    expected = play(game, *sizes, players, identity_size=identity_size)
+    for threads in (1, 3):
+        players, kept = mixed_seats(*batch)
+        found = play_natively(used, game, *sizes, players, identity_size, threads)
+        for ours, theirs in zip(found, expected, strict=True):
+            for name, field in theirs.tensors().items():
+                assert field.dtype == ours.tensors()[name].dtype and torch.equal(field, ours.tensors()[name]), name
+        for ours, theirs in zip(kept, keeping, strict=True):
+            assert torch.equal(ours.played.outputs, theirs.played.outputs)
+            for found_gradient, gradient_of_arena in zip(probed(used, ours), probed(used, theirs), strict=True):
+                assert found_gradient is None or torch.equal(found_gradient, gradient_of_arena)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_draws_that_rounding_could_tip_are_those_of_the_arena(precision):
+    """Uniform numbers at the very probability of the first action, and one float below and above."""
+    used = native._load(precision)
+    model = ActorCritic(5, 2, 16, 8, 0, stream(0, "weights"))
+    gates = [gate.detach().contiguous() for gate in model.gates()]
+    games = 90
+    going = used.begin(*gates, None, games)
+    logits = going.advance(torch.full((games,), 2, dtype=torch.int32), torch.zeros(games))[:, :-1]
+    p = logits.t().softmax(0)[0]
+    for uniform, action in ((p, 1), (p.nextafter(torch.ones(())), 1), (p.nextafter(torch.zeros(())), 0)):
+        seats = [
+            native.Seat(0, 0, games, uniform[None].contiguous(), used.begin(*gates, None, games)),
+            native.Seat(1, 0, games, torch.rand(1, games), torch.ones(games, 5, 1)),
+        ]
+        _, actions, _ = used.play(seats, torch.tensor(PRISONERS_DILEMMA.payoffs), games, 1, sample)
+        assert (actions[0] == action).all() and (actions[1] == 0).all()
+
+
+def test_seats_that_do_not_fit_are_refused():
+    used = native._load("fp32")
+    if used is None:
+        pytest.skip("no kernel here")
+    payoffs, sums = torch.tensor(PRISONERS_DILEMMA.payoffs), torch.ones(4, 5, 1)
+    sides = [native.Seat(side, 0, 4, torch.rand(3, 4), sums) for side in (0, 1)]
+    for seats, games, rounds, message in (
+        (sides[:1], 4, 3, "side 1 must be of 4 games"),
+        (sides, 5, 3, "side 0 must be of 5 games"),
+        (sides, 4, 2, "uniforms must have shape"),
+        ([sides[0], dataclasses.replace(sides[1], policy=sums[:3])], 4, 3, "sums must have shape"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            used.play(seats, payoffs, games, rounds, sample)
+    model = ActorCritic(10, 3, 16, 8, 0, stream(0, "weights"))
+    going = used.begin(*(gate.detach().contiguous() for gate in model.gates()), None, 4)
+    with pytest.raises(ValueError, match="must have 3 outputs"):
+        used.play([dataclasses.replace(sides[0], policy=going), sides[1]], payoffs, 4, 3, sample)
 
 
 # Advantages and targets ----------------------------------------------------------------------------------------------

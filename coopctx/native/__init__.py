@@ -27,8 +27,9 @@ import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -37,6 +38,7 @@ SOURCE = Path(__file__).with_name("kernels.c")
 COMPILERS = ("cc", "gcc", "clang")
 FLAGS = ("-O3", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden", "-shared", "-fPIC")
 PRECISIONS = ("bf16", "fp32")
+BLOCK_ROWS = 64  # ROWS of kernels.c: games are shared out among threads in whole blocks
 
 
 def supports(hidden: int) -> bool:
@@ -178,6 +180,7 @@ class Kernel:
         library.coopctx_saved_bytes.restype = ctypes.c_size_t
         library.coopctx_prediction_loss_bytes.restype = ctypes.c_size_t
         library.coopctx_advance_bytes.restype = ctypes.c_size_t
+        library.coopctx_play_bytes.restype = ctypes.c_size_t
         self._own = threading.local()
 
     def forward(
@@ -277,6 +280,60 @@ class Kernel:
         state = torch.empty(batch, hidden)
         kept = None if rounds is None else torch.empty(batch, rounds, outputs)
         return Recurrence(self._library.coopctx_advance, weights, state, kept, None if rounds is None else saved, scratch)
+
+    def play(
+        self,
+        seats: Sequence["Seat"],
+        payoffs: Tensor,
+        games: int,
+        rounds: int,
+        draw: Callable[[Tensor, Tensor], Tensor],
+        threads: int = 1,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """All rounds of ``games`` games of the symmetric game with ``payoffs`` [A, A] between those who sit on its two sides.
+
+        Gives observations uint8 [2, games, T + 1] (as `coopctx.game.MatrixGame` codes them), actions uint8 [2, games, T]
+        and rewards [2, games, T], by side, and advances the trunks of ``seats`` to their last round. draw: actions [rows]
+        from a trunk's logits [rows, A] and uniform numbers [rows]; it is asked wherever rounding could tip a draw, so that
+        all of them are bit for bit its own. The number of threads does not change the result.
+        """
+        n_actions = len(payoffs)
+        _check("payoffs", payoffs, (n_actions, n_actions))
+        if 1 + n_actions**2 > 256:
+            raise ValueError(f"payoffs must be of at most 15 actions, not {n_actions}")
+        for side in (0, 1):
+            taken = sorted((seat.begin, seat.rows) for seat in seats if seat.side == side)
+            if [begin for begin, _ in taken] != [sum(rows for _, rows in taken[:i]) for i in range(len(taken))] or (
+                sum(rows for _, rows in taken) != games
+            ):
+                raise ValueError(f"the seats on side {side} must be of {games} games one after the other, not {taken}")
+        outputs = [seat.checked(n_actions, rounds) for seat in seats]
+        observations = torch.empty(2, games, rounds + 1, dtype=torch.uint8)
+        actions, rewards = torch.empty(2, games, rounds, dtype=torch.uint8), torch.empty(2, games, rounds)
+        table = (_SeatTable * len(seats))(*(seat.entry(out) for seat, out in zip(seats, outputs, strict=True)))
+
+        def run(begin: int, end: int) -> None:
+            ranges = _long(begin, end, len(seats))
+            size = self._library.coopctx_play_bytes(*_long(n_actions, rounds), *ranges, table)
+            scratch, unsure = torch.empty(size, dtype=torch.uint8), torch.empty(max(end - begin, 1), dtype=torch.int32)
+            pause = (ctypes.c_long * 3)()
+            pointers = (*_pointers(payoffs, scratch), pause, *_pointers(unsure, observations, actions, rewards))
+            arguments = (*_long(n_actions, rounds, games), *ranges, table, *pointers)
+            while self._library.coopctx_play(*arguments) == 3:
+                t, number, count = pause[0], pause[1] - 1, pause[2]
+                seat, rows = seats[number], unsure[:count].long()
+                drawn = draw(cast(Tensor, outputs[number])[:, t, :n_actions], seat.uniforms[t])
+                actions[seat.side, seat.begin + rows, t] = drawn[rows].to(torch.uint8)
+
+        bounds = _shared_out(seats, games, threads)
+        if len(bounds) == 2:
+            run(0, games)
+        else:
+            list(_pool(len(bounds) - 1).map(run, bounds[:-1], bounds[1:]))
+        for seat in seats:
+            if isinstance(seat.policy, Recurrence):
+                seat.policy.finish()
+        return observations, actions, rewards
 
     def prediction_loss(
         self,
@@ -443,7 +500,8 @@ class Recurrence:
     """Rows on their way through a trunk, a round per call; made by `Kernel.begin`.
 
     outputs: of all rounds so far, [B, T, n_out]; None where their number was not given. saved: for `Kernel.backward`
-    after the last round, together with the indices and rewards; None likewise. hidden: the states now, [B, H].
+    after the last round, together with the indices and rewards; None likewise. hidden: the states now, [B, H], where it is
+    advanced round by round. weights: the first seven arguments of `Kernel.begin`.
     """
 
     def __init__(
@@ -456,16 +514,16 @@ class Recurrence:
         scratch: Tensor,
     ) -> None:
         self.hidden, self.outputs, self.saved = hidden, outputs, saved
-        self._function, self._weights, self._scratch = function, weights, scratch
+        self._function, self.weights, self._scratch = function, weights, scratch
         self._pointers = _pointers(*weights), _pointers(saved, scratch)
         self._done = 0
 
     def advance(self, index: Tensor, reward_in: Tensor) -> Tensor:
         """Outputs [B, n_out] of the next round from index [B] and reward_in [B], bit for bit those of `Kernel.forward`."""
         batch, size = self.hidden.shape
-        _check_index(index, (batch,), len(self._weights[0]))
+        _check_index(index, (batch,), len(self.weights[0]))
         _check("reward_in", reward_in, (batch,))
-        width, t = self._weights[5].numel(), self._done
+        width, t = self.weights[5].numel(), self._done
         if self.outputs is None:
             rounds, at, out = 1, 0, torch.empty(batch, width)
         elif t < self.outputs.shape[1]:
@@ -478,6 +536,71 @@ class Recurrence:
         _call(self._function, *sizes, *weights, *arrays, *_long(out.stride(0)), saved, scratch)
         self._done += 1
         return out
+
+    def finish(self) -> None:
+        """Count all rounds as done: `Kernel.play` has played them."""
+        self._done = 0 if self.outputs is None else self.outputs.shape[1]
+
+
+class _SeatTable(ctypes.Structure):
+    """`Seat` of kernels.c."""
+
+    _fields_ = (
+        *((name, ctypes.c_long) for name in ("side", "begin", "count", "hidden")),
+        *((name, ctypes.c_void_p) for name in ("uniforms", "sums", "table", "reward_gates", "bias_hn", "recurrent")),
+        *((name, ctypes.c_void_p) for name in ("head_weight", "head_bias", "extra", "outputs", "saved")),
+    )
+
+
+@dataclass(frozen=True)
+class Seat:
+    """Who plays games ``begin`` to ``begin + rows - 1`` of a batch from one ``side``, 0 or 1; see `Kernel.play`.
+
+    uniforms [T, rows]: a random number per draw. policy: a trunk that begins, whose first A of A + 1 outputs are logits; or
+    for each game and observation the running sums of the action probabilities, without the last one, [rows, 1 + A^2, A - 1].
+    """
+
+    side: int
+    begin: int
+    rows: int
+    uniforms: Tensor
+    policy: Recurrence | Tensor
+
+    def checked(self, n_actions: int, rounds: int) -> Tensor | None:
+        """The memory for a trunk's outputs [rows, T, A + 1], after a check of all shapes."""
+        _check("uniforms", self.uniforms, (rounds, self.rows))
+        n_observations = 1 + n_actions**2
+        if not isinstance(self.policy, Recurrence):
+            _check("sums", self.policy, (self.rows, n_observations, n_actions - 1))
+            return None
+        shape = self.rows, rounds, n_actions + 1
+        table, *_, head_bias, _extra = self.policy.weights
+        if len(table) != n_observations * (n_actions + 1) or len(head_bias) != n_actions + 1:
+            raise ValueError(f"a trunk that plays {n_actions} actions must have {n_actions + 1} outputs and see both actions")
+        out = torch.empty(shape) if self.policy.outputs is None else self.policy.outputs
+        _check("outputs", out, shape)
+        return out
+
+    def entry(self, outputs: Tensor | None) -> _SeatTable:
+        numbers = self.side, self.begin, self.rows
+        if not isinstance(self.policy, Recurrence):
+            return _SeatTable(*numbers, 0, self.uniforms.data_ptr(), self.policy.data_ptr())
+        tensors = (*self.policy.weights, outputs, self.policy.saved)
+        hidden, addresses = self.policy.hidden.shape[1], (None if x is None else x.data_ptr() for x in tensors)
+        return _SeatTable(*numbers, hidden, self.uniforms.data_ptr(), None, *addresses)
+
+
+def _shared_out(seats: Sequence[Seat], games: int, threads: int) -> list[int]:
+    """Bounds of up to ``threads`` ranges of games, of about the same size, that split no block of a trunk's rows."""
+    trunks = [(seat.begin, seat.begin + seat.rows) for seat in seats if isinstance(seat.policy, Recurrence)]
+
+    def whole(cut: int) -> bool:
+        return all(not begin < cut < end or (cut - begin) % BLOCK_ROWS == 0 for begin, end in trunks)
+
+    starts = {cut for begin, end in trunks for cut in (*range(begin, end, BLOCK_ROWS), end)} if threads > 1 else ()
+    cuts = [cut for cut in starts if whole(cut)]
+    nearest = {min(cuts, key=lambda cut: abs(cut - games * i // threads)) for i in range(1, threads)} if cuts else set()
+    return sorted({0, games, *nearest})
 
 
 class GRUTrunk(torch.autograd.Function):

@@ -929,3 +929,165 @@ EXPORT int coopctx_rollouts(long H, long G, long R_, long S, long A, long O, lon
     free(arena.base);
     return 0;
 }
+
+/* ---- whole episodes ----
+ * Games between policies that only sample: of trunks, whose first A outputs are logits, and tabular ones. Everybody draws
+ * action a where the running sum of the probabilities before a is the last at or below a given uniform number. Softmax is
+ * rounded here otherwise than elsewhere, so a draw so close to a running sum that rounding could tip it is left to the
+ * caller: coopctx_play then returns in the middle and is called again. */
+static const float MARGIN = 1e-5f; /* several times the error of `exponential` where it is largest */
+
+typedef struct { /* who plays games begin .. begin + count - 1 from one side */
+    long side, begin, count, hidden; /* hidden 0: tabular */
+    const float *uniforms;           /* [T,count] */
+    const float *sums;               /* a tabular policy: running sums of the action probabilities [count,O,A-1] */
+    const float *table, *reward_gates, *bias_hn, *W, *head_W, *head_b, *extra; /* a trunk with A + 1 outputs */
+    float *outputs;                  /* [count,T,A+1] */
+    elem *saved;                     /* coopctx_saved_bytes, or null */
+} Seat;
+
+typedef struct { /* a trunk on its way through a call's games; stays in the scratch memory */
+    Model model;
+    Block *blocks; /* of the rows from `first` on; states of their own, shared swish and outputs */
+    vec *weights;  /* [A] */
+} Trunk;
+
+typedef struct { /* from one side, from some game on; T rounds each */
+    uint8_t *observations, *actions;
+    float *rewards;
+} Log;
+
+typedef struct { long t, seat, unsure; } Pause; /* whose turn is next; how many of its predecessor's draws are unsure */
+
+static long row_of(const Seat *s, long game) { return game < s->begin ? 0 : smaller(game - s->begin, s->count); }
+
+static void place_trunk(Arena *arena, Trunk *trunk, const Seat *s, long first, long last, long A, long T) {
+    Model *m = &trunk->model;
+    place_model(arena, m, s->hidden, A + 1, s->table, s->reward_gates, s->bias_hn);
+    if (arena->base) pack_model(m, s->W, s->head_W, s->head_b);
+    trunk->weights = take(arena, A * sizeof(vec));
+    trunk->blocks = take(arena, up(last - first, ROWS) / ROWS * sizeof(Block));
+    elem *swish = take(arena, ROWS * m->hidden * sizeof(elem));
+    float *out = take(arena, ROWS * m->output_vectors * V * sizeof(float));
+    for (long start = first; start < last; start += ROWS) {
+        Block b;
+        take_block(arena, &b, m, 0);
+        if (!arena->base) continue;
+        const long count = smaller(ROWS, last - start);
+        b.rows = up(count, MR);
+        set_hidden(m, &b, NULL, count);
+        b.swish = swish, b.out = out;
+        for (long i = 0; i < b.rows; i++)
+            b.extra[i] = s->extra ? s->extra + (start + (i < count ? i : count - 1)) * 3 * m->hidden : NULL;
+        for (long p = 0; s->saved && p < m->panels; p++)
+            memset(s->saved + (SAVED * start * m->panels + (HIDDEN * m->panels + p) * b.rows) * (T + 1) * V, 0,
+                   b.rows * V * sizeof(elem));
+        trunk->blocks[(start - first) / ROWS] = b;
+    }
+}
+static Trunk *place_trunks(Arena *arena, const Seat *seats, long n, long begin, long end, long A, long T) {
+    Trunk *trunks = take(arena, n * sizeof *trunks), trunk = {0};
+    for (long k = 0; k < n; k++) {
+        if (seats[k].hidden) place_trunk(arena, &trunk, seats + k, row_of(seats + k, begin), row_of(seats + k, end), A, T);
+        if (arena->base) trunks[k] = trunk;
+    }
+    return trunks;
+}
+
+/* Draws for `count` rows of a block that begin at row `start`; the numbers of those that are unsure go to `unsure`. */
+static long draw_block(const Block *b, vec *weights, long A, const float *uniforms, long count, long start, uint8_t *actions,
+                       long T, int32_t *unsure) {
+    long left = 0;
+    for (long i = 0; i < count; i += V) {
+        for (long j = 0; j * V < A; j++)
+            transpose((float *)(weights + j * V), V, b->out + (j * b->rows + i) * V, V, smaller(V, b->rows - i),
+                      valid(A, j * V));
+        const vec top = maximum(weights, A);
+        vec total = {0};
+        for (long a = 0; a < A; a++) weights[a] = total += exponential(weights[a] - top, 1.f);
+        const vec at = load_some(uniforms + i, count - i) * total, margin = MARGIN * total;
+        ivec drawn = {0}, sure = ~drawn;
+        for (long a = 0; a + 1 < A; a++) {
+            const vec beyond = at - weights[a];
+            drawn -= beyond >= 0.f, sure &= (beyond > margin) | (beyond < -margin); /* never sure of a nan */
+        }
+        for (long k = 0; k < V && i + k < count; k++) {
+            actions[(i + k) * T] = (uint8_t)drawn[k];
+            if (!sure[k]) unsure[left++] = (int32_t)(start + i + k);
+        }
+    }
+    return left;
+}
+/* Round t of rows first .. last - 1; returns how many draws are unsure. */
+static long play_trunk(const Seat *s, Trunk *trunk, long first, long last, long A, long T, long t, const Log *log,
+                       int32_t *unsure) {
+    const Model *m = &trunk->model;
+    long left = 0;
+    for (long start = first; start < last; start += ROWS) {
+        Block *b = trunk->blocks + (start - first) / ROWS;
+        const long count = smaller(ROWS, last - start), stride = (T + 1) * b->rows * V;
+        uint8_t *actions = log->actions + start * T + t;
+        for (long i = 0; i < b->rows; i++) {
+            const long k = i < count ? i : count - 1, row = start + k;
+            b->index[i] = (int32_t)(log->observations[row * (T + 1) + t] * (A + 1) + (t ? actions[k * T - 1] : A));
+            b->reward[i] = t ? log->rewards[row * T + t - 1] : 0.f;
+        }
+        cell(m, b, s->saved ? s->saved + SAVED * start * m->hidden * (T + 1) + (t + 1) * b->rows * V : NULL, stride);
+        head(m, b);
+        for (long i = 0; i < count; i++)
+            for (long j = 0; j < m->output_vectors; j++)
+                store_some(s->outputs + ((start + i) * T + t) * (A + 1) + j * V, load(b->out + (j * b->rows + i) * V),
+                           valid(A + 1, j * V));
+        left += draw_block(b, trunk->weights, A, s->uniforms + t * s->count + start, count, start, actions, T, unsure + left);
+    }
+    return left;
+}
+static void play_tabular(const Seat *s, long first, long last, long A, long O, long T, long t, const Log *log) {
+    for (long row = first; row < last; row++) {
+        const float *sums = s->sums + (row * O + log->observations[row * (T + 1) + t]) * (A - 1);
+        uint8_t drawn = 0;
+        for (long a = 0; a + 1 < A; a++) drawn += s->uniforms[t * s->count + row] >= sums[a];
+        log->actions[row * T + t] = drawn;
+    }
+}
+
+/* Bytes of scratch memory (aligned to 64) that coopctx_play needs for these games. */
+EXPORT size_t coopctx_play_bytes(long A, long T, long begin, long end, long n, const Seat *seats) {
+    Arena arena = {NULL, NULL};
+    place_trunks(&arena, seats, n, begin, end, A, T);
+    return (size_t)arena.next;
+}
+/* Games begin .. end - 1 of `games`, T rounds of a symmetric game with payoffs [A,A] and O = 1 + A^2 observations, whose
+ * `seats` cover both sides. A range may begin or end inside a trunk's rows only at multiples of ROWS of them.
+ * Out: observations [2,games,T+1], actions [2,games,T], rewards [2,games,T], the seats' outputs and saved.
+ * Start with *pause = 0. Returns 3 where the draws of the rows `unsure` of the seat before pause->seat are to be written
+ * into `actions`, at round pause->t, before the next call. */
+EXPORT int coopctx_play(long A, long T, long games, long begin, long end, long n, const Seat *seats, const float *payoffs,
+                        char *scratch, Pause *pause, int32_t *unsure, uint8_t *observations, uint8_t *actions,
+                        float *rewards) {
+    const long O = 1 + A * A;
+    Trunk *trunks = (Trunk *)scratch;
+    if (!pause->t && !pause->seat) {
+        Arena arena = {scratch, scratch};
+        place_trunks(&arena, seats, n, begin, end, A, T);
+        for (long g = begin; g < end; g++) observations[g * (T + 1)] = observations[(games + g) * (T + 1)] = 0;
+    }
+    for (; pause->t < T; pause->t++, pause->seat = 0) {
+        const long t = pause->t;
+        while (pause->seat < n) {
+            const long k = pause->seat++;
+            const Seat *s = seats + k;
+            const long game = s->side * games + s->begin, first = row_of(s, begin), last = row_of(s, end);
+            const Log log = {observations + game * (T + 1), actions + game * T, rewards + game * T};
+            if (!s->hidden) play_tabular(s, first, last, A, O, T, t, &log);
+            else if ((pause->unsure = play_trunk(s, trunks + k, first, last, A, T, t, &log, unsure))) return 3;
+        }
+        for (long g = begin; g < end; g++) {
+            const long own = actions[g * T + t], other = actions[(games + g) * T + t];
+            observations[g * (T + 1) + t + 1] = (uint8_t)(1 + own * A + other);
+            observations[(games + g) * (T + 1) + t + 1] = (uint8_t)(1 + other * A + own);
+            rewards[g * T + t] = payoffs[own * A + other], rewards[(games + g) * T + t] = payoffs[other * A + own];
+        }
+    }
+    return 0;
+}

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from coopctx import native
 from coopctx.model import ActorCritic, Gates, step
 from coopctx.planner import choose
+from coopctx.players.base import NativePart
 
 
 class A2CPlayer:
@@ -53,9 +54,12 @@ class A2CPlayer:
     def act(self, observation: Tensor, reward: Tensor) -> Tensor:
         logits = self._outputs(self._model.index(observation, self._previous), reward)[:, :-1]
         uniform = torch.rand(len(logits), generator=self._generator).to(logits.device)
-        # Along the first dimension: PyTorch's softmax over two neighbouring numbers is many times slower.
-        self._previous = choose(logits.t().softmax(0).t(), uniform)
+        self._previous = sample(logits, uniform)
         return self._previous
+
+    def natively(self, rounds: int, kernel: native.Kernel) -> list[NativePart]:
+        rows = len(self._hidden)
+        return [(rows, torch.rand(rounds, rows, generator=self._generator), self._begun(kernel))]
 
     def _outputs(self, index: Tensor, reward: Tensor) -> Tensor:
         """Logits and value of this round, [games, A + 1]; the state moves on."""
@@ -65,6 +69,16 @@ class A2CPlayer:
             self._hidden = step(gates, self._hidden, index, reward, self._extra)
             return F.linear(F.silu(self._hidden), gates.head_weight, gates.head_bias)
         if self._going is None:
-            self._going = kernel.begin(*gates, self._extra, len(index), self._rounds, self._saved)
-            self.played = self._going if self._rounds else None
+            self._going = self._begun(kernel)
         return self._going.advance(index.int(), reward)
+
+    def _begun(self, kernel: native.Kernel) -> native.Recurrence:
+        going = kernel.begin(*self._gates, self._extra, len(self._hidden), self._rounds, self._saved)
+        self.played = going if self._rounds else None
+        return going
+
+
+def sample(logits: Tensor, uniform: Tensor) -> Tensor:
+    """Actions, long [rows], from ``logits`` [rows, A] and ``uniform`` random numbers [rows]."""
+    # Along the first dimension: PyTorch's softmax over two neighbouring numbers is many times slower.
+    return choose(logits.t().softmax(0).t(), uniform)

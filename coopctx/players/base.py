@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from torch import Tensor
+
+from coopctx import native
+
+# Consecutive games of a player: how many, a random number per draw [rounds, games], and `coopctx.native.Seat.policy`.
+NativePart: TypeAlias = tuple[int, Tensor, native.Recurrence | Tensor]
 
 
 class Player(Protocol):
@@ -29,3 +34,10 @@ class Player(Protocol):
 
     def act(self, observation: Tensor, reward: Tensor) -> Tensor:
         """Actions, long [games], after observation codes (long) and last round's own rewards (float32, 0 at first)."""
+
+
+class NativePlayer(Player, Protocol):
+    """A player who only samples from a policy that the native kernel can follow by itself."""
+
+    def natively(self, rounds: int, kernel: native.Kernel) -> list[NativePart]:
+        """Instead of ``rounds`` calls of `act` after `begin` and `meet`: what decides them, with the same random numbers."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from coopctx.players.base import Player
+from coopctx import native
+from coopctx.players.base import NativePart, NativePlayer, Player
 
 
 class Seats:
@@ -40,3 +42,7 @@ class Seats:
     def act(self, observation: Tensor, reward: Tensor) -> Tensor:
         seen = zip(self._players, observation.split(self._rows), reward.split(self._rows), strict=True)
         return torch.cat([player.act(*given) for player, *given in seen])
+
+    def natively(self, rounds: int, kernel: native.Kernel) -> list[NativePart]:
+        players = (cast(NativePlayer, player) for player in self._players)
+        return [part for player in players for part in player.natively(rounds, kernel)]

@@ -9,10 +9,12 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from coopctx import native
 from coopctx.errors import UsageError
 from coopctx.game import COOPERATE, DEFECT
 from coopctx.memory_one import generous_zd, zd_extortion
 from coopctx.planner import choose
+from coopctx.players.base import NativePart
 
 # Cooperation probabilities after (start, CC, CD, DC, DD), own action first. These three are the paper's (Fig. 2B, 3).
 PAPER_STRATEGIES: dict[str, tuple[float, ...]] = {
@@ -57,6 +59,10 @@ class TabularPlayer:
         rows = policies[torch.arange(len(observation), device=observation.device), observation]
         uniform = torch.rand(len(observation), generator=self._generator).to(observation.device)
         return choose(rows, uniform)
+
+    def natively(self, rounds: int, kernel: native.Kernel) -> list[NativePart]:
+        rows = len(self.policies)
+        return [(rows, torch.rand(rounds, rows, generator=self._generator), self.policies[..., :-1].cumsum(2).contiguous())]
 
 
 class RandomTabular(TabularPlayer):
