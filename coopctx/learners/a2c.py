@@ -12,6 +12,7 @@ with no gradient through A and V^target.
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import torch
@@ -135,7 +136,12 @@ def discounted_sums(x: Tensor, factor: float) -> Tensor:
 
     One product with a triangular matrix, which for a hundred rounds is quicker than a loop over them.
     """
-    rounds = torch.arange(x.shape[1], device=x.device, dtype=torch.float64)
-    ahead = rounds[:, None] - rounds  # row: the round that is added; column: t
-    weights = torch.where(ahead >= 0, factor ** ahead.clamp(min=0), 0.0)
-    return x @ weights.to(x.dtype)
+    return x @ _discounts(x.shape[1], factor, x.dtype, x.device)
+
+
+@functools.lru_cache(maxsize=8)
+def _discounts(rounds: int, factor: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """factor^(s - t), [s, t], for s >= t and 0 elsewhere; s is the round that is added to the sum for t."""
+    numbers = torch.arange(rounds, device=device, dtype=torch.float64)
+    ahead = numbers[:, None] - numbers
+    return torch.where(ahead >= 0, factor ** ahead.clamp(min=0), 0.0).to(dtype)
