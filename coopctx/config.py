@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, ge
 
 from coopctx.errors import UsageError
 
+Initialisation = Literal["uniform", "flax"]  # what `Trunk.initialise` draws weights from
 LARGEST_INTEGER = 2**31 - 1  # what every tensor size and index type can hold
 PRESETS = resources.files("coopctx.presets")  # the folder of NAME.toml, one for each preset
 
@@ -95,6 +96,8 @@ class PPIConfig(Section):
     learning_rate: Annotated[float, POSITIVE]  # AdamW step size at the start of a fit
     final_learning_rate: Annotated[float, NOT_NEGATIVE]  # reached linearly at its end; equal: constant
     rollouts: Annotated[int, AT_LEAST_1]  # Monte-Carlo rollouts per first action
+    # uniform: in +-1/sqrt(fan-in); flax: orthogonal recurrent matrices, LeCun-normal kernels, zero biases
+    initialisation: Initialisation = "uniform"
     weight_decay: Annotated[float, NOT_NEGATIVE] = 1e-2  # AdamW
     beta1: Annotated[float, FROM_0_TO_BELOW_1] = 0.9  # AdamW
     beta2: Annotated[float, FROM_0_TO_BELOW_1] = 0.98  # AdamW
@@ -116,16 +119,24 @@ class A2CConfig(Section):
 
     iterations: Annotated[int, AT_LEAST_1] = 200_000  # gradient steps, each on a fresh batch
     batch_size: Annotated[int, AT_LEAST_2] = 4096  # episodes per learner and iteration, over the whole pool
+    # the last iteration's batch over the first one's, which it approaches geometrically; 1: constant
+    batch_growth: Annotated[float, AT_LEAST_1] = 1.0
+    # uniform: in +-1/sqrt(fan-in); flax: orthogonal recurrent matrices, LeCun-normal kernels, zero biases
+    initialisation: Initialisation = "uniform"
+    zero_readouts: bool = False  # policy logits and value start at zero (arXiv:2410.18636, App. B.3)
     learning_rate: Annotated[float, POSITIVE] = 1e-3  # Adam step size at the first iteration
-    final_learning_rate: Annotated[float, NOT_NEGATIVE] = 1e-3  # reached linearly at the last one; equal: constant
+    final_learning_rate: Annotated[float, NOT_NEGATIVE] = 1e-3  # reached linearly; equal: constant
+    learning_rate_decay: Annotated[float, ABOVE_0_TO_1] = 1.0  # share of the iterations after which it is reached
     discount: Annotated[float, FROM_0_TO_1] = 0.99  # gamma
     gae_lambda: Annotated[float, FROM_0_TO_1] = 1.0  # lambda of the advantages
     td_lambda: Annotated[float, FROM_0_TO_1] = 1.0  # lambda of the value targets
     value_weight: Annotated[float, NOT_NEGATIVE] = 0.5  # c_v of the loss
     entropy_weight: Annotated[float, NOT_NEGATIVE] = 0.01  # c_e of the loss at the first iteration
-    final_entropy_weight: Annotated[float, NOT_NEGATIVE] = 0.01  # reached linearly at the last one; equal: constant
+    final_entropy_weight: Annotated[float, NOT_NEGATIVE] = 0.01  # reached linearly; equal: constant
+    entropy_decay: Annotated[float, ABOVE_0_TO_1] = 1.0  # share of the iterations after which it is reached
     reward_scale: Annotated[float, POSITIVE] = 0.02  # rewards are multiplied by this before the agent learns from them
-    normalise_advantages: bool = True  # to mean 0 and standard deviation 1 over the batch
+    # to mean 0 and standard deviation 1: over the whole batch, or within each kind of game (against learners, against others)
+    normalise_advantages: Literal["off", "together", "per-opponent"] = "together"
     adam_epsilon: Annotated[float, POSITIVE] = 1e-5  # Adam
     max_grad_norm: Annotated[float, POSITIVE] = 1.0  # gradients are clipped to this norm
     measure_every: Annotated[int, AT_LEAST_1] = 1000  # iterations between measurements, which are checkpoints too
@@ -248,15 +259,21 @@ def digest(settings: Mapping[str, Any]) -> str:
 def with_defaults(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """``settings`` in the `to_dict` form, completed by the default of every key that they lack and that has one.
 
-    A run made before a setting existed is a run at that setting's default.
+    A run made before a setting existed is a run at that setting's default, and an old spelling of a value is today's.
     """
     return {
         section: {
             **{f.name: _plain(f.default) for f in dataclasses.fields(kind) if f.default is not dataclasses.MISSING},
-            **settings.get(section, {}),
+            **_renamed(section, settings.get(section, {})),
         }
         for section, kind in SECTIONS.items()
     } | {section: dict(values) for section, values in settings.items() if section not in SECTIONS}
+
+
+def _renamed(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """A section of an old manifest with its values as they are written today."""
+    old = {key: str(value) for key, value in values.items() if f"{section}.{key}" in _OLD_VALUES}
+    return {**values, **{key: _OLD_VALUES[f"{section}.{key}"].get(text, values[key]) for key, text in old.items()}}
 
 
 def comparable(settings: Mapping[str, Mapping[str, Any]], agent: str) -> dict[str, dict[str, Any]]:
@@ -295,6 +312,7 @@ def suggestion(name: str, allowed: Iterable[str]) -> str:
 
 
 _ABSENT = object()
+_OLD_VALUES = {"a2c.normalise_advantages": {"True": "together", "False": "off"}}  # in manifests of version 0.1.0
 
 
 def _plain(value: Any) -> Any:

@@ -22,7 +22,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from coopctx import native
+from coopctx.config import Initialisation
 from coopctx.episodes import Episodes
+
+CUT_NORMAL_DEVIATION = 0.87962566103423978  # of a standard normal variable that is cut off at -2 and 2
 
 
 class Gates(NamedTuple):
@@ -56,6 +59,7 @@ class Trunk(nn.Module):
         embedding: int,
         identity_size: int,
         generator: torch.Generator,
+        initialisation: Initialisation = "uniform",
     ) -> None:
         super().__init__()
         self.n_observations, self.n_actions = n_observations, n_actions
@@ -67,17 +71,35 @@ class Trunk(nn.Module):
         self.identity = nn.Linear(identity_size, embedding, bias=False) if identity_size else None
         self.gru = nn.GRU(embedding, hidden, batch_first=True)
         self.head = nn.Linear(hidden, n_outputs)
+        self._draw = {"uniform": self._draw_uniform, "flax": self._draw_flax}[initialisation]
         self.initialise(generator)
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator) -> None:
-        """Draw all weights anew, uniform in +-1/sqrt(fan-in) (the GRU: hidden size), from ``generator`` alone."""
+        """Draw all weights anew, from ``generator`` alone."""
+        self._draw(generator)
+
+    def _draw_uniform(self, generator: torch.Generator) -> None:
+        """PyTorch's own: uniform in +-1/sqrt(fan-in) (the GRU: hidden size), biases included."""
         for layer in self.children():
             fan_in = layer.hidden_size if isinstance(layer, nn.GRU) else cast(nn.Linear, layer).in_features
             bound = 1.0 / math.sqrt(fan_in)
             for parameter in layer.parameters():
                 values = torch.empty(parameter.shape).uniform_(-bound, bound, generator=generator)
                 parameter.copy_(values)
+
+    def _draw_flax(self, generator: torch.Generator) -> None:
+        """Flax's own: each gate's recurrent matrix orthogonal, other kernels LeCun-normal, biases zero."""
+        for name, parameter in self.named_parameters():
+            values = torch.zeros(parameter.shape)
+            if name == "gru.weight_hh_l0":
+                for gate in values.chunk(3):
+                    nn.init.orthogonal_(gate, generator=generator)
+            elif values.dim() == 2:  # [out, in]
+                # A normal distribution cut off at two standard deviations, stretched to a variance of 1 / fan-in.
+                deviation = 1.0 / (math.sqrt(values.shape[1]) * CUT_NORMAL_DEVIATION)
+                nn.init.trunc_normal_(values, std=deviation, a=-2 * deviation, b=2 * deviation, generator=generator)
+            parameter.copy_(values)
 
     def index(self, observation: Tensor, previous_action: Tensor) -> Tensor:
         """Row of `Gates.table`; a previous action of ``n_actions`` means that there was none."""
@@ -217,9 +239,11 @@ class SequenceModel(Trunk):
         embedding: int,
         identity_size: int,
         generator: torch.Generator,
+        initialisation: Initialisation = "uniform",
     ) -> None:
         n_outputs = n_actions + 2 * n_actions * n_observations
-        super().__init__(n_observations, n_actions, n_outputs, hidden, embedding, identity_size, generator)
+        sizes = n_observations, n_actions, n_outputs, hidden, embedding, identity_size
+        super().__init__(*sizes, generator, initialisation)
 
     def losses(self, episodes: Episodes) -> Losses[Tensor]:
         """L_obs, L_act and L_rew of Alg. 1 on these episodes."""
@@ -260,7 +284,8 @@ class ActorCritic(Trunk):
     """The policy and the value of A2C on the same trunk (App. A.3.2).
 
     Of the A + 1 outputs the first A are the logits of pi(a_t | x_{<=t}), the last one is V(x_{<=t}), the return from round
-    t on in the learner's rescaled and discounted units.
+    t on in the learner's rescaled and discounted units. zero_readouts: both start at zero, so that the first policy is
+    uniform.
     """
 
     def __init__(
@@ -271,8 +296,14 @@ class ActorCritic(Trunk):
         embedding: int,
         identity_size: int,
         generator: torch.Generator,
+        initialisation: Initialisation = "uniform",
+        zero_readouts: bool = False,
     ) -> None:
-        super().__init__(n_observations, n_actions, n_actions + 1, hidden, embedding, identity_size, generator)
+        sizes = n_observations, n_actions, n_actions + 1, hidden, embedding, identity_size
+        super().__init__(*sizes, generator, initialisation)
+        if zero_readouts:
+            nn.init.zeros_(self.head.weight)
+            nn.init.zeros_(self.head.bias)
 
 
 def _one_hot(codes: Tensor, n: int) -> Tensor:

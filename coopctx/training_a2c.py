@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 
@@ -45,11 +45,18 @@ from coopctx.threads import thread_pool
 from coopctx.trained import needed_agents
 
 
+class BatchSizes(NamedTuple):
+    """The games of one batch: of the two learners with each other, and of each learner with those that do not learn."""
+
+    together: int
+    apart: int
+
+
 class A2CTraining:
     """The iterations of one A2C run.
 
     Iteration k in its tables is the agent after k gradient steps (0: before the first), measured on a batch of its own:
-    as many games of the same kinds as a training batch has, which nobody learns from. It is measured every
+    as many games of the same kinds as the first training batch has, which nobody learns from. It is measured every
     `measure_every` iterations, at those with within-episode curves, and after the last; each time it is checkpointed.
     """
 
@@ -71,10 +78,7 @@ class A2CTraining:
         self._frozen = cast("ActorCritic | None", frozen)  # what a run needs is of its own kind of agent
         for learner, agent in zip(self._learners, needed if self._pool.pretrained else (), strict=False):
             learner.model.load_state_dict(agent.weights[0])
-        split = shares(config.a2c.batch_size, self._pool, config.pool.tabular_share)
-        self._together = split.pop("learner", 0)  # games of the two learners against each other
-        self._apart = sum(split.values())  # games of each learner against those that do not learn
-        self._other = next(iter(split), "")  # ... and who they are
+        self._other = next((kind for kind in self._pool.opponents if kind != "learner"), "")  # who does not learn
         self._updates: list[list[Update]] = []  # since the last measurement, [iteration][learner]
         self._seconds = {"play": 0.0, "update": 0.0, "measure": 0.0}
 
@@ -98,48 +102,61 @@ class A2CTraining:
         rounds = self._config.game.rounds
         players = [learner.player("training", iteration, rounds=rounds) for learner in self._learners]
         with self._timed("play"):
-            own = self._own(self._batch(players, "training", iteration))
+            sizes = self._sizes_at(iteration)
+            own = self._own(self._batch(players, sizes, "training", iteration), sizes)
+        kinds = [(sizes.apart, sizes.together), (sizes.together, sizes.apart)]  # of the rows of `own`
 
-        def update(learner: A2CLearner, player: A2CPlayer, episodes: Episodes) -> Update:
-            return learner.update(episodes, player.played, iteration)
+        def update(learner: A2CLearner, player: A2CPlayer, episodes: Episodes, kinds: tuple[int, int]) -> Update:
+            return learner.update(episodes, [games for games in kinds if games], player.played, iteration)
 
         with self._timed("update"):
             each = pool.map if self._threads > 1 else map
-            self._updates.append(list(each(update, self._learners, players, own)))
+            self._updates.append(list(each(update, self._learners, players, own, kinds)))
         self._progress.activity(iteration, "training", 1.0)
 
     # Playing -----------------------------------------------------------------------------------------------------
 
-    def _batch(self, players: Sequence[A2CPlayer], *purpose: str | int) -> tuple[Episodes, Episodes]:
+    def _sizes_at(self, iteration: int) -> BatchSizes:
+        """The batch that the gradient step of this iteration, counted from 1, is taken on."""
+        a2c = self._config.a2c
+        grown = a2c.batch_growth ** ((iteration - 1) / max(a2c.iterations - 1, 1))
+        split = shares(round(a2c.batch_size * grown), self._pool, self._config.pool.tabular_share)
+        together = split.pop("learner", 0)
+        return BatchSizes(together, sum(split.values()))
+
+    def _batch(
+        self, players: Sequence[A2CPlayer], sizes: BatchSizes, *purpose: str | int
+    ) -> tuple[Episodes, Episodes]:
         """All games of an iteration, from both seats; in the mixed pool, with the others T1 and T2:
 
         rows            apart       together    apart
         first seat      learner 1   learner 1   T2
         second seat     T1          learner 2   learner 2
         """
-        first: list[tuple[NativePlayer, int]] = [(players[0], self._apart + self._together)]
+        first: list[tuple[NativePlayer, int]] = [(players[0], sizes.apart + sizes.together)]
         second: list[tuple[NativePlayer, int]] = []
-        if self._apart:
-            second.append((self._opponent(1, *purpose), self._apart))
+        if sizes.apart:
+            second.append((self._opponent(1, *purpose), sizes.apart))
         if len(players) > 1:
-            second.append((players[1], self._together + self._apart))
-            if self._apart:
-                first.append((self._opponent(2, *purpose), self._apart))
+            second.append((players[1], sizes.together + sizes.apart))
+            if sizes.apart:
+                first.append((self._opponent(2, *purpose), sizes.apart))
         return self._play(sum(rows for _, rows in first), (Seats(first), Seats(second)))
 
-    def _own(self, batch: tuple[Episodes, Episodes]) -> list[Episodes]:
+    def _own(self, batch: tuple[Episodes, Episodes], sizes: BatchSizes) -> list[Episodes]:
         """The episodes that each learner played."""
-        return [batch[0][: self._apart + self._together], batch[1][self._apart :]][: len(self._learners)]
+        return [batch[0][: sizes.apart + sizes.together], batch[1][sizes.apart :]][: len(self._learners)]
 
-    def _matches(self, batch: tuple[Episodes, Episodes]) -> list[Match]:
+    def _matches(self, batch: tuple[Episodes, Episodes], sizes: BatchSizes) -> list[Match]:
         """The same episodes by learner and kind of opponent, those between the learners first."""
         first, second = batch
-        middle, end = slice(self._apart, self._apart + self._together), slice(self._apart + self._together, None)
+        apart, together = sizes.apart, sizes.together
+        middle, end = slice(apart, apart + together), slice(apart + together, None)
         matches = []
-        if self._together:
+        if together:
             matches = [Match(1, "learner", first[middle], second[middle]), Match(2, "learner", second[middle], first[middle])]
-        if self._apart:
-            matches.append(Match(1, self._other, first[: self._apart], second[: self._apart]))
+        if apart:
+            matches.append(Match(1, self._other, first[:apart], second[:apart]))
             if len(self._learners) > 1:
                 matches.append(Match(2, self._other, second[end], first[end]))
         return matches
@@ -164,7 +181,8 @@ class A2CTraining:
     def _measure(self, iteration: int, with_curves: bool) -> None:
         with self._timed("measure"):
             players = [learner.player("measuring", iteration) for learner in self._learners]
-            matches = self._matches(self._batch(players, "measuring", iteration))
+            sizes = self._sizes_at(1)
+            matches = self._matches(self._batch(players, sizes, "measuring", iteration), sizes)
             record_averages(self._run, iteration, matches)
             if with_curves:
                 named = [self._against_named(iteration, name) for name in named_strategies(self._pool, self._game)]

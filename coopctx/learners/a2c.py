@@ -13,6 +13,7 @@ with no gradient through A and V^target.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -60,7 +61,8 @@ class A2CLearner:
         self.number = number
         self._a2c, self._seed = a2c, seed
         sizes = game.n_observations, game.n_actions, model.hidden, model.embedding, identity_size
-        self.model = ActorCritic(*sizes, self._stream("initialise", 0)).to(device)
+        start = self._stream("initialise", 0), a2c.initialisation, a2c.zero_readouts
+        self.model = ActorCritic(*sizes, *start).to(device)
         self._optimizer = torch.optim.Adam(self.model.parameters(), lr=a2c.learning_rate, eps=a2c.adam_epsilon, fused=True)
         self._played: native.Recurrence | None = None
 
@@ -71,23 +73,32 @@ class A2CLearner:
         """The present policy; ``purpose`` names its random stream. rounds: per game, if `update` is to follow."""
         return A2CPlayer(self.model, self._stream("play", *purpose), rounds, self._played)
 
-    def update(self, episodes: Episodes, played: native.Recurrence | None, iteration: int) -> Update:
+    def update(
+        self, episodes: Episodes, kinds: Sequence[int], played: native.Recurrence | None, iteration: int
+    ) -> Update:
         """A gradient step on ``episodes``, which the present model has just played; ``iteration`` counts from 1.
 
+        kinds: how many of the episodes, in their order, are games against each kind of opponent.
         played: of the player that played them (`A2CPlayer.played`); with None the model's outputs are computed again.
         """
         self._played = played
-        loss, terms = self.loss(self._outputs(episodes, played), episodes, iteration)
+        loss, terms = self.loss(self._outputs(episodes, played), episodes, kinds, iteration)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._a2c.max_grad_norm)
         a2c = self._a2c
-        self._optimizer.param_groups[0]["lr"] = self._scheduled(a2c.learning_rate, a2c.final_learning_rate, iteration)
+        rates = a2c.learning_rate, a2c.final_learning_rate, a2c.learning_rate_decay
+        self._optimizer.param_groups[0]["lr"] = self._scheduled(*rates, iteration)
         self._optimizer.step()
         return Update(*terms, norm)
 
-    def loss(self, outputs: Tensor, episodes: Episodes, iteration: int) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
-        """The loss of the model's ``outputs`` [games, rounds, A + 1], and its terms: policy, value, entropy."""
+    def loss(
+        self, outputs: Tensor, episodes: Episodes, kinds: Sequence[int], iteration: float
+    ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+        """The loss of the model's ``outputs`` [games, rounds, A + 1], and its terms: policy, value, entropy.
+
+        kinds: as for `update`; they sum to the number of games.
+        """
         a2c = self._a2c
         values = outputs[..., -1]
         log_policy = outputs[..., :-1].movedim(-1, 0).log_softmax(0)  # [A, games, rounds], quicker than along the last
@@ -95,13 +106,14 @@ class A2CLearner:
             delta = temporal_differences(a2c.reward_scale * episodes.rewards, values, a2c.discount)
             advantages = discounted_sums(delta, a2c.discount * a2c.gae_lambda)
             targets = values + discounted_sums(delta, a2c.discount * a2c.td_lambda)
-            if a2c.normalise_advantages:
-                advantages = (advantages - advantages.mean()) / (advantages.std(correction=0) + SMALLEST_DEVIATION)
+            if a2c.normalise_advantages != "off":
+                groups = kinds if a2c.normalise_advantages == "per-opponent" else [len(advantages)]
+                advantages = torch.cat([normalised(part) for part in advantages.split(list(groups))])
         chosen = log_policy.gather(0, episodes.actions.long()[None])[0]
         policy = -(chosen * advantages).mean()
         value = F.mse_loss(values, targets)
         entropy = -(log_policy.exp() * log_policy).sum(0).mean()
-        weight = self._scheduled(a2c.entropy_weight, a2c.final_entropy_weight, iteration)
+        weight = self._scheduled(a2c.entropy_weight, a2c.final_entropy_weight, a2c.entropy_decay, iteration)
         loss = policy + a2c.value_weight * value - weight * entropy
         return loss, (policy.detach(), value.detach(), entropy.detach())
 
@@ -112,9 +124,13 @@ class A2CLearner:
             return self.model(episodes)
         return self.model.recall(kernel, played, episodes)
 
-    def _scheduled(self, first: float, final: float, iteration: int) -> float:
-        """A setting that goes linearly from its first value, in iteration 1, to its final one in the last iteration."""
-        return first + (final - first) * (iteration - 1) / max(self._a2c.iterations - 1, 1)
+    def _scheduled(self, first: float, final: float, share: float, iteration: float) -> float:
+        """A setting that goes linearly from its first value, in iteration 1, to its final one and then stays.
+
+        share: the share of all iterations after which it has its final value; 1: in the last iteration.
+        """
+        done = (iteration - 1) / max(self._a2c.iterations - 1, 1)
+        return first + (final - first) * min(done / share, 1.0)
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint needs to go on: weights and the optimiser's moments (streams are derived per iteration)."""
@@ -124,6 +140,11 @@ class A2CLearner:
         """Take over a `state`."""
         self.model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
+
+
+def normalised(advantages: Tensor) -> Tensor:
+    """``advantages`` of any shape with mean 0 and standard deviation 1."""
+    return (advantages - advantages.mean()) / (advantages.std(correction=0) + SMALLEST_DEVIATION)
 
 
 def temporal_differences(rewards: Tensor, values: Tensor, discount: float) -> Tensor:

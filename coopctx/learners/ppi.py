@@ -50,6 +50,7 @@ class PPILearner:
             model.embedding,
             identity_size,
             self._stream("initialise", 0),
+            ppi.initialisation,
         ).to(device)
         self.planner = Planner(ppi.rollouts, ppi.horizon, ppi.inverse_temperature, ppi.discount, ppi.estimator)
 
