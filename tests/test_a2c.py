@@ -82,7 +82,7 @@ def test_nothing_is_kept_unless_asked_for_and_memory_is_used_again():
     episodes, kept = played(one)
     if kept is None:
         pytest.skip("no native kernel")
-    one.update(episodes, kept, 1)
+    one.update(episodes, [len(episodes)], kept, 1)
     player = one.player("next", rounds=7)
     episodes_of(player)
     assert player.played.saved is kept.saved
@@ -277,7 +277,7 @@ def test_advantages_and_targets_are_the_explicit_double_sums(discount, decay):
             assert values[game, t].item() + gae == pytest.approx(mixture, abs=1e-12)
 
 
-@pytest.mark.parametrize("normalise", [True, False])
+@pytest.mark.parametrize("normalise", ["off", "together", "per-opponent"])
 def test_the_loss_is_the_one_that_is_written_down(normalise):
     settings = {"discount": 0.9, "gae_lambda": 0.8, "td_lambda": 0.5, "value_weight": 0.3, "reward_scale": 0.2}
     one = learner(normalise_advantages=normalise, entropy_weight=0.4, final_entropy_weight=0.04, **settings)
@@ -287,8 +287,8 @@ def test_the_loss_is_the_one_that_is_written_down(normalise):
     delta = 0.2 * episodes.rewards + 0.9 * torch.cat([values[:, 1:], torch.zeros(3, 1)], 1) - values
     gae = torch.stack([sum((0.9 * 0.8) ** k * delta[:, t + k] for k in range(4 - t)) for t in range(4)], 1)
     target = values + torch.stack([sum((0.9 * 0.5) ** k * delta[:, t + k] for k in range(4 - t)) for t in range(4)], 1)
-    if normalise:
-        gae = (gae - gae.mean()) / gae.std(correction=0)
+    for rows in {"off": [], "together": [[0, 1, 2]], "per-opponent": [[0], [1, 2]]}[normalise]:
+        gae[rows] = (gae[rows] - gae[rows].mean()) / gae[rows].std(correction=0)
     terms = []
     for game in range(3):
         for t in range(4):
@@ -296,15 +296,33 @@ def test_the_loss_is_the_one_that_is_written_down(normalise):
             entropy = -(p * p.log()).sum()
             chosen = p[int(episodes.actions[game, t])].log()
             terms.append(-chosen * gae[game, t] + 0.3 * (values[game, t] - target[game, t]) ** 2 - 0.22 * entropy)
-    loss, _ = one.loss(outputs, episodes, iteration=5.5)  # half-way from the first to the tenth
+    loss, _ = one.loss(outputs, episodes, [1, 2], iteration=5.5)  # half-way from the first to the tenth
     assert loss.item() == pytest.approx(torch.stack(terms).mean().item(), abs=1e-5)
+
+
+def test_settings_reach_their_last_value_at_the_stated_share_of_the_iterations_and_stay():
+    """11 iterations, learning rate from 3 to 1 in the first fifth, entropy weight from 5 to 0 in the first half."""
+    one = learner(
+        iterations=11, learning_rate=3.0, final_learning_rate=1.0, learning_rate_decay=0.2,
+        entropy_weight=5.0, final_entropy_weight=0.0, entropy_decay=0.5, value_weight=0.0, normalise_advantages="together",
+    )  # fmt: skip
+    episodes, _ = played(one)
+    rates, weights = [], []
+    for iteration in range(1, 12):
+        outputs = torch.zeros(len(episodes), episodes.rounds, 3)
+        loss, (policy, _, entropy) = one.loss(outputs, episodes, [len(episodes)], iteration)
+        weights.append(((policy - loss) / entropy).item())
+        one.update(episodes, [len(episodes)], None, iteration)
+        rates.append(one._optimizer.param_groups[0]["lr"])
+    assert rates == pytest.approx([3, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1])
+    assert weights == pytest.approx([5, 4, 3, 2, 1, 0, 0, 0, 0, 0, 0], abs=1e-5)
 
 
 # Gradients -----------------------------------------------------------------------------------------------------------
 
 
 def gradient(one, episodes, kept):
-    loss, _ = one.loss(one._outputs(episodes, kept), episodes, 1)
+    loss, _ = one.loss(one._outputs(episodes, kept), episodes, [len(episodes)], 1)
     return torch.cat([part.flatten() for part in torch.autograd.grad(loss, list(one.model.parameters()))])
 
 
@@ -368,7 +386,7 @@ def test_settings_go_linearly_from_their_first_to_their_last_value():
     episodes, _ = played(one)
     rates = []
     for iteration in (1, 4, 10):
-        one.update(episodes, None, iteration)
+        one.update(episodes, [len(episodes)], None, iteration)
         rates.append(one._optimizer.param_groups[0]["lr"])
     assert rates == pytest.approx([1e-2, 7e-3, 1e-3])
 
@@ -380,7 +398,7 @@ def test_the_gradient_is_clipped_and_its_norm_told():
         one = learner(max_grad_norm=limit, adam_epsilon=10.0, reward_scale=5.0)
         episodes, _ = played(one)
         before = one.model.head.weight.clone()
-        told = one.update(episodes, None, 1)
+        told = one.update(episodes, [len(episodes)], None, 1)
         sizes[limit] = (one.model.head.weight - before).norm().item()
     assert sizes[1e-3] < 0.1 * sizes[1e6]
     assert told.gradient_norm > 1e-3 and told.entropy <= 0.6932
@@ -389,11 +407,11 @@ def test_the_gradient_is_clipped_and_its_norm_told():
 def test_a_restored_learner_goes_on_as_if_nothing_had_happened(kernel):
     one, other = learner(), learner()
     episodes, kept = played(one)
-    one.update(episodes, kept, 1)
+    one.update(episodes, [len(episodes)], kept, 1)
     other.restore(copy.deepcopy(one.state()))
     for each in (one, other):
         episodes, kept = played(each)
-        each.update(episodes, kept, 2)
+        each.update(episodes, [len(episodes)], kept, 2)
     assert all(torch.equal(a, b) for a, b in zip(one.model.parameters(), other.model.parameters(), strict=True))
 
 
@@ -402,5 +420,5 @@ def test_it_learns_to_defect_against_random_players(kernel):
     for iteration in range(1, 26):
         player = one.player(iteration, rounds=10)
         episodes = play(PRISONERS_DILEMMA, 10, 64, (player, tabular(iteration)))[0]
-        one.update(episodes, player.played, iteration)
+        one.update(episodes, [len(episodes)], player.played, iteration)
     assert episodes.cooperation_rate() < 0.15

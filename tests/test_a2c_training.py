@@ -8,6 +8,7 @@ from coopctx.config import Config, load_preset, to_dict
 from coopctx.errors import RunError
 from coopctx.experiments import RunSpec
 from coopctx.game import PRISONERS_DILEMMA
+from coopctx.learners.a2c import A2CLearner
 from coopctx.players.a2c import A2CPlayer
 from coopctx.progress import SilentProgress
 from coopctx.store import REPRODUCIBLE, Run, read_table, read_weights
@@ -137,9 +138,10 @@ def test_every_measurement_learner_opponent_and_player_has_its_row(tmp_path, whi
 
 def test_the_rows_of_a_batch_go_to_whom_they_belong(tmp_path):
     run = training(tmp_path, spec(opponent_id=True), tmp_path, "pool.tabular_share=0.2")
-    batch = run._batch([learner.player("test") for learner in run._learners], "test")
+    sizes = run._sizes_at(1)
+    batch = run._batch([learner.player("test") for learner in run._learners], sizes, "test")
     assert len(batch[0]) == 8 + 2 + 2
-    own, matches = run._own(batch), run._matches(batch)
+    own, matches = run._own(batch, sizes), run._matches(batch, sizes)
     assert [(match.learner, match.opponent, len(match.ego)) for match in matches] == [
         (1, "learner", 8),
         (2, "learner", 8),
@@ -160,7 +162,26 @@ def test_the_rows_of_a_batch_go_to_whom_they_belong(tmp_path):
 
 def test_an_odd_batch_and_a_share_are_kept_to(tmp_path):
     run = training(tmp_path, spec(), tmp_path, "a2c.batch_size=7", "pool.tabular_share=0.01")
-    assert (run._apart, run._together) == (1, 6)
+    assert run._sizes_at(1) == (6, 1)
+
+
+def test_batches_grow_geometrically_and_learners_are_told_which_games_are_of_one_kind(tmp_path, monkeypatch):
+    """Batches of 10 to 40 in six iterations, told apart by what a learner knows of its co-player: nothing of a learner."""
+    run = training(tmp_path, spec(opponent_id=True), tmp_path, "a2c.batch_growth=4", "pool.tabular_share=0.2")
+    seen, update = [], A2CLearner.update
+
+    def watched(self, episodes, kinds, played, iteration):
+        told = (episodes.identity != 0).any(1).tolist()
+        expected = [True] * kinds[0] + [False] * kinds[1] if self.number == 1 else [False] * kinds[0] + [True] * kinds[1]
+        seen.append((iteration, len(episodes), told == expected))
+        return update(self, episodes, kinds, played, iteration)
+
+    monkeypatch.setattr(A2CLearner, "update", watched)
+    run.run_all()
+    sizes = [round(10 * 4 ** (k / 5)) for k in range(6)]
+    assert seen == [(k + 1, size, True) for k, size in enumerate(sizes) for _ in (1, 2)]
+    table = read_table(tmp_path, "smoke", spec(opponent_id=True).name, "training")
+    assert set(table.episodes) == {8, 2}, "measurements keep the first batch's size"
 
 
 def test_step_two_meets_only_the_frozen_agent_of_step_one_which_does_not_learn(steps):

@@ -44,11 +44,11 @@ def test_the_presets_are_there_and_have_the_papers_numbers():
 @pytest.mark.parametrize(
     ("pool", "batch", "scale", "lam", "entropy", "rate", "normalise", "iterations"),
     [
-        ("tabular", 2048, 0.2, 0.99, 0.001, 5e-3, True, 50_000),
-        ("extortion", 2048, 0.05, 1.0, 0.001, 5e-3, False, 100_000),
-        ("mutual-extortion", 4096, 0.02, 0.95, 0.001, 5e-4, True, 10_000),
-        ("mixed", 4096, 0.02, 1.0, 0.01, 1e-3, True, 200_000),
-        ("learners", 4096, 0.02, 1.0, 0.01, 1e-3, True, 200_000),
+        ("tabular", 2048, 0.2, 0.99, 0.001, 5e-3, "per-opponent", 50_000),
+        ("extortion", 2048, 0.05, 1.0, 0.001, 5e-3, "off", 100_000),
+        ("mutual-extortion", 4096, 0.02, 0.95, 0.001, 5e-4, "per-opponent", 10_000),
+        ("mixed", 4096, 0.02, 1.0, 0.01, 1e-3, "per-opponent", 200_000),
+        ("learners", 4096, 0.02, 1.0, 0.01, 1e-3, "per-opponent", 200_000),
     ],
 )
 def test_the_paper_preset_is_table_two(pool, batch, scale, lam, entropy, rate, normalise, iterations):
@@ -57,7 +57,8 @@ def test_the_paper_preset_is_table_two(pool, batch, scale, lam, entropy, rate, n
     assert a2c.gae_lambda == a2c.td_lambda == lam and a2c.discount == 0.99
     assert a2c.entropy_weight == a2c.final_entropy_weight == entropy
     assert a2c.learning_rate == a2c.final_learning_rate == rate
-    assert a2c.normalise_advantages is normalise
+    assert a2c.normalise_advantages == normalise
+    assert a2c.initialisation == "flax" and a2c.zero_readouts and a2c.batch_growth == 1
     assert (a2c.value_weight, a2c.adam_epsilon, a2c.max_grad_norm) == (0.5, 1e-5, 1)
 
 
@@ -136,7 +137,13 @@ def test_overrides_apply_and_the_last_one_wins():
         ("measure.episode_phases=[0]", "measure.episode_phases must be a list of integers counted from 1"),
         ("a2c.batch_size=1", "a2c.batch_size must be an integer >= 2, not 1"),
         ("a2c.discount=1.5", "a2c.discount must be a number >= 0 and <= 1, not 1.5"),
-        ("a2c.normalise_advantages=1", "a2c.normalise_advantages must be true or false, not 1"),
+        ("a2c.zero_readouts=1", "a2c.zero_readouts must be true or false, not 1"),
+        (
+            "a2c.normalise_advantages=true",
+            "a2c.normalise_advantages must be one of off, together, per-opponent, not true",
+        ),
+        ("a2c.batch_growth=0.5", "a2c.batch_growth must be a number >= 1, not 0.5"),
+        ("ppi.initialisation=jax", "ppi.initialisation must be one of uniform, flax, not 'jax'"),
         ("a2c.episode_iterations=[0]", "a2c.episode_iterations must be a list of integers counted from 1"),
         ("measure.episode_phases=8", "measure.episode_phases must be a list of integers counted from 1"),
     ],

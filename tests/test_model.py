@@ -14,7 +14,7 @@ from coopctx.config import load_preset
 from coopctx.episodes import Episodes
 from coopctx.game import PRISONERS_DILEMMA
 from coopctx.learners.ppi import PPILearner
-from coopctx.model import Gates, Losses, SequenceModel, predict, split_heads, step
+from coopctx.model import ActorCritic, Gates, Losses, SequenceModel, predict, split_heads, step
 from coopctx.players import RandomTabular
 from coopctx.streams import stream
 
@@ -44,6 +44,40 @@ def test_stepping_the_folded_weights_equals_the_whole_sequence_at_once(identity_
         for one, other in zip(heads, together, strict=True):
             assert torch.allclose(one, other, atol=1e-2 if with_kernel else 1e-5)
         previous, reward = episodes.actions[:, t].long(), episodes.rewards[:, t]
+
+
+def test_flax_weights_are_orthogonal_gate_by_gate_lecun_normal_elsewhere_and_have_no_bias():
+    model = SequenceModel(5, 2, 64, 48, 10, stream(0, "weights"), "flax")
+    weights = {name: weight.detach() for name, weight in model.named_parameters()}
+    for gate in weights.pop("gru.weight_hh_l0").chunk(3):
+        assert torch.allclose(gate @ gate.T, torch.eye(64), atol=1e-5)
+    assert all((bias == 0).all() for name, bias in weights.items() if "bias" in name)
+    kernels = {name: weight for name, weight in weights.items() if "bias" not in name}
+    assert set(kernels) == {f"{part}.weight" for part in ("observation", "action", "reward", "identity", "head")} | {
+        "gru.weight_ih_l0"
+    }
+    for weight in kernels.values():
+        unit = weight * weight.shape[1] ** 0.5
+        assert unit.abs().max() <= 2 / 0.8796 + 1e-4, "cut off at two standard deviations of the normal that is cut"
+        assert abs(unit.mean()) < 4 / weight.numel() ** 0.5
+        assert unit.std().item() == pytest.approx(1, abs=4 / weight.numel() ** 0.5)
+
+
+@pytest.mark.parametrize("initialisation", ["uniform", "flax"])
+def test_weights_depend_on_the_stream_alone(initialisation):
+    first, again, other = (
+        SequenceModel(5, 2, 16, 8, 0, stream(seed, "weights"), initialisation).state_dict() for seed in (0, 0, 1)
+    )
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not any(torch.equal(first[name], other[name]) for name in first if "weight" in name)
+
+
+@pytest.mark.parametrize("initialisation", ["uniform", "flax"])
+def test_zero_readouts_leave_nothing_but_a_uniform_policy_and_a_value_of_zero(initialisation):
+    model = ActorCritic(5, 2, 16, 8, 0, stream(0, "weights"), initialisation, zero_readouts=True)
+    plain = ActorCritic(5, 2, 16, 8, 0, stream(0, "weights"), initialisation)
+    assert (model(tabular_episodes(4, 5, 1)) == 0).all() and (plain(tabular_episodes(4, 5, 1)) != 0).any()
+    assert torch.equal(model.gru.weight_hh_l0, plain.gru.weight_hh_l0), "the rest is drawn as ever"
 
 
 def test_losses_are_the_per_step_means_of_the_papers_objective():

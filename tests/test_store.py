@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from coopctx.config import load_preset, to_dict
 from coopctx.errors import RunError
+from coopctx.experiments import RunSpec
 from coopctx.store import (
     KEYS,
     REPRODUCIBLE,
@@ -499,3 +500,19 @@ def test_committed_runs_are_still_finished_ones(tmp_path):
     assert "ppi.rollouts: 12 there, 7 here" in refusal(
         Run.open, here, its, to_dict(load_preset("cpu", ["ppi.rollouts=7"])), "cpu"
     )
+
+
+def test_manifests_of_the_first_version_say_true_where_today_s_say_together(tmp_path):
+    """They are read as they are, and count as runs at today's value."""
+    for old, new, other in ((True, "together", "off"), (False, "off", "together")):
+        earlier = {section: dict(values) for section, values in CONFIG.items()}
+        earlier["a2c"]["normalise_advantages"] = old
+        its = RunSpec("a2c", "mixed", False, 0, "smoke").keys
+        with Run.open(tmp_path / str(old), its, earlier, "cpu") as run:
+            run.checkpoint(STATE)
+        today = to_dict(load_preset("smoke", [f"a2c.normalise_advantages={new}"]))
+        with Run.open(tmp_path / str(old), its, today, "cpu") as run:
+            assert run.state["step"] == 3
+        changed = to_dict(load_preset("smoke", [f"a2c.normalise_advantages={other}"]))
+        message = refusal(Run.open, tmp_path / str(old), its, changed, "cpu")
+        assert f"a2c.normalise_advantages: {new!r} there, {other!r} here" in message

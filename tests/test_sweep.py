@@ -115,7 +115,7 @@ def test_settings_of_every_kind_can_be_varied():
     labels = {request.label for request in plan("ppi.estimator=expected,sampled", "game.payoffs=[[3, 0], [5, 1]],[[1,-1],[2,0]]")}
     other = "game.payoffs=[[3.0,0.0],[5.0,1.0]]"
     assert labels == {"", other, "ppi.estimator=sampled", f"{other},ppi.estimator=sampled"}
-    for request in plan("game.payoffs=[[3, 0], [5, 1]]", "a2c.normalise_advantages=true,false", agent="a2c"):
+    for request in plan("game.payoffs=[[3, 0], [5, 1]]", "a2c.zero_readouts=true,false", agent="a2c"):
         assert jobs.load_preset("smoke", request.overrides).game.payoffs == ((3.0, 0.0), (5.0, 1.0))
 
 
