@@ -40,7 +40,7 @@ faults: $(READY)
 
 figures: $(READY)
 	@$(COOPCTX) plot all
-	@$(COOPCTX) report --readme README.md
+	@$(COOPCTX) report $(patsubst %,--fill %,README.md $(wildcard docs/*.md))
 
 reproduce: $(READY)
 	@$(COOPCTX) reproduce --preset $(PRESET) --seeds $(SEEDS) --out $(OUT)

@@ -305,8 +305,9 @@ def report(
     results: ResultsOption = Path("results"),
     preset: PresetOption = "cpu",
     out: Annotated[Path, typer.Option(help="Where report.md and report.html go.")] = Path("figures"),
-    readme: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Put the tables between the markers of this file too.")
+    fill: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Fill the generated blocks of this Markdown file; repeatable.", show_default="none"),
     ] = None,
 ) -> None:
     """The paper's claims beside ours, with intervals and verdicts, from finished runs.
@@ -314,18 +315,19 @@ def report(
     \b
     Examples:
     coopctx report
-    coopctx report --readme README.md
+    coopctx report --fill README.md --fill docs/results.md
     """
     from coopctx import report
-    from coopctx.claims import check
+    from coopctx.blocks import Sources
+    from coopctx.fill import fill as fill_blocks
 
-    rows = check(results, preset)
-    console.print(report.terminal(rows, preset))
+    sources = Sources(results, preset)
+    console.print(report.terminal(sources.rows, preset))
     for path in report.write_report(results, preset, out):
         _say(f"{path}: written")
-    if readme is not None:
-        report.write_into_readme(rows, readme)
-        _say(f"{readme}: written")
+    for path in fill or ():
+        fill_blocks(path, sources)
+        _say(f"{path}: written")
 
 
 @app.command("extort-probe")

@@ -33,6 +33,11 @@ def paper_target(reading: Reading) -> Target:
     return _targets()[reading]
 
 
+def paper_readings() -> list[Reading]:
+    """All that was read off, in the order of the paper's figures."""
+    return list(_targets())
+
+
 @cache
 def _targets() -> dict[Reading, Target]:
     text = resources.files("coopctx").joinpath("data/paper_targets.csv").read_text("utf-8")

@@ -15,14 +15,12 @@ from rich.table import Table
 from rich.text import Text
 
 from coopctx.claims import AGENTS, Claim, Row, check
-from coopctx.errors import RunError
 from coopctx.plots import FIGURES, image
 from coopctx.plots.runs import NothingToDraw
 from coopctx.probe import interval, number
-from coopctx.store import check_ordinary, check_writable, write_atomically
+from coopctx.store import check_writable, write_atomically
 from coopctx.summaries import LAST_MEASUREMENTS
 
-BEGIN, END = "<!-- report -->", "<!-- end of report -->"  # of the tables in README
 COLUMNS = ("ours", "95 % interval", "n", "paper", "difference", "verdict")
 STYLES = {"reproduced": "green", "partly": "yellow", "not": "red", "not run": "dim"}
 NOTES = (
@@ -51,23 +49,6 @@ def write_report(results: Path, preset: str, out: Path) -> list[Path]:
     for name, text in texts.items():
         _write_text(out / name, text)
     return [out / name for name in texts]
-
-
-def write_into_readme(rows: Sequence[Row], readme: Path) -> None:
-    """Replace what stands between the two markers (`BEGIN`, `END`) of ``readme`` by the tables.
-
-    Raises RunError where the file cannot be read or written, or has not exactly one of each, in this order.
-    """
-    check_ordinary(readme)
-    try:
-        text = readme.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"cannot read {readme}: {error}") from error
-    before, begun, rest = text.partition(BEGIN)
-    _, ended, after = rest.partition(END)
-    if not begun or not ended or BEGIN in rest or END in before + after:
-        raise RunError(f"{readme} must hold {BEGIN} and then {END}, once each")
-    _write_text(readme, f"{before}{BEGIN}\n{markdown_tables(rows)}{END}{after}")
 
 
 def markdown(rows: Sequence[Row], preset: str) -> str:
@@ -137,11 +118,16 @@ def html(rows: Sequence[Row], preset: str, images: dict[str, bytes]) -> str:
 
 def cells(row: Row) -> list[str]:
     """What stands in `COLUMNS`."""
-    paper = f"{_short(row.target.value)} ± {_short(row.target.tolerance)}"
+    paper = f"{short(row.target.value)} ± {short(row.target.tolerance)}"
     if row.ours is None:
         return ["-", "-", "0", paper, "-", row.verdict]
     ours, difference = row.ours, f"{row.ours.value - row.target.value:+z.3f}"
     return [number(ours.value), interval(ours.low, ours.high), str(ours.seeds), paper, difference, row.verdict]
+
+
+def short(value: float) -> str:
+    """Two decimals, three where it has them: ``0.50``, ``0.89``, ``0.045``."""
+    return f"{value:z.3f}".removesuffix("0")
 
 
 def measure(claim: Claim) -> str:
@@ -199,8 +185,3 @@ def _write_text(path: Path, text: str) -> None:
 def _css_width(png: bytes) -> int:
     """How wide a figure is meant to be, in CSS pixels: it has two of its own for each. The width stands in the header."""
     return int.from_bytes(png[16:20], "big") // 2
-
-
-def _short(value: float) -> str:
-    """Two decimals, three where it has them: ``0.50``, ``0.89``, ``0.045``."""
-    return f"{value:z.3f}".removesuffix("0")

@@ -106,7 +106,7 @@ in_sandbox = HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCh
 @given(command_lines())
 @example(["evaluate", "run", "--against", "\udcff/"])
 @example(["evaluate", "run", "--out", "fifo"])
-@example(["report", "--preset", "smoke", "--readme", "fifo"])
+@example(["report", "--preset", "smoke", "--fill", "fifo"])
 @example(["evaluate", "run", "--games", "9" * 30])
 @example(["plot", "fig1", "--preset", "smoke", "--out", "\udcff"])
 def test_any_arguments_are_carried_out_or_refused(sandbox, tally, words):

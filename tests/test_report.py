@@ -15,7 +15,6 @@ from rich.console import Console
 
 from coopctx import claims, report
 from coopctx.claims import Claim, Measure, check, verdict
-from coopctx.errors import RunError
 from coopctx.paper import Target, paper_target
 from coopctx.references import bayes_nll
 from coopctx.statistics import Estimate
@@ -248,39 +247,23 @@ def test_every_row_is_in_every_form(rows):
     assert "## " not in report.markdown_tables(rows)
 
 
-def test_readme_gets_the_tables_between_its_markers_and_nothing_else_changes(rows, tmp_path):
-    readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
-    for _ in range(2):
-        report.write_into_readme(rows, readme)
-        expected = f"before\n{report.BEGIN}\n{report.markdown_tables(rows)}{report.END}\nafter\n"
-        assert readme.read_text() == expected
-    for text in ("none", report.BEGIN, f"{report.END}{report.BEGIN}", f"{report.BEGIN}{report.END}" * 2):
-        readme.write_text(text)
-        with pytest.raises(RunError, match="README.md must hold <!-- report --> and then <!-- end of report -->, once each"):
-            report.write_into_readme(rows, readme)
-        assert readme.read_text() == text
-    with pytest.raises(RunError, match="cannot read"):
-        report.write_into_readme(rows, tmp_path / "absent")
-
-
-def test_committed_report_and_readme_are_what_the_committed_results_give():
+def test_committed_report_is_what_the_committed_results_give():
     rows = check(ROOT / "results", "cpu")
     assert (ROOT / "figures" / "report.md").read_text() == report.markdown(rows, "cpu"), "make figures"
-    readme = (ROOT / "README.md").read_text()
-    assert f"{report.BEGIN}\n{report.markdown_tables(rows)}{report.END}" in readme, "make figures"
 
 
 # From the command line, and what can be wrong ---------------------------------------------------------------------
 
 
 def test_the_command_prints_and_writes(results, coopctx_main, tmp_path):
-    (tmp_path / "README.md").write_text(f"{report.BEGIN}{report.END}")
-    status, out, err = coopctx_main("report", "--results", str(results), "--readme", "README.md")
+    pages = tmp_path / "README.md", tmp_path / "claims.md"
+    for page in pages:
+        page.write_text("<!-- begin claims -->\n<!-- end claims -->")
+    status, out, err = coopctx_main("report", "--results", str(results), "--fill", "README.md", "--fill", "claims.md")
     assert (status, err) == (0, "")
-    assert "PPI, preset cpu:" in out and "figures/report.html: written" in out and "README.md: written" in out
+    assert "PPI, preset cpu:" in out and "figures/report.html: written" in out and "README.md: written" in out and "claims.md: written" in out
     assert re.search(r"reward of Fixed-ICL \(< 0.5\)", out)
-    assert (tmp_path / "figures/report.md").exists() and "| verdict |" in (tmp_path / "README.md").read_text()
+    assert (tmp_path / "figures/report.md").exists() and all("| verdict |" in page.read_text() for page in pages)
 
 
 @pytest.mark.parametrize(
