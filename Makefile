@@ -1,7 +1,7 @@
 # make test       lint, types, tests
 # make lint       ruff and mypy alone
 # make faults     kills, full disks, damaged files and random inputs, many of each: minutes
-# make figures    figures and report from what is in results/ (figures/, README's table); says what is missing
+# make figures    figures, report and the tables of README and docs from what is in results/; says what is missing
 # make reproduce  everything: the runs that are not finished in results/, then figures and report; PRESET=cpu SEEDS=0-9
 # make smoke      the whole line at toy scale: train, draw, report, check (build/smoke/)
 # make clean      removes the environment and everything built; results and figures stay
@@ -40,7 +40,7 @@ faults: $(READY)
 
 figures: $(READY)
 	@$(COOPCTX) plot all
-	@$(COOPCTX) report $(patsubst %,--fill %,README.md $(wildcard docs/*.md))
+	@$(COOPCTX) report $(patsubst %,--fill %,$(shell grep -l '^<!-- begin ' README.md docs/*.md))
 
 reproduce: $(READY)
 	@$(COOPCTX) reproduce --preset $(PRESET) --seeds $(SEEDS) --out $(OUT)

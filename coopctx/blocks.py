@@ -94,6 +94,7 @@ CONDITIONS = (
 )
 PANELS = {"ppi": "A", "a2c": "B"}  # of Figure 1
 UNITS = {"ppi": "phase", "a2c": "iteration"}
+SETTLED = 0.8  # cooperation between learners late in training that the caption counts as settled
 
 
 def course(agent: str, sources: Sources) -> str:
@@ -111,6 +112,20 @@ def course(agent: str, sources: Sources) -> str:
         ours.append(_mean_and_deviation(rows[rows["iteration"] == at]["cooperation_rate"], 2))
         theirs.append(report.short(paper_target(reading).value))
     return markdown_table(headings, [ours, theirs])
+
+
+def caption(sources: Sources) -> str:
+    """The caption of Figure 1: what was averaged, and how far the seeds of the mixed pool differ."""
+    told = []
+    for agent, symbol in AGENTS.items():
+        late = late_training(agent, "cooperation_rate", "learner", sources.training(run_name(agent, "mixed")))
+        if len(late):
+            above = int((late > SETTLED).sum())
+            told.append(f"{symbol}: {above} of {len(late)} seeds above {SETTLED}, the lowest at {late.min():.2f}")
+    return (
+        f"*Our Figure 1, preset `{sources.preset}`, mean ± 1 s.d. over seeds; red: with the other learner, blue: with tabular "
+        f"players. Cooperation between the learners at the end of the mixed pool: {'; '.join(told)}.*\n"
+    )
 
 
 def conditions(agent: str, sources: Sources) -> str:
@@ -178,6 +193,38 @@ def sensitivity(sources: Sources) -> str:
     return markdown_table(["run", "setting", "seeds", "cooperation"], lines, left=2)
 
 
+# Settings ----------------------------------------------------------------------------------------------------------
+
+STEPS = {
+    "mixed": "mixed pool",
+    "learners": "no tabular opponents",
+    "tabular": "Step 1",
+    "extortion": "Step 2",
+    "mutual-extortion": "Step 3",
+}
+
+
+def settings(agent: str, sources: Sources) -> str:
+    """The settings in which the preset differs from preset ``paper``, and in which runs."""
+    values = {pool: [_settings(agent, pool, preset) for preset in ("paper", sources.preset)] for pool in STEPS}
+    lines = []
+    for name in values["mixed"][0]:
+        runs: dict[tuple[str, str], list[str]] = {}  # the runs that have these two values
+        for pool, (paper, ours) in values.items():
+            runs.setdefault((paper[name], ours[name]), []).append(STEPS[pool])
+        lines += [
+            [f"`{name}`", "all" if len(runs) == 1 else ", ".join(where), paper, ours]
+            for (paper, ours), where in runs.items()
+            if paper != ours
+        ]
+    return markdown_table(["setting", "runs", "`paper`", f"`{sources.preset}`"], lines, left=2)
+
+
+def _settings(agent: str, pool: str, preset: str) -> dict[str, str]:
+    own = sweep_table.own_settings(agent, pool, preset)
+    return {name: sweep_table.spelt(value) for name, value in own.items()}
+
+
 def _reading(agent: str, condition: Condition, opponent: str, quantity: str) -> tuple[str, str, str, str]:
     """Figure, panel, series and metric of the paper's reading of a line of Figure 1."""
     symbol = AGENTS[agent]
@@ -213,12 +260,13 @@ def markdown_table(headings: Sequence[str], lines: Iterable[Sequence[str]], left
 
 
 BLOCKS: Mapping[str, Block] = {
+    "caption": caption,
     "findings": findings,
     "claims": lambda sources: report.markdown_tables(sources.rows),
     "sensitivity": sensitivity,
     **{
         f"{block.__name__}-{agent}": partial(block, agent)
-        for block in (course, conditions, seeds, extortion)
+        for block in (course, conditions, seeds, extortion, settings)
         for agent in AGENTS
     },
 }

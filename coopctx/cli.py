@@ -23,6 +23,7 @@ from coopctx.experiments import AGENTS, POOLS
 from coopctx.progress import OPPONENTS, duration
 
 if TYPE_CHECKING:  # torch and matplotlib take seconds to import: not for --help or a mistyped option
+    from coopctx.blocks import Block, Sources
     from coopctx.jobs import Engine, Outcome, Request
 
 MOST_SEEDS = 1000  # more than that in one command is a slip
@@ -318,7 +319,7 @@ def report(
     coopctx report --fill README.md --fill docs/results.md
     """
     from coopctx import report
-    from coopctx.blocks import Sources
+    from coopctx.blocks import BLOCKS, Sources
     from coopctx.fill import fill as fill_blocks
 
     sources = Sources(results, preset)
@@ -326,7 +327,7 @@ def report(
     for path in report.write_report(results, preset, out):
         _say(f"{path}: written")
     for path in fill or ():
-        fill_blocks(path, sources)
+        fill_blocks(path, sources, {**BLOCKS, **PRINTED})
         _say(f"{path}: written")
 
 
@@ -516,7 +517,7 @@ def _report(outcomes: Sequence[Outcome]) -> None:
     finished = [outcome for outcome in outcomes if outcome.state != "failed"]
     if finished:
         measured = {outcome.seed: summary(outcome.directory) for outcome in finished}
-        _print_table(f"mean of the last {LAST_MEASUREMENTS} measurements", measured)
+        console.print(_table(f"mean of the last {LAST_MEASUREMENTS} measurements", measured))
     for outcome in finished:
         _say(f"{outcome.directory}: {ENDINGS[outcome.state]}")
     if len(outcomes) == 1 and failed:
@@ -526,6 +527,21 @@ def _report(outcomes: Sequence[Outcome]) -> None:
     if failed:
         names = ", ".join(str(outcome.seed) for outcome in failed)
         raise RunError(f"{len(failed)} of {len(outcomes)} seeds failed: {names}")
+
+
+def _seed_0(sources: Sources) -> str:
+    """What ``coopctx train --agent ppi --pool mixed`` prints of the finished run, as a block of a page."""
+    from coopctx.summaries import LAST_MEASUREMENTS, summary
+
+    directory = sources.results / sources.preset / "ppi-mixed" / "seed-0"
+    printed = io.StringIO()
+    Console(file=printed, width=80).print(_table(f"mean of the last {LAST_MEASUREMENTS} measurements", {0: summary(directory)}))
+    lines = [line.rstrip() for line in printed.getvalue().splitlines()]
+    where = Path("results", *directory.parts[-3:])  # as in a clone
+    return "\n".join(["```", *lines, f"{where}: {ENDINGS['unchanged']}", "```", ""])
+
+
+PRINTED: dict[str, Block] = {"seed-0": _seed_0}  # blocks of pages that are what a command prints
 
 
 def _look(requests: Sequence[Request], jobs: int | None, engine: Engine, also: Path | None = None) -> None:
@@ -546,7 +562,7 @@ def _fail_each(failures: Sequence[str], all_of: str) -> None:
         raise RunError(f"{len(failures)} of {all_of} failed")
 
 
-def _print_table(title: str, rows: dict[int, dict[str, float]]) -> None:
+def _table(title: str, rows: dict[int, dict[str, float]]) -> Table:
     measured = {name for row in rows.values() for name in row}
     columns = {
         f"{measure}\nvs {opponent}": name
@@ -560,7 +576,7 @@ def _print_table(title: str, rows: dict[int, dict[str, float]]) -> None:
     for seed, row in rows.items():
         cells = (f"{row[name]:.3f}" for name in columns.values())
         table.add_row(str(seed), *cells, duration(row["wall_seconds"]))
-    console.print(table)
+    return table
 
 
 def _say(line: str) -> None:

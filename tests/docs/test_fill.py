@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from coopctx.blocks import BLOCKS, Sources
+from coopctx.cli import PRINTED
 from coopctx.errors import RunError
 from coopctx.fill import MARKER, fill, filled
 from coopctx.paper import paper_value
@@ -13,6 +14,7 @@ from coopctx.paper import paper_value
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 NOWHERE = Sources(Path("nowhere"), "cpu")
+ALL = {**BLOCKS, **PRINTED}
 SHORT = {"one": lambda sources: f"1 from {sources.preset}\n", "two": lambda sources: "2\n"}
 
 
@@ -59,10 +61,10 @@ def committed() -> Sources:
 def test_committed_pages_are_what_the_committed_results_give(page, committed):
     text = page.read_text()
     if MARKER.search(text):
-        assert filled(text, committed) == text, "make figures"
+        assert filled(text, committed, ALL) == text, "make figures"
 
 
-@pytest.mark.parametrize("name", BLOCKS)
+@pytest.mark.parametrize("name", ALL)
 def test_every_block_stands_in_a_page(name):
     assert any(f"<!-- begin {name} -->" in page.read_text() for page in PAGES)
 
@@ -90,7 +92,8 @@ def test_the_course_is_that_of_learner_1_at_the_paper_s_phases(committed):
 
 
 def test_conditions_and_seeds_are_late_means_of_both_learners(committed):
-    late = {"ppi": "iteration > 25", "a2c": "iteration > 10_800"}
+    last = {agent: training(f"{agent}-mixed", "True")["iteration"].max() for agent in ("ppi", "a2c")}
+    late = {"ppi": f"iteration > {last['ppi'] - 5}", "a2c": f"iteration > {last['a2c'] * 0.9}"}
     runs = {"mixed pool": "mixed", "told its opponent": "mixed-opponent-id", "no tabular opponents": "learners"}
     for agent, moment in late.items():
         numbers, _, *by_seed = rows_of(f"seeds-{agent}", committed)
@@ -100,6 +103,13 @@ def test_conditions_and_seeds_are_late_means_of_both_learners(committed):
             assert line[1:3] == [str(len(means)), f"{means.mean():.3f} ± {means.std(ddof=1):.3f}"]
             shown = {int(seed): cell for seed, cell in zip(numbers[1:], of_seeds[1:], strict=True) if cell != "–"}
             assert shown == {seed: f"{mean:.2f}" for seed, mean in means.items()}
+
+
+def test_what_a_command_prints_is_what_the_page_shows(committed, coopctx_main):
+    status, out, _ = coopctx_main("train", "--agent", "ppi", "--pool", "mixed", "--results", str(committed.results))
+    shown = PRINTED["seed-0"](committed).splitlines()[1:-1]
+    assert status == 0 and shown[:-1] == [line.rstrip() for line in out.splitlines()[:-1]]
+    assert out.splitlines()[-1] == f"{ROOT}/{shown[-1]}"
 
 
 def test_findings_are_rows_of_the_claims(committed):
