@@ -8,16 +8,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from coopctx.arena import play
-    from coopctx.config import load_preset
-    from coopctx.episodes import Episodes
-    from coopctx.evaluation import evaluate
-    from coopctx.game import COOPERATE, DEFECT, PRISONERS_DILEMMA, START, MatrixGame
-    from coopctx.learners.ppi import PPILearner
-    from coopctx.players import Player, RandomTabular, named_strategy
-    from coopctx.scripting import train
-    from coopctx.streams import stream
-    from coopctx.trained import TrainedAgent
+    from coopctx.agents.ppi.learner import PPILearner
+    from coopctx.agents.trained import TrainedAgent
+    from coopctx.evaluation.play import evaluate
+    from coopctx.experiments.settings import load_preset
+    from coopctx.game.arena import play
+    from coopctx.game.episodes import Episodes
+    from coopctx.game.matrix import COOPERATE, DEFECT, PRISONERS_DILEMMA, START, MatrixGame
+    from coopctx.game.player import Player
+    from coopctx.game.streams import stream
+    from coopctx.game.tabular import RandomTabular, named_strategy
+    from coopctx.launch.scripting import train
 
 __version__ = "0.1.0"
 __all__ = [
@@ -39,16 +40,17 @@ __all__ = [
     "train",
 ]
 _MODULES = {
-    "arena": ("play",),
-    "config": ("load_preset",),
-    "episodes": ("Episodes",),
-    "evaluation": ("evaluate",),
-    "game": ("COOPERATE", "DEFECT", "PRISONERS_DILEMMA", "START", "MatrixGame"),
-    "learners.ppi": ("PPILearner",),
-    "players": ("Player", "RandomTabular", "named_strategy"),
-    "scripting": ("train",),
-    "streams": ("stream",),
-    "trained": ("TrainedAgent",),
+    "agents.ppi.learner": ("PPILearner",),
+    "agents.trained": ("TrainedAgent",),
+    "evaluation.play": ("evaluate",),
+    "experiments.settings": ("load_preset",),
+    "game.arena": ("play",),
+    "game.episodes": ("Episodes",),
+    "game.matrix": ("COOPERATE", "DEFECT", "PRISONERS_DILEMMA", "START", "MatrixGame"),
+    "game.player": ("Player",),
+    "game.streams": ("stream",),
+    "game.tabular": ("RandomTabular", "named_strategy"),
+    "launch.scripting": ("train",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

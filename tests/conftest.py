@@ -51,7 +51,7 @@ def undisturbed(tmp_path_factory):
 @pytest.fixture
 def coopctx_main(capsys, monkeypatch, tmp_path):
     """Run a command in an empty directory: exit status, standard output, standard error."""
-    from coopctx import cli  # only where a command is run
+    from coopctx.cli import app as cli  # only where a command is run
 
     monkeypatch.chdir(tmp_path)
 

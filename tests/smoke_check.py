@@ -11,9 +11,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 from matplotlib.image import imread
 
-from coopctx.config import load_preset
-from coopctx.plots import FIGURES
-from coopctx.store import SCHEMAS, finished_seeds
+from coopctx.experiments.settings import load_preset
+from coopctx.figures import FIGURES
+from coopctx.runs.run import SCHEMAS, finished_seeds
 
 PRESET = "smoke"
 SEEDS = [0, 1]

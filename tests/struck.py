@@ -116,4 +116,4 @@ def _changes(event: str, details: tuple) -> bool:
 
 
 _SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["coopctx.cli", "coopctx.jobs", "coopctx.native", "pytest"])
+_SERVER.set_forkserver_preload(["coopctx.cli", "coopctx.launch.jobs", "coopctx.native", "pytest"])

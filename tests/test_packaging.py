@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 
 import coopctx
-from coopctx.config import preset_names
 from coopctx.examples import change_one_thing
-from coopctx.store import read_manifest
+from coopctx.experiments.settings import preset_names
+from coopctx.runs.run import read_manifest
 
 ROOT = Path(__file__).parents[1]
 DATA = {".toml", ".c", ".h", ".csv", ".css", ".typed"}

@@ -144,7 +144,7 @@ def _check_head(head_weight: Tensor, head_bias: Tensor, hidden: int) -> int:
 
 
 def _check_world(n_actions: int, n_observations: int, outputs: int, rows: int) -> None:
-    """Check that head and table are those of a `coopctx.model.SequenceModel`."""
+    """Check that head and table are those of a `coopctx.agents.trunk.SequenceModel`."""
     if n_actions < 1 or n_observations < 1:
         raise ValueError("n_actions and n_observations must be at least 1")
     expected = n_actions * (1 + 2 * n_observations), n_observations * (n_actions + 1)
@@ -292,7 +292,7 @@ class Kernel:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """All rounds of ``games`` games of the symmetric game with ``payoffs`` [A, A] between those who sit on its two sides.
 
-        Gives observations uint8 [2, games, T + 1] (as `coopctx.game.MatrixGame` codes them), actions uint8 [2, games, T]
+        Gives observations uint8 [2, games, T + 1] (as `coopctx.game.matrix.MatrixGame` codes them), actions uint8 [2, games, T]
         and rewards [2, games, T], by side, and advances the trunks of ``seats`` to their last round. draw: actions [rows]
         from a trunk's logits [rows, A] and uniform numbers [rows]; it is asked wherever rounding could tip a draw, so that
         all of them are bit for bit its own. The number of threads does not change the result.

@@ -5,11 +5,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from coopctx.blocks import BLOCKS, Sources
-from coopctx.cli import PRINTED
+from coopctx.analysis.paper import paper_value
+from coopctx.cli.app import PRINTED
 from coopctx.errors import RunError
-from coopctx.fill import MARKER, fill, filled
-from coopctx.paper import paper_value
+from coopctx.report.blocks import BLOCKS, Sources
+from coopctx.report.fill import MARKER, fill, filled
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -1,0 +1,168 @@
+"""One A2C learner: its model, its optimiser, and how a batch of its own episodes improves it (App. A.3.2).
+
+With rescaled rewards r_t, values V_t (0 after the last round) and delta_t = r_t + gamma V_{t+1} - V_t, the loss is the
+mean over episodes and rounds of
+
+    -log pi(a_t | x_t) A_t  +  c_v (V_t - V^target_t)^2  -  c_e H(pi(. | x_t)),
+
+    A_t = sum_k (gamma lambda)^k delta_{t+k}  (GAE),    V^target_t = V_t + sum_k (gamma lambda_td)^k delta_{t+k}  (TD(lambda)),
+
+with no gradient through A and V^target.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from coopctx import native
+from coopctx.agents.a2c.player import A2CPlayer
+from coopctx.agents.trunk import ActorCritic
+from coopctx.experiments.settings import A2CConfig, ModelConfig
+from coopctx.game.episodes import Episodes
+from coopctx.game.matrix import MatrixGame
+from coopctx.game.streams import stream
+
+SMALLEST_DEVIATION = 1e-8  # added to the advantages' standard deviation before it divides them
+
+
+class Update(NamedTuple):
+    """What a gradient step went by, scalars: the three terms of the loss without their weights (entropy in nats), and
+    the gradient's norm before it was clipped."""
+
+    policy: Tensor
+    value: Tensor
+    entropy: Tensor
+    gradient_norm: Tensor
+
+
+class A2CLearner:
+    """A model and its optimiser. Two learners share nothing but their seed's name.
+
+    number: 1 or 2, the learner's place in the run, part of every random stream's name; identity_size: how many numbers
+    it is told about its co-player.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        game: MatrixGame,
+        model: ModelConfig,
+        a2c: A2CConfig,
+        seed: int,
+        identity_size: int,
+        device: torch.device,
+    ) -> None:
+        self.number = number
+        self._a2c, self._seed = a2c, seed
+        sizes = game.n_observations, game.n_actions, model.hidden, model.embedding, identity_size
+        start = self._stream("initialise", 0), a2c.initialisation, a2c.zero_readouts
+        self.model = ActorCritic(*sizes, *start).to(device)
+        self._optimizer = torch.optim.Adam(self.model.parameters(), lr=a2c.learning_rate, eps=a2c.adam_epsilon, fused=True)
+        self._played: native.Recurrence | None = None
+
+    def _stream(self, *names: str | int) -> torch.Generator:
+        return stream(self._seed, f"learner {self.number}", *names)
+
+    def player(self, *purpose: str | int, rounds: int | None = None) -> A2CPlayer:
+        """The present policy; ``purpose`` names its random stream. rounds: per game, if `update` is to follow."""
+        return A2CPlayer(self.model, self._stream("play", *purpose), rounds, self._played)
+
+    def update(
+        self, episodes: Episodes, kinds: Sequence[int], played: native.Recurrence | None, iteration: int
+    ) -> Update:
+        """A gradient step on ``episodes``, which the present model has just played; ``iteration`` counts from 1.
+
+        kinds: how many of the episodes, in their order, are games against each kind of opponent.
+        played: of the player that played them (`A2CPlayer.played`); with None the model's outputs are computed again.
+        """
+        self._played = played
+        loss, terms = self.loss(self._outputs(episodes, played), episodes, kinds, iteration)
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._a2c.max_grad_norm)
+        a2c = self._a2c
+        rates = a2c.learning_rate, a2c.final_learning_rate, a2c.learning_rate_decay
+        self._optimizer.param_groups[0]["lr"] = self._scheduled(*rates, iteration)
+        self._optimizer.step()
+        return Update(*terms, norm)
+
+    def loss(
+        self, outputs: Tensor, episodes: Episodes, kinds: Sequence[int], iteration: float
+    ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+        """The loss of the model's ``outputs`` [games, rounds, A + 1], and its terms: policy, value, entropy.
+
+        kinds: as for `update`; they sum to the number of games.
+        """
+        a2c = self._a2c
+        values = outputs[..., -1]
+        log_policy = outputs[..., :-1].movedim(-1, 0).log_softmax(0)  # [A, games, rounds], quicker than along the last
+        with torch.no_grad():
+            delta = temporal_differences(a2c.reward_scale * episodes.rewards, values, a2c.discount)
+            advantages = discounted_sums(delta, a2c.discount * a2c.gae_lambda)
+            targets = values + discounted_sums(delta, a2c.discount * a2c.td_lambda)
+            if a2c.normalise_advantages != "off":
+                groups = kinds if a2c.normalise_advantages == "per-opponent" else [len(advantages)]
+                advantages = torch.cat([normalised(part) for part in advantages.split(list(groups))])
+        chosen = log_policy.gather(0, episodes.actions.long()[None])[0]
+        policy = -(chosen * advantages).mean()
+        value = F.mse_loss(values, targets)
+        entropy = -(log_policy.exp() * log_policy).sum(0).mean()
+        weight = self._scheduled(a2c.entropy_weight, a2c.final_entropy_weight, a2c.entropy_decay, iteration)
+        loss = policy + a2c.value_weight * value - weight * entropy
+        return loss, (policy.detach(), value.detach(), entropy.detach())
+
+    def _outputs(self, episodes: Episodes, played: native.Recurrence | None) -> Tensor:
+        """The model's outputs on its own episodes, differentiable in its parameters."""
+        kernel = native.kernel_for(episodes.rewards.device, self.model.hidden)
+        if kernel is None or played is None:
+            return self.model(episodes)
+        return self.model.recall(kernel, played, episodes)
+
+    def _scheduled(self, first: float, final: float, share: float, iteration: float) -> float:
+        """A setting that goes linearly from its first value, in iteration 1, to its final one and then stays.
+
+        share: the share of all iterations after which it has its final value; 1: in the last iteration.
+        """
+        done = (iteration - 1) / max(self._a2c.iterations - 1, 1)
+        return first + (final - first) * min(done / share, 1.0)
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint needs to go on: weights and the optimiser's moments (streams are derived per iteration)."""
+        return {"model": self.model.state_dict(), "optimizer": self._optimizer.state_dict()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over a `state`."""
+        self.model.load_state_dict(state["model"])
+        self._optimizer.load_state_dict(state["optimizer"])
+
+
+def normalised(advantages: Tensor) -> Tensor:
+    """``advantages`` of any shape with mean 0 and standard deviation 1."""
+    return (advantages - advantages.mean()) / (advantages.std(correction=0) + SMALLEST_DEVIATION)
+
+
+def temporal_differences(rewards: Tensor, values: Tensor, discount: float) -> Tensor:
+    """delta_t = r_t + gamma V_{t+1} - V_t, [games, rounds]; after the last round V is 0, for the episode is over."""
+    return rewards + discount * F.pad(values[:, 1:], (0, 1)) - values
+
+
+def discounted_sums(x: Tensor, factor: float) -> Tensor:
+    """sum_{k >= 0} factor^k x_{t+k} for every round t, from and to [games, rounds].
+
+    One product with a triangular matrix, which for a hundred rounds is quicker than a loop over them.
+    """
+    return x @ _discounts(x.shape[1], factor, x.dtype, x.device)
+
+
+@functools.lru_cache(maxsize=8)
+def _discounts(rounds: int, factor: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """factor^(s - t), [s, t], for s >= t and 0 elsewhere; s is the round that is added to the sum for t."""
+    numbers = torch.arange(rounds, device=device, dtype=torch.float64)
+    ahead = numbers[:, None] - numbers
+    return torch.where(ahead >= 0, factor ** ahead.clamp(min=0), 0.0).to(dtype)

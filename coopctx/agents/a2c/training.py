@@ -1,0 +1,223 @@
+"""One run of A2C: play a batch, take a gradient step, now and then measure and checkpoint (App. A.3.2).
+
+All of an iteration's games are one batch of rows, so that a round of it is one step of each model, whomever they meet.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import torch
+
+from coopctx import native
+from coopctx.agents.a2c.learner import A2CLearner, Update
+from coopctx.agents.a2c.player import A2CPlayer
+from coopctx.agents.record import (
+    Match,
+    counted,
+    diagnose,
+    final_weights,
+    named_strategies,
+    record_averages,
+    record_curves,
+    record_timings,
+    shares,
+    summary,
+)
+from coopctx.agents.trained import needed_agents
+from coopctx.agents.trunk import ActorCritic
+from coopctx.experiments.pools import POOLS, RunSpec
+from coopctx.experiments.settings import Config
+from coopctx.game.arena import play, play_natively
+from coopctx.game.episodes import Episodes
+from coopctx.game.matrix import MatrixGame
+from coopctx.game.player import NativePlayer
+from coopctx.game.seats import Seats
+from coopctx.game.streams import stream
+from coopctx.game.tabular import RandomTabular, named_strategy
+from coopctx.game.threads import thread_pool
+from coopctx.launch.display import Progress
+from coopctx.runs.run import Run
+
+
+class BatchSizes(NamedTuple):
+    """The games of one batch: of the two learners with each other, and of each learner with those that do not learn."""
+
+    together: int
+    apart: int
+
+
+class A2CTraining:
+    """The iterations of one A2C run.
+
+    Iteration k in its tables is the agent after k gradient steps (0: before the first), measured on a batch of its own:
+    as many games of the same kinds as the first training batch has, which nobody learns from. It is measured every
+    `measure_every` iterations, at those with within-episode curves, and after the last; each time it is checkpointed.
+    """
+
+    def __init__(
+        self, spec: RunSpec, config: Config, run: Run, results: Path, device: torch.device, threads: int, progress: Progress
+    ) -> None:
+        self._spec, self._config, self._run = spec, config, run
+        self._device, self._threads, self._progress = device, threads, progress
+        self._kernel = native.kernel_for(device, config.model.hidden)
+        self._pool, self._game = POOLS[spec.pool], MatrixGame.of(config.game.payoffs)
+        self._sizes = self._game.n_observations, self._game.n_actions
+        self._identity_size = self._sizes[0] * self._sizes[1] if spec.opponent_id else 0
+        self._learners = [
+            A2CLearner(n, self._game, config.model, config.a2c, spec.seed, self._identity_size, device)
+            for n in range(1, self._pool.learners + 1)
+        ]
+        needed = needed_agents(spec, config, results)
+        frozen = None if self._pool.pretrained or not needed else needed[0].model(device=device)
+        self._frozen = cast("ActorCritic | None", frozen)  # what a run needs is of its own kind of agent
+        for learner, agent in zip(self._learners, needed if self._pool.pretrained else (), strict=False):
+            learner.model.load_state_dict(agent.weights[0])
+        self._other = next((kind for kind in self._pool.opponents if kind != "learner"), "")  # who does not learn
+        self._updates: list[list[Update]] = []  # since the last measurement, [iteration][learner]
+        self._seconds = {"play": 0.0, "update": 0.0, "measure": 0.0}
+
+    def run_all(self) -> None:
+        a2c = self._config.a2c
+        done = self._restore()
+        self._progress.begin(f"{self._spec.name} seed {self._spec.seed}", a2c.iterations, max(done, 0), "iteration")
+        torch.set_num_threads(1 if self._kernel else self._threads)
+        with_curves = counted(a2c.episode_iterations, a2c.iterations) | ({0} if self._pool.pretrained else set())
+        measured = {*range(0, a2c.iterations, a2c.measure_every), *with_curves, a2c.iterations}
+        with thread_pool(self._threads) as pool:
+            for iteration in range(done + 1, a2c.iterations + 1):
+                if iteration:
+                    self._iterate(iteration, pool)
+                if iteration in measured:
+                    self._measure(iteration, iteration in with_curves)
+        self._run.finish(final_weights(self._learners))
+        self._progress.end()
+
+    def _iterate(self, iteration: int, pool: ThreadPoolExecutor) -> None:
+        rounds = self._config.game.rounds
+        players = [learner.player("training", iteration, rounds=rounds) for learner in self._learners]
+        with self._timed("play"):
+            sizes = self._sizes_at(iteration)
+            own = self._own(self._batch(players, sizes, "training", iteration), sizes)
+        kinds = [(sizes.apart, sizes.together), (sizes.together, sizes.apart)]  # of the rows of `own`
+
+        def update(learner: A2CLearner, player: A2CPlayer, episodes: Episodes, kinds: tuple[int, int]) -> Update:
+            return learner.update(episodes, [games for games in kinds if games], player.played, iteration)
+
+        with self._timed("update"):
+            each = pool.map if self._threads > 1 else map
+            self._updates.append(list(each(update, self._learners, players, own, kinds)))
+        self._progress.activity(iteration, "training", 1.0)
+
+    # Playing -----------------------------------------------------------------------------------------------------
+
+    def _sizes_at(self, iteration: int) -> BatchSizes:
+        """The batch that the gradient step of this iteration, counted from 1, is taken on."""
+        a2c = self._config.a2c
+        grown = a2c.batch_growth ** ((iteration - 1) / max(a2c.iterations - 1, 1))
+        split = shares(round(a2c.batch_size * grown), self._pool, self._config.pool.tabular_share)
+        together = split.pop("learner", 0)
+        return BatchSizes(together, sum(split.values()))
+
+    def _batch(
+        self, players: Sequence[A2CPlayer], sizes: BatchSizes, *purpose: str | int
+    ) -> tuple[Episodes, Episodes]:
+        """All games of an iteration, from both seats; in the mixed pool, with the others T1 and T2:
+
+        rows            apart       together    apart
+        first seat      learner 1   learner 1   T2
+        second seat     T1          learner 2   learner 2
+        """
+        first: list[tuple[NativePlayer, int]] = [(players[0], sizes.apart + sizes.together)]
+        second: list[tuple[NativePlayer, int]] = []
+        if sizes.apart:
+            second.append((self._opponent(1, *purpose), sizes.apart))
+        if len(players) > 1:
+            second.append((players[1], sizes.together + sizes.apart))
+            if sizes.apart:
+                first.append((self._opponent(2, *purpose), sizes.apart))
+        return self._play(sum(rows for _, rows in first), (Seats(first), Seats(second)))
+
+    def _own(self, batch: tuple[Episodes, Episodes], sizes: BatchSizes) -> list[Episodes]:
+        """The episodes that each learner played."""
+        return [batch[0][: sizes.apart + sizes.together], batch[1][sizes.apart :]][: len(self._learners)]
+
+    def _matches(self, batch: tuple[Episodes, Episodes], sizes: BatchSizes) -> list[Match]:
+        """The same episodes by learner and kind of opponent, those between the learners first."""
+        first, second = batch
+        apart, together = sizes.apart, sizes.together
+        middle, end = slice(apart, apart + together), slice(apart + together, None)
+        matches = []
+        if together:
+            matches = [Match(1, "learner", first[middle], second[middle]), Match(2, "learner", second[middle], first[middle])]
+        if apart:
+            matches.append(Match(1, self._other, first[:apart], second[:apart]))
+            if len(self._learners) > 1:
+                matches.append(Match(2, self._other, second[end], first[end]))
+        return matches
+
+    def _opponent(self, learner: int, *purpose: str | int) -> NativePlayer:
+        """Who does not learn: fresh tabular players, or the Fixed-ICL, which samples from its policy like a learner."""
+        if self._frozen is not None:
+            return A2CPlayer(self._frozen, self._stream(self._other, *purpose))
+        return RandomTabular(*self._sizes, self._stream("tabular pool", *purpose, learner))
+
+    def _play(self, games: int, players: tuple[NativePlayer, NativePlayer]) -> tuple[Episodes, Episodes]:
+        sizes = self._config.game.rounds, games
+        if self._kernel is not None:
+            return play_natively(self._kernel, self._game, *sizes, players, self._identity_size, self._threads)
+        return play(self._game, *sizes, players, self._device, self._identity_size, side_by_side=self._threads > 1)
+
+    def _stream(self, *names: str | int) -> torch.Generator:
+        return stream(self._spec.seed, *names)
+
+    # Measuring ---------------------------------------------------------------------------------------------------
+
+    def _measure(self, iteration: int, with_curves: bool) -> None:
+        with self._timed("measure"):
+            players = [learner.player("measuring", iteration) for learner in self._learners]
+            sizes = self._sizes_at(1)
+            matches = self._matches(self._batch(players, sizes, "measuring", iteration), sizes)
+            record_averages(self._run, iteration, matches)
+            if with_curves:
+                named = [self._against_named(iteration, name) for name in named_strategies(self._pool, self._game)]
+                record_curves(self._run, iteration, [*matches, *named])
+            self._record_updates(iteration)
+        record_timings(self._run, iteration, self._seconds)
+        self._seconds = dict.fromkeys(self._seconds, 0.0)
+        self._run.checkpoint({"iteration": iteration, "learners": [learner.state() for learner in self._learners]})
+        if iteration:
+            self._progress.iteration(iteration, summary(self._pool, matches))
+
+    def _against_named(self, iteration: int, name: str) -> Match:
+        player = self._learners[0].player("measuring", iteration, name)
+        strategy = named_strategy(name, self._stream("named strategy", iteration, name))
+        return Match(1, name, *self._play(self._config.measure.episode_games, (player, strategy)))
+
+    def _record_updates(self, iteration: int) -> None:
+        """Means over the gradient steps since the last measurement."""
+        for learner, updates in zip(self._learners, zip(*self._updates, strict=True), strict=False):
+            means = torch.stack([torch.stack(update) for update in updates]).mean(0).tolist()
+            names = "loss_policy", "loss_value", "entropy", "gradient_norm"
+            diagnose(self._run, iteration, learner.number, dict(zip(names, means, strict=True)))
+        self._updates = []
+
+    @contextmanager
+    def _timed(self, part: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self._seconds[part] += time.perf_counter() - start
+
+    def _restore(self) -> int:
+        """The iteration of the last checkpoint, with the learners as they were then; -1 where there is none."""
+        state = self._run.state
+        if state is None:
+            return -1
+        for learner, saved in zip(self._learners, state["learners"], strict=True):
+            learner.restore(saved)
+        return state["iteration"]

@@ -1,0 +1,60 @@
+"""The PPI player: a sequence model and the planner that improves on it (Alg. 1)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from coopctx.agents.ppi.planner import Planner, choose
+from coopctx.agents.trunk import Gates, SequenceModel, predict, step
+
+
+class PPIPlayer:
+    """Plays pi(a | x), proportional to p(a | x) exp(beta Q(x, a)), with a model that it does not change.
+
+    Keeps, over the games since it was made, the sum of KL(pi || p) on the histories it visited (SPEC section 5).
+    """
+
+    @torch.no_grad()
+    def __init__(self, model: SequenceModel, planner: Planner, generator: torch.Generator, threads: int = 1) -> None:
+        self._model, self._planner = model, planner
+        self._generator, self._threads = generator, threads
+        self._gates = Gates(*(tensor.detach().contiguous() for tensor in model.gates()))
+        self._divergence: Tensor | float = 0.0
+        self._decisions = 0
+
+    @torch.no_grad()
+    def begin(self, games: int) -> None:
+        weights = self._gates.table
+        self._hidden = weights.new_zeros(games, self._model.hidden)
+        self._previous = torch.full((games,), self._model.n_actions, device=weights.device)
+        self.meet(None)
+
+    def identity(self) -> Tensor | None:
+        return None
+
+    @torch.no_grad()
+    def meet(self, identity: Tensor | None) -> None:
+        games, device = len(self._hidden), self._hidden.device
+        known = torch.zeros(games, self._model.identity_size) if identity is None else identity
+        self._extra = self._model.identity_gates(known.to(device)) if self._model.identity_size else None
+
+    @torch.no_grad()
+    def act(self, observation: Tensor, reward: Tensor) -> Tensor:
+        model, gates = self._model, self._gates
+        index = model.index(observation, self._previous)
+        self._hidden = step(gates, self._hidden, index, reward, self._extra)
+        prior = predict(gates, self._hidden, model.n_actions).action
+        values = self._planner.action_values(
+            gates, model.n_actions, self._hidden, self._extra, self._generator, self._threads
+        )
+        policy = self._planner.improve(prior, values)
+        self._divergence = self._divergence + (policy.exp() * (policy - prior)).sum(dtype=torch.float64)
+        self._decisions += len(policy)
+        uniform = torch.rand(len(policy), generator=self._generator).to(policy.device)
+        self._previous = choose(policy.exp(), uniform)
+        return self._previous
+
+    def mean_divergence(self) -> float:
+        """Mean KL(pi || p) in nats per decision so far; nan before the first."""
+        return float(self._divergence) / self._decisions if self._decisions else float("nan")

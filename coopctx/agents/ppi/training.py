@@ -1,0 +1,263 @@
+"""Carrying out one run of an experiment; here PPI's, phase after phase: fit, play, measure, checkpoint (Alg. 1)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from coopctx import native
+from coopctx.agents.a2c.training import A2CTraining
+from coopctx.agents.ppi.learner import PPILearner
+from coopctx.agents.record import (
+    Match,
+    counted,
+    diagnose,
+    final_weights,
+    named_strategies,
+    record_averages,
+    record_curves,
+    record_timings,
+    shares,
+    summary,
+)
+from coopctx.agents.trained import TrainedAgent, needed_agents
+from coopctx.agents.trunk import Losses
+from coopctx.experiments.pools import POOLS, RunSpec
+from coopctx.experiments.settings import Config
+from coopctx.game.arena import play
+from coopctx.game.episodes import Episodes
+from coopctx.game.matrix import MatrixGame
+from coopctx.game.player import Player
+from coopctx.game.streams import stream
+from coopctx.game.tabular import RandomTabular, named_strategy, uniform_player
+from coopctx.game.threads import thread_pool
+from coopctx.launch.display import Progress
+from coopctx.runs.run import Run
+
+
+def execute(
+    spec: RunSpec, config: Config, run: Run, results: Path, device: torch.device, threads: int, progress: Progress
+) -> None:
+    """Train ``spec`` from where ``run`` stands to its end, recording and checkpointing every phase or measurement.
+
+    results: where the finished runs lie that ``spec`` needs; RunError if one is missing or of another game.
+    """
+    trainings: dict[str, type[PPITraining] | type[A2CTraining]] = {"ppi": PPITraining, "a2c": A2CTraining}
+    trainings[spec.agent](spec, config, run, results, device, threads, progress).run_all()
+
+
+class PPITraining:
+    """The phases of one PPI run: fit, play, measure, repeat."""
+
+    def __init__(
+        self, spec: RunSpec, config: Config, run: Run, results: Path, device: torch.device, threads: int, progress: Progress
+    ) -> None:
+        self._spec, self._config, self._run, self._results = spec, config, run, results
+        self._device, self._threads, self._progress = device, threads, progress
+        self._share = max(1, threads // 2)  # of the threads, when two players plan at the same time
+        self._pool = POOLS[spec.pool]
+        self._game = MatrixGame.of(config.game.payoffs)
+        sizes = self._game.n_observations, self._game.n_actions
+        self._identity_size = sizes[0] * sizes[1] if spec.opponent_id else 0
+        self._needed = needed_agents(spec, config, results)
+        self._learners = [
+            PPILearner(n, self._game, config.model, config.ppi, spec.seed, self._identity_size, device)
+            for n in range(1, self._pool.learners + 1)
+        ]
+        self._seconds = {"fit": 0.0, "plan": 0.0, "measure": 0.0}
+
+    def run_all(self) -> None:
+        phases = self._config.ppi.phases
+        done = self._restore()
+        self._progress.begin(f"{self._spec.name} seed {self._spec.seed}", phases, max(done, 0))
+        torch.set_num_threads(1 if self._native() else self._threads)
+        if done < 0:
+            self._start()
+            done = 0
+        for phase in range(done + 1, phases + 1):
+            self._phase(phase)
+        self._run.finish(final_weights(self._learners))
+        self._progress.end()
+
+    def _start(self) -> None:
+        """D_0, and models that are fitted to it or come from other runs; those are measured before any training."""
+        for learner in self._learners:
+            learner.data = self._initial_data(learner.number).to(self._device)
+        if self._pool.pretrained:
+            for learner, agent in zip(self._learners, self._needed, strict=True):
+                learner.model.load_state_dict(agent.weights[0])
+            untrained = self._collect(0)
+            record_averages(self._run, 0, untrained)
+            self._record_episodes(0, untrained)
+        else:
+            self._fit(0)
+        self._checkpoint(0)
+
+    def _phase(self, phase: int) -> None:
+        self._seconds = dict.fromkeys(self._seconds, 0.0)
+        self._fit(phase)
+        with self._timed("plan"):
+            collected = self._collect(phase)
+        with self._timed("measure"):
+            record_averages(self._run, phase, collected)
+            self._record_held_out(phase, collected)
+            if phase in counted(self._config.measure.episode_phases, self._config.ppi.phases):
+                self._record_episodes(phase, collected)
+        for learner in self._learners:
+            own = [match.ego for match in collected if match.learner == learner.number]
+            learner.data = Episodes.concatenate([learner.data, *own])
+        record_timings(self._run, phase, self._seconds)
+        self._checkpoint(phase)
+        self._progress.iteration(phase, summary(self._pool, collected))
+
+    # Fitting -----------------------------------------------------------------------------------------------------
+
+    def _fit(self, phase: int) -> None:
+        what = "fitting" if phase else "pre-training"
+
+        def report(share: float) -> None:
+            self._progress.activity(phase, what, 0.5 * share)
+
+        def fit(learner: PPILearner) -> Losses[float]:
+            return learner.fit(phase, report) if learner.number == 1 else learner.fit(phase)
+
+        with self._timed("fit"), thread_pool(self._fit_threads()) as pool:
+            for learner, losses in zip(self._learners, pool.map(fit, self._learners), strict=True):
+                named = {f"loss_{name}": value for name, value in losses._asdict().items()}
+                diagnose(self._run, phase, learner.number, named)
+
+    def _fit_threads(self) -> int:
+        """Learners fitted side by side: one thread each with the native kernel; PyTorch spreads one fit by itself."""
+        return self._threads if self._native() else 1
+
+    def _native(self) -> bool:
+        return native.kernel_for(self._device, self._config.model.hidden) is not None
+
+    # Playing -----------------------------------------------------------------------------------------------------
+
+    def _initial_data(self, learner: int) -> Episodes:
+        """D_0 of one learner, seen from the first of its two players (`Pool.initial_data`)."""
+        return Episodes.concatenate([self._initial_episodes(learner, kind) for kind in self._pool.initial_data])
+
+    def _initial_episodes(self, learner: int, kind: str) -> Episodes:
+        games = self._config.ppi.initial_episodes
+        if kind == "play":
+            return self._play(games, self._earlier_players(learner), side_by_side=self._threads > 1)[0]
+        make = RandomTabular if kind == "tabular" else uniform_player
+        sizes = self._game.n_observations, self._game.n_actions
+        first, second = (make(*sizes, self._stream("initial data", kind, learner, side)) for side in (1, 2))
+        return self._play(games, (first, second))[0]
+
+    def _earlier_players(self, learner: int) -> tuple[Player, Player]:
+        """The Step-2 agent that a Step-3 learner starts from, and the Fixed-ICL that it learned to extort."""
+        fixed_icl = TrainedAgent.load(self._spec.needs()[learner - 1].needs()[0].directory(self._results))
+        agents = self._needed[learner - 1], fixed_icl
+        first, second = (
+            agent.player(self._stream("initial data", "play", learner, side), device=self._device, threads=self._share)
+            for side, agent in enumerate(agents, start=1)
+        )
+        return first, second
+
+    def _stream(self, *names: str | int) -> torch.Generator:
+        return stream(self._spec.seed, *names)
+
+    def _play(self, games: int, players: tuple[Player, Player], **options: Any) -> tuple[Episodes, Episodes]:
+        rounds = self._config.game.rounds
+        return play(self._game, rounds, games, players, self._device, self._identity_size, **options)
+
+    def _collect(self, phase: int) -> list[Match]:
+        """The phase's episodes: learners against each other, then each against those that do not learn."""
+        matches: list[Match] = []
+        split = shares(self._config.ppi.episodes_per_phase, self._pool, self._config.pool.tabular_share)
+        for part, (opponent, games) in enumerate(split.items()):
+            report = self._reporter(phase, part)
+            if opponent == "learner":
+                matches += self._against_each_other(phase, games, report)
+            else:
+                matches += self._against_others(phase, opponent, games, report)
+        return matches
+
+    def _against_each_other(self, phase: int, games: int, report: Callable[[int], None]) -> list[Match]:
+        first, second = (learner.player(phase, "learner", threads=self._share) for learner in self._learners)
+        ego, co = self._play(games, (first, second), on_round=report, side_by_side=self._threads > 1)
+        return [
+            Match(1, "learner", ego, co, first.mean_divergence()),
+            Match(2, "learner", co, ego, second.mean_divergence()),
+        ]
+
+    def _against_others(self, phase: int, opponent: str, games: int, report: Callable[[int], None]) -> list[Match]:
+        """Episodes of each learner against fresh tabular players, or against the Fixed-ICL; learners side by side."""
+
+        other_plans = opponent != "tabular"
+        share = self._share if other_plans or len(self._learners) > 1 else self._threads
+
+        def against(learner: PPILearner) -> Match:
+            player, other = learner.player(phase, opponent, threads=share), self._other(phase, opponent, learner.number)
+            options = {"on_round": report} if learner.number == 1 else {}
+            ego, co = self._play(games, (player, other), side_by_side=other_plans and self._threads > 1, **options)
+            return Match(learner.number, opponent, ego, co, player.mean_divergence())
+
+        with thread_pool(self._threads) as pool:
+            return list(pool.map(against, self._learners))
+
+    def _other(self, phase: int, opponent: str, learner: int) -> Player:
+        if opponent == "tabular":
+            sizes = self._game.n_observations, self._game.n_actions
+            return RandomTabular(*sizes, self._stream("tabular pool", phase, learner))
+        generator = self._stream(opponent, phase)
+        return self._needed[0].player(generator, device=self._device, threads=self._share)
+
+    def _reporter(self, phase: int, part: int) -> Callable[[int], None]:
+        parts, rounds = len(self._pool.opponents), self._config.game.rounds
+        return lambda done: self._progress.activity(phase, "playing", 0.5 + 0.5 * (part + done / rounds) / parts)
+
+    # Measuring ---------------------------------------------------------------------------------------------------
+
+    def _record_held_out(self, phase: int, matches: Sequence[Match]) -> None:
+        """Losses on the new episodes, before they are trained on, and KL(pi || p) on the histories they visited."""
+        for match in matches:
+            losses = self._learners[match.learner - 1].evaluate(match.ego)
+            quantities = {
+                f"nll_observation_{match.opponent}": losses.observation,
+                f"nll_action_{match.opponent}": losses.action,
+                f"squared_error_reward_{match.opponent}": losses.reward,
+                f"kl_{match.opponent}": match.divergence,
+            }
+            diagnose(self._run, phase, match.learner, quantities)
+
+    def _record_episodes(self, phase: int, collected: Sequence[Match]) -> None:
+        """Within-episode curves of learner 1: the phase's own episodes, and games against the named strategies."""
+        named = [self._against_named(phase, name) for name in named_strategies(self._pool, self._game)]
+        record_curves(self._run, phase, [*collected, *named])
+
+    def _against_named(self, phase: int, name: str) -> Match:
+        self._progress.activity(phase, "measuring", 1.0)
+        player = self._learners[0].player(phase, name, threads=self._threads)
+        strategy = named_strategy(name, self._stream("named strategy", phase, name))
+        ego, co = self._play(self._config.measure.episode_games, (player, strategy))
+        return Match(1, name, ego, co, player.mean_divergence())
+
+    @contextmanager
+    def _timed(self, part: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self._seconds[part] += time.perf_counter() - start
+
+    # Resuming ----------------------------------------------------------------------------------------------------
+
+    def _checkpoint(self, phase: int) -> None:
+        self._run.checkpoint({"phase": phase, "learners": [learner.state() for learner in self._learners]})
+
+    def _restore(self) -> int:
+        """The last completed phase, with the learners as they were then; -1 before pre-training."""
+        state = self._run.state
+        if state is None:
+            return -1
+        for learner, saved in zip(self._learners, state["learners"], strict=True):
+            learner.restore(saved)
+        return state["phase"]

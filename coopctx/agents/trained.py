@@ -1,0 +1,95 @@
+"""A finished run's agent, ready to play: its models as they ended, PPI's planner as it was configured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from coopctx.agents.a2c.player import A2CPlayer
+from coopctx.agents.ppi.planner import Planner
+from coopctx.agents.ppi.player import PPIPlayer
+from coopctx.agents.trunk import ActorCritic, SequenceModel
+from coopctx.errors import RunError
+from coopctx.experiments.pools import POOLS, RunSpec
+from coopctx.experiments.settings import Config, from_dict, with_defaults
+from coopctx.game.matrix import MatrixGame
+from coopctx.game.player import Player
+from coopctx.game.streams import stream
+from coopctx.runs.run import read_manifest, read_weights
+
+
+@dataclass(frozen=True)
+class TrainedAgent:
+    """The learners of a finished run: one model each (state dictionaries), and the run's settings.
+
+    kind: ``ppi``, whose models are of the class `SequenceModel`, or ``a2c``, `ActorCritic`.
+    """
+
+    directory: Path
+    config: Config
+    weights: tuple[dict[str, Tensor], ...]
+    kind: str
+
+    @classmethod
+    def load(cls, directory: Path, command: str = "") -> TrainedAgent:
+        """Read the run in ``directory``; RunError if it is not a finished run (naming ``command``, which makes it) or damaged."""
+        if not (directory / "run.json").exists() or (manifest := read_manifest(directory))["state"] != "finished":
+            hint = f"; make it with: {command}" if command else ""
+            raise RunError(f"{directory} is not a finished run{hint}")
+        named: dict[str, dict[str, Tensor]] = {}
+        for name, tensor in read_weights(directory).items():
+            learner, parameter = name.split(".", 1)
+            named.setdefault(learner, {})[parameter] = tensor
+        models = tuple(named[learner] for learner in sorted(named))
+        return cls(directory, from_dict(with_defaults(manifest["configuration"])), models, manifest["agent"])
+
+    def check_game(self, config: Config) -> None:
+        """RunError, naming the difference, unless this agent was trained in the game and horizon of ``config``."""
+        for name in ("payoffs", "rounds"):
+            ours, theirs = getattr(self.config.game, name), getattr(config.game, name)
+            if ours != theirs:
+                raise RunError(f"{self.directory} was trained with game.{name} = {_plain(ours)}, not {_plain(theirs)}")
+
+    def model(self, learner: int = 1, device: torch.device | None = None) -> SequenceModel | ActorCritic:
+        """The model of learner ``learner`` (from 1), one's own copy."""
+        game, weights = MatrixGame.of(self.config.game.payoffs), self.weights[learner - 1]
+        identity = weights["identity.weight"].shape[1] if "identity.weight" in weights else 0
+        sizes = game.n_observations, game.n_actions, self.config.model.hidden, self.config.model.embedding, identity
+        kinds: dict[str, type[SequenceModel] | type[ActorCritic]] = {"ppi": SequenceModel, "a2c": ActorCritic}
+        model = kinds[self.kind](*sizes, stream(0))  # every weight is replaced
+        model.load_state_dict(weights)
+        return model.to(device)
+
+    def player(
+        self, generator: torch.Generator, learner: int = 1, device: torch.device | None = None, threads: int = 1
+    ) -> Player:
+        """Learner ``learner`` (from 1) as a player that no longer learns: a `PPIPlayer` or an `A2CPlayer`."""
+        model = self.model(learner, device)
+        if isinstance(model, ActorCritic):
+            return A2CPlayer(model, generator)
+        ppi = self.config.ppi
+        planner = Planner(ppi.rollouts, ppi.horizon, ppi.inverse_temperature, ppi.discount, ppi.estimator)
+        return PPIPlayer(model, planner, generator, threads)
+
+
+def needed_agents(spec: RunSpec, config: Config, results: Path) -> list[TrainedAgent]:
+    """The agents under ``results`` that ``spec`` starts from or plays against (`RunSpec.needs`).
+
+    RunError where one is missing (naming the command that makes it), damaged, of another game, or of another size than
+    the model that is to start from it.
+    """
+    agents = []
+    for needed in spec.needs():
+        agent = TrainedAgent.load(needed.directory(results), " ".join(needed.command))
+        agent.check_game(config)
+        if POOLS[spec.pool].pretrained and agent.config.model != config.model:
+            raise RunError(f"{agent.directory} has {agent.config.model}, not {config.model} as asked for here")
+        agents.append(agent)
+    return agents
+
+
+def _plain(value: object) -> str:
+    return str(value).replace("(", "[").replace(")", "]")

@@ -1,0 +1,328 @@
+"""The sequence model: embeddings -> GRU -> Swish -> linear heads (SPEC section 3, App. A.3).
+
+One GRU step is one round. At round t the model reads o_t, a_{t-1} and r_{t-1}, each through its own linear layer into
+a shared embedding (their sum), and from its state x_{<=t} predicts
+
+    p(a_t | x_{<=t}),   p(o_{t+1} | x_{<=t}, a_t),   E[r_t | x_{<=t}, a_t, o_{t+1}],
+
+the last two as one head output per (action) and per (action, observation). Nothing about the game is built in: that an
+observation repeats one's own action, and what a joint action pays, are learned like everything else.
+
+Because observation and action are one-hot, everything the GRU's input layer does is a row of a small table plus the
+reward times one vector: `Gates` holds that folded form, which play, planner and the native kernel all read.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Generic, NamedTuple, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from coopctx import native
+from coopctx.experiments.settings import Initialisation
+from coopctx.game.episodes import Episodes
+
+CUT_NORMAL_DEVIATION = 0.87962566103423978  # of a standard normal variable that is cut off at -2 and 2
+
+
+class Gates(NamedTuple):
+    """A trunk folded for stepping: input layers as a table, recurrent and head weights as they are.
+
+    table         [n_observations * (n_actions + 1), 3 * hidden]  input gates of (observation, previous action)
+    reward_gates  [3 * hidden]                                    ... per unit of the previous reward
+    bias_hn       [hidden]                                        recurrent bias inside the candidate
+    weight_hh     [3 * hidden, hidden]
+    head_weight   [outputs, hidden]
+    head_bias     [outputs]
+    """
+
+    table: Tensor
+    reward_gates: Tensor
+    bias_hn: Tensor
+    weight_hh: Tensor
+    head_weight: Tensor
+    head_bias: Tensor
+
+
+class Trunk(nn.Module):
+    """Embeddings, GRU, Swish and one linear head; what its outputs mean is the subclass's affair."""
+
+    def __init__(
+        self,
+        n_observations: int,
+        n_actions: int,
+        n_outputs: int,
+        hidden: int,
+        embedding: int,
+        identity_size: int,
+        generator: torch.Generator,
+        initialisation: Initialisation = "uniform",
+    ) -> None:
+        super().__init__()
+        self.n_observations, self.n_actions = n_observations, n_actions
+        self.hidden, self.identity_size = hidden, identity_size
+        self.observation = nn.Linear(n_observations, embedding)
+        self.action = nn.Linear(n_actions, embedding)
+        self.reward = nn.Linear(1, embedding)
+        # z is concatenated to the one-hot observation (App. A.4.1), which is one more linear map into the embedding.
+        self.identity = nn.Linear(identity_size, embedding, bias=False) if identity_size else None
+        self.gru = nn.GRU(embedding, hidden, batch_first=True)
+        self.head = nn.Linear(hidden, n_outputs)
+        self._draw = {"uniform": self._draw_uniform, "flax": self._draw_flax}[initialisation]
+        self.initialise(generator)
+
+    @torch.no_grad()
+    def initialise(self, generator: torch.Generator) -> None:
+        """Draw all weights anew, from ``generator`` alone."""
+        self._draw(generator)
+
+    def _draw_uniform(self, generator: torch.Generator) -> None:
+        """PyTorch's own: uniform in +-1/sqrt(fan-in) (the GRU: hidden size), biases included."""
+        for layer in self.children():
+            fan_in = layer.hidden_size if isinstance(layer, nn.GRU) else cast(nn.Linear, layer).in_features
+            bound = 1.0 / math.sqrt(fan_in)
+            for parameter in layer.parameters():
+                values = torch.empty(parameter.shape).uniform_(-bound, bound, generator=generator)
+                parameter.copy_(values)
+
+    def _draw_flax(self, generator: torch.Generator) -> None:
+        """Flax's own: each gate's recurrent matrix orthogonal, other kernels LeCun-normal, biases zero."""
+        for name, parameter in self.named_parameters():
+            values = torch.zeros(parameter.shape)
+            if name == "gru.weight_hh_l0":
+                for gate in values.chunk(3):
+                    nn.init.orthogonal_(gate, generator=generator)
+            elif values.dim() == 2:  # [out, in]
+                # A normal distribution cut off at two standard deviations, stretched to a variance of 1 / fan-in.
+                deviation = 1.0 / (math.sqrt(values.shape[1]) * CUT_NORMAL_DEVIATION)
+                nn.init.trunc_normal_(values, std=deviation, a=-2 * deviation, b=2 * deviation, generator=generator)
+            parameter.copy_(values)
+
+    def index(self, observation: Tensor, previous_action: Tensor) -> Tensor:
+        """Row of `Gates.table`; a previous action of ``n_actions`` means that there was none."""
+        return observation.long() * (self.n_actions + 1) + previous_action.long()
+
+    def gates(self) -> Gates:
+        """The folded weights, differentiable in the parameters."""
+        weight_ih, weight_hh, bias_ih, bias_hh = self.gru.all_weights[0]
+        bias = bias_ih + F.pad(bias_hh[: 2 * self.hidden], (0, self.hidden))
+        return Gates(
+            table=self._table_inputs() @ weight_ih.T + bias,
+            reward_gates=weight_ih @ self.reward.weight[:, 0],
+            bias_hn=bias_hh[2 * self.hidden :],
+            weight_hh=weight_hh,
+            head_weight=self.head.weight,
+            head_bias=self.head.bias,
+        )
+
+    def identity_gates(self, identity: Tensor) -> Tensor | None:
+        """What the co-player's identity [games, size] adds to the input gates, [games, 3 * hidden]; None without."""
+        if self.identity is None:
+            return None
+        weight_ih = self.gru.all_weights[0][0]
+        return self.identity(identity) @ weight_ih.T
+
+    def _table_inputs(self) -> Tensor:
+        """The embedded (observation, previous action) of every row of the table, and the reward's bias, [K, E]."""
+        none = self.action.weight.new_zeros(1, self.action.out_features)
+        actions = torch.cat([self.action.weight.T, none]) + self.action.bias  # [A + 1, E]
+        inputs = self.observation.weight.T[:, None] + actions  # [O, A + 1, E]
+        return (inputs + self.observation.bias + self.reward.bias).flatten(0, 1)
+
+    @torch.no_grad()
+    def unfold(self, d: Gates, d_extra: Tensor | None, identity: Tensor) -> list[Tensor]:
+        """Gradients of `parameters`, in their order, from those of `gates` and of `identity_gates` of ``identity``.
+
+        Bit for bit what autograd computes, at a fraction of the time.
+        """
+        observations, weight = self.n_observations, self.gru.all_weights[0][0]
+        d_inputs = (d.table @ weight).view(observations, -1, self.observation.out_features)  # [O, A + 1, E]
+        d_actions = d_inputs.sum(0)
+        d_bias_embedded, d_bias = d_inputs.sum((0, 1)), d.table.sum(0)
+        d_weight = torch.outer(d.reward_gates, self.reward.weight[:, 0])
+        d_identity = []
+        if self.identity is not None and d_extra is not None:
+            d_weight = d_extra.T @ self.identity(identity) + d_weight
+            d_identity = [(d_extra @ weight).T @ identity]
+        return [
+            d_inputs.sum(1).T.contiguous(),
+            d_bias_embedded,
+            d_actions[:-1].T.contiguous(),
+            d_actions.sum(0),
+            (weight.T @ d.reward_gates)[:, None],
+            d_bias_embedded,
+            *d_identity,
+            d_weight + d.table.T @ self._table_inputs(),
+            d.weight_hh,
+            d_bias,
+            torch.cat([d_bias[: 2 * self.hidden], d.bias_hn]),
+            d.head_weight,
+            d.head_bias,
+        ]
+
+    def forward(self, episodes: Episodes) -> Tensor:
+        """Head outputs for every round, float32 ``[games, rounds, outputs]``."""
+        index, reward = self._inputs(episodes)
+        kernel = native.kernel_for(reward.device, self.hidden)
+        if kernel is not None:
+            gates = Gates(*(tensor.contiguous() for tensor in self.gates()))
+            return kernel.trunk(*gates, self.identity_gates(episodes.identity), index.int(), reward)
+        return self.head(F.silu(self.gru(self._embed(index, reward, episodes.identity))[0]))
+
+    def recall(self, kernel: native.Kernel, played: native.Recurrence, episodes: Episodes) -> Tensor:
+        """`forward` of the episodes that ``played`` stepped through with these weights: read, not computed again."""
+        index, reward = self._inputs(episodes)
+        gates = (tensor.contiguous() for tensor in self.gates())
+        weights = *gates, self.identity_gates(episodes.identity)
+        return native.Recalled.apply(kernel, played.outputs, played.saved, *weights, index.int(), reward)
+
+    def _inputs(self, episodes: Episodes) -> tuple[Tensor, Tensor]:
+        """Table index (long) and previous reward, both [games, rounds]."""
+        before = F.pad(episodes.actions[:, :-1], (1, 0), value=self.n_actions)
+        return self.index(episodes.observations[:, :-1], before), F.pad(episodes.rewards[:, :-1], (1, 0))
+
+    def _embed(self, index: Tensor, reward: Tensor, identity: Tensor) -> Tensor:
+        """Embedded inputs [games, rounds, embedding], read off the parameters without folding."""
+        observation = F.one_hot(index // (self.n_actions + 1), self.n_observations).to(reward.dtype)
+        action = F.one_hot(index % (self.n_actions + 1), self.n_actions + 1)[..., :-1].to(reward.dtype)
+        embedded = self.observation(observation) + self.action(action) + self.reward(reward[..., None])
+        return embedded if self.identity is None else embedded + self.identity(identity)[:, None]
+
+
+def step(gates: Gates, hidden: Tensor, index: Tensor, reward: Tensor, extra: Tensor | None) -> Tensor:
+    """Advance hidden states [rows, hidden] by one round read at table rows ``index`` with previous ``reward``."""
+    inputs = torch.addcmul(gates.table[index], reward[:, None], gates.reward_gates)
+    if extra is not None:
+        inputs = inputs + extra
+    in_rz, in_n = inputs.split([2 * hidden.shape[1], hidden.shape[1]], 1)
+    hidden_rz, hidden_n = (hidden @ gates.weight_hh.T).split([2 * hidden.shape[1], hidden.shape[1]], 1)
+    reset, keep = torch.sigmoid(in_rz + hidden_rz).chunk(2, 1)
+    candidate = torch.tanh(in_n + reset * (hidden_n + gates.bias_hn))
+    return torch.lerp(candidate, hidden, keep)
+
+
+class Heads(NamedTuple):
+    """What the sequence model predicts from a state; leading dimensions are those of the state.
+
+    action       [..., A]     log-probabilities of the agent's own next action
+    observation  [..., A, O]  log-probabilities of the next observation, given that action
+    reward       [..., A, O]  mean reward, given that action and that next observation
+    """
+
+    action: Tensor
+    observation: Tensor
+    reward: Tensor
+
+
+Number = TypeVar("Number", float, Tensor)
+
+
+class Losses(NamedTuple, Generic[Number]):
+    """Per-step means: two negative log-likelihoods (nats) and a squared error (payoff units squared). Or their weights."""
+
+    observation: Number
+    action: Number
+    reward: Number
+
+
+class SequenceModel(Trunk):
+    """The self- and world-model of PPI: predicts own actions, observations and rewards."""
+
+    def __init__(
+        self,
+        n_observations: int,
+        n_actions: int,
+        hidden: int,
+        embedding: int,
+        identity_size: int,
+        generator: torch.Generator,
+        initialisation: Initialisation = "uniform",
+    ) -> None:
+        n_outputs = n_actions + 2 * n_actions * n_observations
+        sizes = n_observations, n_actions, n_outputs, hidden, embedding, identity_size
+        super().__init__(*sizes, generator, initialisation)
+
+    def losses(self, episodes: Episodes) -> Losses[Tensor]:
+        """L_obs, L_act and L_rew of Alg. 1 on these episodes."""
+        # Outputs first, rounds last: softmax and selection by one-hot then run along contiguous memory.
+        outputs = self(episodes).flatten(0, 1).t().contiguous()  # [A + 2 * A * O, B * T]
+        action = _one_hot(episodes.actions, self.n_actions)  # [A, B * T]
+        following = _one_hot(episodes.observations[:, 1:], self.n_observations)  # [O, B * T]
+        policy, rest = outputs.tensor_split((self.n_actions,))
+        observation, reward = rest.view(2, self.n_actions, self.n_observations, -1)
+        observation, reward = ((heads * action[:, None]).sum(0) for heads in (observation, reward))  # [O, B * T]
+        return Losses(
+            _negative_log_likelihood(observation, following),
+            _negative_log_likelihood(policy, action),
+            F.mse_loss((reward * following).sum(0), episodes.rewards.flatten()),
+        )
+
+    def gradients(self, episodes: Episodes, games: Tensor, weights: Losses[float]) -> tuple[list[Tensor], Tensor]:
+        """Gradients of the sum of weights * `losses` on the episodes numbered ``games``; and those losses, [3].
+
+        The gradients are in the order and of the shapes of `parameters`, and contiguous.
+        """
+        kernel = native.kernel_for(episodes.rewards.device, self.hidden)
+        if kernel is None:
+            losses = torch.stack(self.losses(episodes[games]))
+            total = losses @ losses.new_tensor(weights)
+            return list(torch.autograd.grad(total, list(self.parameters()))), losses.detach()
+        with torch.no_grad():
+            gates = Gates(*(tensor.contiguous() for tensor in self.gates()))
+            identity = episodes.identity[games]
+            extra = self.identity_gates(identity)
+            arrays = episodes.observations, episodes.actions, episodes.rewards, games
+            sizes = self.n_actions, self.n_observations
+            losses, gradients, d_extra = kernel.prediction_loss(*gates, extra, *arrays, *sizes, weights)
+            return self.unfold(Gates(*gradients), d_extra, identity), losses
+
+
+class ActorCritic(Trunk):
+    """The policy and the value of A2C on the same trunk (App. A.3.2).
+
+    Of the A + 1 outputs the first A are the logits of pi(a_t | x_{<=t}), the last one is V(x_{<=t}), the return from round
+    t on in the learner's rescaled and discounted units. zero_readouts: both start at zero, so that the first policy is
+    uniform.
+    """
+
+    def __init__(
+        self,
+        n_observations: int,
+        n_actions: int,
+        hidden: int,
+        embedding: int,
+        identity_size: int,
+        generator: torch.Generator,
+        initialisation: Initialisation = "uniform",
+        zero_readouts: bool = False,
+    ) -> None:
+        sizes = n_observations, n_actions, n_actions + 1, hidden, embedding, identity_size
+        super().__init__(*sizes, generator, initialisation)
+        if zero_readouts:
+            nn.init.zeros_(self.head.weight)
+            nn.init.zeros_(self.head.bias)
+
+
+def _one_hot(codes: Tensor, n: int) -> Tensor:
+    return (codes.flatten() == torch.arange(n, dtype=codes.dtype, device=codes.device)[:, None]).float()
+
+
+def _negative_log_likelihood(logits: Tensor, one_hot: Tensor) -> Tensor:
+    """Mean over the last dimension of -log softmax(logits) at the chosen class; classes come first."""
+    return -(logits.log_softmax(0) * one_hot).sum() / logits.shape[1]
+
+
+def split_heads(outputs: Tensor, n_actions: int) -> Heads:
+    """Read head outputs [..., A + 2 * A * O] as predictions."""
+    shape = (*outputs.shape[:-1], n_actions, -1)
+    action, rest = outputs[..., :n_actions], outputs[..., n_actions:]
+    observation, reward = rest.chunk(2, -1)
+    return Heads(action.log_softmax(-1), observation.reshape(shape).log_softmax(-1), reward.reshape(shape))
+
+
+def predict(gates: Gates, hidden: Tensor, n_actions: int) -> Heads:
+    """The predictions made from hidden states [..., hidden]."""
+    return split_heads(F.linear(F.silu(hidden), gates.head_weight, gates.head_bias), n_actions)

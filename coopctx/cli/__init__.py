@@ -1,0 +1,8 @@
+"""The command line.
+
+May import everything; nothing imports it. What takes seconds to import is imported by the command that needs it.
+"""
+
+from coopctx.cli.app import main
+
+__all__ = ["main"]

@@ -1,0 +1,60 @@
+"""What a shell offers where a value is to be completed. Nothing here imports torch, which takes seconds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import typer
+
+from coopctx.experiments.settings import load_preset, preset_names, to_dict
+
+# As `coopctx evaluate --against` knows them: coopctx.game.tabular.NAMED_STRATEGIES and the random memory-one players.
+OPPONENTS = (
+    "tit-for-tat",
+    "always-cooperate",
+    "always-defect",
+    "grim",
+    "win-stay-lose-shift",
+    "generous-tit-for-tat",
+    "suspicious-tit-for-tat",
+    "random",
+    "zd-extort-2",
+    "zd-extort-4",
+    "zd-generous-2",
+    "tabular",
+)
+
+
+def one_of(*names: str) -> Callable[[str], list[str]]:
+    """Completes to one of ``names``."""
+    return lambda incomplete: _starting(names, incomplete)
+
+
+def settings(context: typer.Context, incomplete: str) -> list[str]:
+    """Every setting with its value in the preset that is asked for so far, such as ``ppi.rollouts=12``."""
+    preset = context.params.get("preset")
+    sections = to_dict(load_preset(preset if preset in preset_names() else "cpu"))
+    flat = ((f"{section}.{key}", value) for section, values in sections.items() for key, value in values.items())
+    return _starting((f"{name}={_written(value)}" for name, value in flat), incomplete)
+
+
+def runs(incomplete: str) -> list[str]:
+    """Directories of runs in the results folders here; where none fits, any directory."""
+    found = sorted(str(manifest.parent) for manifest in Path().glob("*/*/*/seed-*/run.json"))
+    return _starting(found, incomplete) or sorted(str(path) for path in Path().glob(f"{incomplete}*/"))
+
+
+def opponents(incomplete: str) -> list[str]:
+    """Whom an agent can be evaluated against: `OPPONENTS`, other runs."""
+    return _starting(OPPONENTS, incomplete) or runs(incomplete)
+
+
+def _starting(names: Iterable[str], incomplete: str) -> list[str]:
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def _written(value: object) -> str:
+    """A setting's value as it is written after KEY=, without spaces."""
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))

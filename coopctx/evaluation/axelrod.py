@@ -1,0 +1,130 @@
+"""Strategies of the Axelrod library as players of the arena, and trained agents as players of the library's tournaments.
+
+Importing this module needs the library: ``pip install coopctx[axelrod]``. V. Knight et al., "An open framework for the
+reproducible study of the iterated prisoner's dilemma", Journal of Open Research Software 4 (2016); strategies and
+their sources: https://axelrod.readthedocs.io.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any, ClassVar, Protocol
+
+import axelrod as axl
+import torch
+from torch import Tensor
+
+from coopctx.errors import UsageError
+from coopctx.game.matrix import COOPERATE, DEFECT, START, MatrixGame
+from coopctx.game.player import Player
+from coopctx.game.streams import stream
+
+DOCUMENTATION = "https://axelrod.readthedocs.io"
+ACTION = {axl.Action.C: COOPERATE, axl.Action.D: DEFECT}
+_LIBRARYS = {number: action for action, number in ACTION.items()}
+_LARGEST_SEED = 2**32 - 1  # of the library's generator, excluded
+
+
+def library_strategy(name: str) -> type[axl.Player]:
+    """The library's strategy of this name, such as ``Tit For 2 Tats``, whatever its capitals.
+
+    Raises UsageError with the nearest names for any other, and for the one strategy that breaks the tournament's rules
+    by carrying over what it learned from one game to the next (Darwin): here games are played side by side.
+    """
+    known = {strategy.name.casefold(): strategy for strategy in axl.all_strategies}
+    strategy = known.get(name.casefold())
+    if strategy is None:
+        near = [known[match].name for match in difflib.get_close_matches(name.casefold(), known, cutoff=0.4)]
+        hint = f"the nearest names: {', '.join(near)}" if near else f"all of them: {DOCUMENTATION}"
+        raise UsageError(f"the Axelrod library has no strategy '{name}'; {hint}")
+    if not axl.Classifiers.obey_axelrod(strategy()):
+        raise UsageError(f"'{strategy.name}' does not keep to the rules of a tournament; choose another strategy")
+    return strategy
+
+
+def library_game(game: MatrixGame) -> axl.Game:
+    """The game of two actions as the library describes it, by its payoffs R, S, T and P."""
+    (reward, sucker), (temptation, punishment) = game.payoffs
+    return axl.Game(r=reward, s=sucker, t=temptation, p=punishment)
+
+
+class AxelrodPlayer:
+    """A strategy of the library, a fresh instance in every game, told of the game what a match of the library tells.
+
+    That is its payoffs and its number of rounds. Every instance draws from its own generator, seeded from ``generator``.
+    """
+
+    def __init__(
+        self, strategy: type[axl.Player], game: MatrixGame, rounds: int, generator: torch.Generator
+    ) -> None:
+        self._strategy, self._generator = strategy, generator
+        self._game, self._rounds = library_game(game), rounds
+
+    def begin(self, games: int) -> None:
+        seeds = torch.randint(_LARGEST_SEED, (games,), generator=self._generator).tolist()
+        self._players = [self._seated(seed) for seed in seeds]
+        self._others = [axl.MockPlayer() for _ in seeds]  # nothing but the agent's history, for the strategy to look at
+
+    def identity(self) -> None:
+        """An agent with opponent ID is told nothing (z = 0): these are no memory-one policies (App. A.4.1)."""
+
+    def meet(self, identity: Tensor | None) -> None:
+        """A strategy learns about its co-player from the co-player's actions alone."""
+
+    def act(self, observation: Tensor, reward: Tensor) -> Tensor:
+        pairs = list(zip(self._players, self._others, strict=True))
+        for (player, other), seen in zip(pairs, observation.tolist(), strict=True):
+            if seen != START:
+                own, others = (_LIBRARYS[action] for action in divmod(seen - 1, 2))
+                player.update_history(own, others)
+                other.update_history(others, own)
+        actions = [ACTION[player.strategy(other)] for player, other in pairs]
+        return torch.tensor(actions, device=observation.device)
+
+    def _seated(self, seed: int) -> axl.Player:
+        player = self._strategy()
+        player.set_match_attributes(length=self._rounds, game=self._game, noise=0)
+        player.set_seed(seed)
+        return player
+
+
+class Agent(Protocol):
+    """What a tournament needs of an agent (`coopctx.agents.trained.TrainedAgent` has it)."""
+
+    def player(self, generator: torch.Generator) -> Player:
+        """The agent as a player that no longer learns."""
+
+
+class AgentPlayer(axl.Player):
+    """An agent at the library's table: a batch of one game. The library seeds it anew and keeps the score."""
+
+    name = "coopctx agent"
+    classifier: ClassVar[dict[str, Any]] = {
+        "memory_depth": float("inf"),
+        "stochastic": True,  # so that the library seeds it before each match and caches none of them
+        "long_run_time": False,
+        "inspects_source": False,
+        "manipulates_source": False,
+        "manipulates_state": False,
+    }
+
+    def __init__(self, agent: Agent, game: MatrixGame, label: str) -> None:
+        super().__init__()
+        self._agent, self._game, self._label = agent, game, label
+
+    def __repr__(self) -> str:
+        return self._label
+
+    def set_seed(self, seed: int) -> None:
+        super().set_seed(seed)
+        self._player = self._agent.player(stream(int(seed), "tournament"))
+
+    def strategy(self, opponent: axl.Player) -> axl.Action:
+        if not self.history:
+            self._player.begin(1)
+            self._player.meet(None)
+            observation, reward = torch.full((1,), START), torch.zeros(1)
+        else:
+            own, other = (torch.tensor([ACTION[player.history[-1]]]) for player in (self, opponent))
+            observation, reward = self._game.observe(own, other), self._game.reward(own, other)
+        return _LIBRARYS[int(self._player.act(observation, reward))]

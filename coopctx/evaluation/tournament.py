@@ -1,0 +1,78 @@
+"""Trained agents among the Axelrod library's strategies, in a round robin of which the library keeps the score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from coopctx.agents.trained import TrainedAgent
+from coopctx.errors import UsageError
+from coopctx.evaluation.play import AXELROD, check_number, library
+from coopctx.game.matrix import MatrixGame
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a player ended, in the library's own measures; it leaves games against a player's own copy out of them.
+
+    score: mean reward per round, the median over repetitions; cooperation: cooperation rate; wins: opponents outscored,
+    the median over repetitions.
+    """
+
+    name: str
+    score: float
+    cooperation: float
+    wins: float
+
+
+def tournament(
+    directories: Sequence[Path],
+    opponents: Sequence[str] = (),
+    *,
+    turns: int | None = None,
+    repetitions: int = 10,
+    seed: int = 0,
+    progress_bar: bool = False,
+) -> list[Standing]:
+    """The final standings, best first, of the runs' first learners and ``opponents`` (``axelrod:NAME``).
+
+    Without opponents they are those of Axelrod's first tournament, as the library has them. turns: rounds per match,
+    None for as many as the first run was trained with; the payoffs are the runs' own.
+
+    Raises UsageError for a name or number that will not do, RunError where the library is missing, a directory holds no
+    finished run, or the runs were trained in different games or horizons.
+    """
+    for name, value, least in (("--turns", turns, 1), ("--repetitions", repetitions, 1), ("--seed", seed, 0)):
+        check_number(least, name, value)
+    agents = {str(directory): TrainedAgent.load(directory) for directory in directories}
+    first = next(iter(agents.values()))
+    for agent in agents.values():
+        agent.check_game(first.config)
+    game = MatrixGame.of(first.config.game.payoffs)
+    if game.n_actions != 2:
+        raise UsageError(f"a tournament is a game of two actions; {first.directory} was trained with {game.n_actions}")
+    axelrod = library()
+    strategies = [axelrod.library_strategy(_bare(name)) for name in dict.fromkeys(opponents)]
+    strategies = strategies or axelrod.axl.axelrod_first_strategies
+    players = [axelrod.AgentPlayer(agent, game, label) for label, agent in agents.items()]
+    players += [strategy() for strategy in strategies]
+    if len(players) < 2:
+        raise UsageError("a tournament needs at least two players")
+    results = axelrod.axl.Tournament(
+        players,
+        game=axelrod.library_game(game),
+        turns=turns or first.config.game.rounds,
+        repetitions=repetitions,
+        seed=seed,
+    ).play(progress_bar=progress_bar)
+    return [
+        Standing(row.Name, float(row.Median_score), float(row.Cooperation_rating), float(row.Wins))
+        for row in results.summarise()
+    ]
+
+
+def _bare(name: str) -> str:
+    if not name.startswith(AXELROD):
+        raise UsageError(f"a tournament's opponents are the library's, such as axelrod:'Tit For Tat', not '{name}'")
+    return name.removeprefix(AXELROD)

@@ -1,0 +1,70 @@
+"""Figure 3: within the episode, early in mixed training (SPEC §4), one panel per kind of agent."""
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from coopctx.figures.panels import RATE, Axis, Panel, Series, draw_panel
+from coopctx.figures.runs import NothingToDraw, Runs, caption, missing
+from coopctx.figures.style import COLOURS
+
+PANEL_SIZE = (6.2, 3.75)  # inches
+RUNS = {agent: Runs(agent, "mixed") for agent in ("ppi", "a2c")}
+
+
+def _series(symbol: str, labels: dict[str, str]) -> tuple[Series, ...]:
+    return tuple(
+        Series(rf"$\mathit{{{symbol}}}^1$ vs. {label}", COLOURS[opponent], opponent, on_top=opponent == "learner")
+        for opponent, label in labels.items()
+    )
+
+
+# "Early" is the first iteration with within-episode curves: phase 8 where PPI's settings are the preset's, as in the paper.
+PANELS = {
+    "ppi": Panel(
+        "A. PPI - Episode early in training (Phase={iteration})",
+        "first",
+        _series(
+            "PPI",
+            {
+                "learner": r"$\mathit{PPI}^2$",
+                "tabular": "Avg. Tabular",
+                "always-cooperate": "Always-Cooperate",
+                "always-defect": "Always-Defect",
+                "tit-for-tat": "Tit-for-Tat",
+            },
+        ),
+        Axis(-0.4, 2.1, 1.0),
+        Axis(RATE.low, RATE.high, 0.2),
+    ),
+    "a2c": Panel(
+        "B. A2C - Episode early in training (Iteration={iteration})",
+        "first",
+        _series("A2C", {"learner": r"$\mathit{A2C}^2$", "tabular": r"$\mathit{Tabular}$"}),
+        Axis(-0.5, 1.5, 0.5),
+        Axis(RATE.low, RATE.high, 0.2),
+    ),
+}
+
+
+def build(results: Path, preset: str) -> tuple[Figure, list[str]]:
+    """Figure 3 from the finished runs under results/preset, and a line for each kind of agent shown that lacks seeds.
+
+    Raises NothingToDraw if no run has within-episode curves, RunError if a table is damaged or the seeds do not go together.
+    """
+    tables = {agent: panel.read(RUNS[agent], results, preset) for agent, panel in PANELS.items()}
+    drawn = {agent: table for agent, table in tables.items() if len(table)}
+    if not drawn:
+        runs = RUNS["ppi"]
+        raise NothingToDraw(
+            f"no finished {runs.name} run with within-episode curves for fig3 under {results / preset}; "
+            f"make some with: {runs.command(results, preset)}"
+        )
+    figure = Figure(figsize=(PANEL_SIZE[0] * len(drawn), PANEL_SIZE[1]))
+    parts = figure.subfigures(1, len(drawn), squeeze=False)[0]
+    lines = []
+    for part, (agent, table) in zip(parts, drawn.items(), strict=True):
+        draw_panel(part, PANELS[agent], table, RUNS[agent].name, "", bottom=0.445, legend=0.205)
+        part.text(0.01, 0.015, caption(preset, [("", table)]), size=7, va="bottom")
+        lines += missing(RUNS[agent].name, table["seed"], RUNS[agent].command(results, preset))
+    return figure, lines

@@ -1,0 +1,101 @@
+"""Two players, one batch of games."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from coopctx import native
+from coopctx.agents.a2c.player import sample
+from coopctx.game.episodes import Episodes
+from coopctx.game.matrix import START, MatrixGame
+from coopctx.game.player import NativePlayer, Player
+from coopctx.game.threads import thread_pool
+
+
+def play(
+    game: MatrixGame,
+    rounds: int,
+    games: int,
+    players: tuple[Player, Player],
+    device: torch.device | None = None,
+    identity_size: int = 0,
+    on_round: Callable[[int], None] = lambda done: None,
+    side_by_side: bool = False,
+) -> tuple[Episodes, Episodes]:
+    """Play ``games`` episodes of ``rounds`` simultaneous rounds; one `Episodes` per player, in order.
+
+    identity_size: how many numbers on the co-player each `Episodes` keeps (zeros for a learner), 0 for none.
+    on_round is called with the number of rounds played. side_by_side: the two decide at the same time, on a thread
+    each, which changes nothing but the time it takes.
+    """
+    identities = _introduce(players, games)
+    observation = [torch.full((games,), START, device=device) for _ in players]
+    reward = [torch.zeros(games, device=device) for _ in players]
+    log: list[tuple[list[Tensor], list[Tensor], list[Tensor]]] = []
+    with thread_pool(2) as pool:
+        each = pool.map if side_by_side else map
+        for t in range(rounds):
+            action = list(each(_act, players, observation, reward))
+            reward = [game.reward(action[i], action[1 - i]) for i in (0, 1)]
+            log.append((observation, action, reward))
+            observation = [game.observe(action[i], action[1 - i]) for i in (0, 1)]
+            on_round(t + 1)
+    log_observation = [seen for seen, _, _ in log] + [observation]
+
+    def seen_by(i: int) -> Episodes:
+        return Episodes(
+            torch.stack([seen[i] for seen in log_observation], 1).to(torch.uint8),
+            torch.stack([action[i] for _, action, _ in log], 1).to(torch.uint8),
+            torch.stack([gain[i] for _, _, gain in log], 1),
+            _kept_identity(identities[1 - i], games, identity_size).to(observation[i].device),
+        )
+
+    return seen_by(0), seen_by(1)
+
+
+@torch.no_grad()
+def play_natively(
+    kernel: native.Kernel,
+    game: MatrixGame,
+    rounds: int,
+    games: int,
+    players: tuple[NativePlayer, NativePlayer],
+    identity_size: int = 0,
+    threads: int = 1,
+) -> tuple[Episodes, Episodes]:
+    """`play` on the CPU, bit for bit and several times as fast, for players whom ``kernel`` can follow by itself."""
+    identities = _introduce(players, games)
+    seats = []
+    for side, player in enumerate(players):
+        begin = 0
+        for rows, uniforms, policy in player.natively(rounds, kernel):
+            seats.append(native.Seat(side, begin, rows, uniforms, policy))
+            begin += rows
+    log = kernel.play(seats, torch.tensor(game.payoffs), games, rounds, sample, threads)
+
+    def seen_by(i: int) -> Episodes:
+        observations, actions, rewards = (field[i] for field in log)
+        return Episodes(observations, actions, rewards, _kept_identity(identities[1 - i], games, identity_size))
+
+    return seen_by(0), seen_by(1)
+
+
+def _introduce(players: Sequence[Player], games: int) -> list[Tensor | None]:
+    """Have them begin and meet; their identities."""
+    for player in players:
+        player.begin(games)
+    identities = [player.identity() for player in players]
+    for player, other in zip(players, reversed(identities), strict=True):
+        player.meet(other)
+    return identities
+
+
+def _act(player: Player, observation: Tensor, reward: Tensor) -> Tensor:
+    return player.act(observation, reward)
+
+
+def _kept_identity(identity: Tensor | None, games: int, size: int) -> Tensor:
+    return torch.zeros(games, size) if identity is None or size == 0 else identity

@@ -1,0 +1,215 @@
+"""Exact results for memory-one players of a repeated symmetric game with two actions.
+
+A memory-one strategy is five probabilities of cooperating: in the first round and after CC, CD, DC, DD, its own action
+first. So the two players read the same round differently: what is CD for one is DC for the other. Joint actions are
+listed as CC, CD, DC, DD of the first player throughout, and R, S, T, P are its payoffs in them. Everything is float64
+and works on any number of games at once: leading dimensions broadcast.
+
+Sources: W. H. Press and F. J. Dyson, "Iterated Prisoner's Dilemma contains strategies that dominate any evolutionary
+opponent", PNAS 109 (2012); A. J. Stewart and J. B. Plotkin, "From extortion to generosity, evolution in the Iterated
+Prisoner's Dilemma", PNAS 110 (2013).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import repeat
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from coopctx.analysis.intervals import Floats
+from coopctx.game.matrix import PRISONERS_DILEMMA
+
+Payoffs = Sequence[Sequence[float]]
+
+CC, CD, DC, DD = range(4)
+_SWAPPED = [CC, DC, CD, DD]  # the joint actions as the second player names them
+_AS_SEEN_BY_THE_OTHER = [0, 1, 3, 2, 4]  # start, CC, CD, DC, DD
+_LIMIT_DOUBLINGS = 60  # the limit is taken after 2^60 rounds: chains that leave a state once in 10^15 rounds settle too
+_ROUNDING = 1e-10  # what differs by no more is equal
+
+
+@dataclass(frozen=True)
+class ExpectedPlay:
+    """What is expected in each round of a finite game: float64 ``[..., rounds]``.
+
+    cooperation, co_cooperation  probability that the player, its co-player, cooperates
+    reward, co_reward            expected reward of the round, in the game's payoff units
+    """
+
+    cooperation: Floats
+    co_cooperation: Floats
+    reward: Floats
+    co_reward: Floats
+
+
+def transition_matrix(p: ArrayLike, q: ArrayLike) -> Floats:
+    """The Markov chain over joint actions, float64 ``[..., 4, 4]`` from row to column (Press & Dyson 2012).
+
+    p, q: strategies ``[..., 5]`` of the first and the second player, each in its own view; the chain is in the first's.
+    Raises ValueError for anything but probabilities.
+    """
+    own, other = np.broadcast_arrays(_strategy(p), _strategy(q)[..., _AS_SEEN_BY_THE_OTHER])
+    return np.stack(_joint(own[..., 1:], other[..., 1:]), -1)
+
+
+def expected_play(p: ArrayLike, q: ArrayLike, rounds: int, payoffs: Payoffs = PRISONERS_DILEMMA.payoffs) -> ExpectedPlay:
+    """The exact finite game of ``rounds`` rounds between strategies p and q, ``[..., 5]``, each in its own view.
+
+    Raises ValueError for anything but probabilities, a game of two actions and at least one round.
+    """
+    _check_rounds(rounds)
+    own, other = np.broadcast_arrays(_strategy(p), _strategy(q)[..., _AS_SEEN_BY_THE_OTHER])
+    return _play(repeat(own, rounds), other, payoffs)
+
+
+def long_run_payoffs(
+    p: ArrayLike, q: ArrayLike, payoffs: Payoffs = PRISONERS_DILEMMA.payoffs
+) -> tuple[Floats, Floats]:
+    """Mean rewards per round of both players in the infinite game, float64 ``[...]`` each.
+
+    The limit of the mean over rounds 1..T. It exists for every pair of strategies; where they settle in several ways, or
+    never (two suspicious Tit-for-Tats), it is the mean over these, weighted as play from the first round reaches them.
+    Press & Dyson's determinants give the same wherever the stationary distribution is unique. Raises as `expected_play`.
+    """
+    own, other = np.broadcast_arrays(_strategy(p), _strategy(q)[..., _AS_SEEN_BY_THE_OTHER])
+    first = np.stack(_joint(own[..., 0], other[..., 0]), -1)
+    settled = (first[..., None, :] @ _limit(transition_matrix(p, q)))[..., 0, :]
+    reward = payoff_vector(payoffs)
+    return settled @ reward, settled @ reward[_SWAPPED]
+
+
+def best_response(opponents: ArrayLike, rounds: int, payoffs: Payoffs = PRISONERS_DILEMMA.payoffs) -> ExpectedPlay:
+    """The exact best response to known memory-one opponents in a game of ``rounds`` rounds (undiscounted sum).
+
+    Backward induction over the last joint action, all that such an opponent reacts to: no strategy whatever earns more.
+    opponents: ``[..., 5]``, each in its own view. The result's player is the best responder, its co-player the opponent;
+    ``reward.sum(-1)`` is the value of the game. Where both actions are worth the same it defects. Raises as
+    `expected_play`.
+    """
+    _check_rounds(rounds)
+    other = _strategy(opponents)[..., _AS_SEEN_BY_THE_OTHER]
+    reward = payoff_vector(payoffs)
+    value = np.zeros_like(other)  # expected sum of the rewards still to come, after start, CC, CD, DC, DD
+    decisions: list[NDArray[np.bool_]] = []
+    for _ in range(rounds):
+        total = (reward + value[..., 1:])[..., None, :]  # this round's outcome and all that follows it
+        cooperating = other * total[..., CC] + (1 - other) * total[..., CD]
+        defecting = other * total[..., DC] + (1 - other) * total[..., DD]
+        decisions.append(cooperating > defecting + _ROUNDING)
+        value = np.maximum(cooperating, defecting)
+    return _play(reversed(decisions), other, payoffs)
+
+
+def zd_extortion(chi: float, phi: float | None = None, payoffs: Payoffs = PRISONERS_DILEMMA.payoffs) -> Floats:
+    """Press & Dyson's extortionate zero-determinant strategy, float64 ``[5]``.
+
+    Against whatever co-player, the long-run payoffs obey s_X - P = chi (s_Y - P): the co-player can raise its own payoff
+    over mutual defection only by raising the extortioner's chi times as much. From p~ = phi [(S_X - P) - chi (S_Y - P)]:
+
+        p(C|CC) = 1 - phi (chi - 1)(R - P)           p(C|CD) = 1 - phi [(P - S) + chi (T - P)]
+        p(C|DC) = phi [(T - P) + chi (P - S)]        p(C|DD) = 0
+
+    (their phi is this one times P - S, which is 1 in the default game). chi >= 1; chi = 1 with the largest phi is
+    Tit-for-Tat but for the opening: it opens as after mutual defection, with D.
+    phi: 0 < phi <= the largest that keeps all four in [0, 1], in the default game 1 / (2 chi + 1); None takes the largest.
+    In T rounds, s_X - P exceeds chi (s_Y - P) by exactly (x - x_1) / (phi T), where x_1 and x are its probabilities of
+    cooperating in rounds 1 and T + 1 (the sum of p~ over the rounds telescopes): the largest phi enforces the relation
+    soonest. Raises ValueError for a chi or phi out of range, and for a game in which no phi will do.
+    """
+    return _linear_relation(chi, phi, payoff_vector(payoffs), DD)
+
+
+def generous_zd(chi: float, phi: float | None = None, payoffs: Payoffs = PRISONERS_DILEMMA.payoffs) -> Floats:
+    """Stewart & Plotkin's generous zero-determinant strategy, float64 ``[5]``.
+
+    The long-run payoffs obey s_X - R = chi (s_Y - R): of whatever falls short of mutual cooperation, it bears chi times
+    its co-player's loss. From p~ = phi [(S_X - R) - chi (S_Y - R)]:
+
+        p(C|CC) = 1                                  p(C|CD) = 1 - phi [(R - S) + chi (T - R)]
+        p(C|DC) = phi [(T - R) + chi (R - S)]        p(C|DD) = phi (chi - 1)(R - P)
+
+    chi >= 1; chi = 1 with the largest phi is Tit-for-Tat. It opens as after mutual cooperation, with C. phi as in
+    `zd_extortion`, in the default game at most 1 / (2 chi + 1) too. Raises as `zd_extortion`.
+    """
+    return _linear_relation(chi, phi, payoff_vector(payoffs), CC)
+
+
+def payoff_vector(payoffs: Payoffs) -> Floats:
+    """(R, S, T, P): the first player's payoffs in CC, CD, DC, DD. Raises ValueError unless the game has two actions."""
+    table = np.asarray(payoffs, dtype=np.float64)
+    if table.shape != (2, 2):
+        raise ValueError("memory-one strategies are given for games of two actions")
+    return table.ravel()
+
+
+def _strategy(cooperation: ArrayLike) -> Floats:
+    values = np.asarray(cooperation, dtype=np.float64)
+    if values.shape[-1:] != (5,) or not ((values >= 0) & (values <= 1)).all():
+        raise ValueError("a memory-one strategy is five probabilities: after start, CC, CD, DC, DD")
+    return values
+
+
+def _check_rounds(rounds: int) -> None:
+    if rounds < 1:
+        raise ValueError(f"a game has at least one round, not {rounds}")
+
+
+def _joint(own: Floats, other: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    """Probabilities of CC, CD, DC, DD when both choose independently with these probabilities of cooperating."""
+    return own * other, own * (1 - other), (1 - own) * other, (1 - own) * (1 - other)
+
+
+def _play(policies: Iterable[NDArray[Any]], other: Floats, payoffs: Payoffs) -> ExpectedPlay:
+    """Play forward: policies, a round at a time, and ``other`` are ``[..., 5]`` after start, CC, CD, DC, DD (same view)."""
+    after = np.zeros_like(other)  # distribution of what was seen before the round
+    after[..., 0] = 1
+    rounds = []
+    for own in policies:
+        outcomes = [(after * part).sum(-1) for part in _joint(own, other)]
+        rounds.append(outcomes)
+        after = np.stack([np.zeros_like(outcomes[0]), *outcomes], -1)
+    chances = np.moveaxis(np.array(rounds), (0, 1), (-2, -1))  # [..., rounds, 4]
+    reward = payoff_vector(payoffs)
+    return ExpectedPlay(
+        cooperation=chances[..., CC] + chances[..., CD],
+        co_cooperation=chances[..., CC] + chances[..., DC],
+        reward=chances @ reward,
+        co_reward=chances @ reward[_SWAPPED],
+    )
+
+
+def _limit(chain: Floats) -> Floats:
+    """Limit of the mean of the first n powers of ``chain``, ``[..., 4, 4]``.
+
+    Half a chain and half standing still has the same limit without the periods, so its powers converge to it.
+    """
+    power = (np.eye(4) + chain) / 2
+    for _ in range(_LIMIT_DOUBLINGS):
+        power = power @ power
+        power /= power.sum(-1, keepdims=True)  # rounding would double with every squaring
+    return power
+
+
+def _linear_relation(chi: float, phi: float | None, reward: Floats, meeting: int) -> Floats:
+    """Enforces a line of slope chi through the payoffs of the joint action ``meeting``, and opens as after it.
+
+    p = (1, 1, 0, 0) + phi [(S_X - b) - chi (S_Y - b)] after CC, CD, DC, DD, where b is what both earn in ``meeting``.
+    """
+    if not 1 <= chi < np.inf:
+        raise ValueError(f"chi must be at least 1, not {chi}")
+    repeating = np.array([1.0, 1.0, 0.0, 0.0])
+    direction = (reward - reward[meeting]) - chi * (reward[_SWAPPED] - reward[meeting])
+    room = np.where(direction > 0, 1 - repeating, repeating)
+    moving = direction != 0
+    largest = (room[moving] / np.abs(direction[moving])).min(initial=np.inf)
+    if not 0 < largest < np.inf:
+        raise ValueError(f"this game has no such zero-determinant strategy with chi = {chi:g}")
+    scale = largest if phi is None else phi
+    if not 0 < scale <= largest * (1 + _ROUNDING):
+        raise ValueError(f"phi must be above 0 and at most {largest:.6g} for chi = {chi:g}, not {phi}")
+    after = np.clip(repeating + scale * direction, 0, 1)
+    return np.concatenate([after[[meeting]], after])

@@ -1,0 +1,48 @@
+"""Several players who share the rows of one batch, so that their games are played together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from coopctx import native
+from coopctx.game.player import NativePart, NativePlayer, Player
+
+
+class Seats:
+    """Plays ``rows`` consecutive games with each of ``seated`` (player, rows), as one player of all of them."""
+
+    def __init__(self, seated: Sequence[tuple[Player, int]]) -> None:
+        self._players = [player for player, _ in seated]
+        self._rows = [rows for _, rows in seated]
+
+    def begin(self, games: int) -> None:
+        if games != sum(self._rows):
+            raise ValueError(f"there are seats for {sum(self._rows)} games, not {games}")
+        for player, rows in zip(self._players, self._rows, strict=True):
+            player.begin(rows)
+
+    def identity(self) -> Tensor | None:
+        """Identities side by side, zeros where a player has none; None where nobody has one."""
+        identities = [player.identity() for player in self._players]
+        known = next((identity for identity in identities if identity is not None), None)
+        if known is None:
+            return None
+        blanks = (known.new_zeros(rows, known.shape[1]) for rows in self._rows)
+        return torch.cat([blank if identity is None else identity for identity, blank in zip(identities, blanks, strict=True)])
+
+    def meet(self, identity: Tensor | None) -> None:
+        parts = [None] * len(self._rows) if identity is None else identity.split(self._rows)
+        for player, part in zip(self._players, parts, strict=True):
+            player.meet(part)
+
+    def act(self, observation: Tensor, reward: Tensor) -> Tensor:
+        seen = zip(self._players, observation.split(self._rows), reward.split(self._rows), strict=True)
+        return torch.cat([player.act(*given) for player, *given in seen])
+
+    def natively(self, rounds: int, kernel: native.Kernel) -> list[NativePart]:
+        players = (cast(NativePlayer, player) for player in self._players)
+        return [part for player in players for part in player.natively(rounds, kernel)]

@@ -1,0 +1,108 @@
+"""Memory-one players: an action distribution per observation (SPEC section 3)."""
+
+from __future__ import annotations
+
+import difflib
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from coopctx import native
+from coopctx.agents.ppi.planner import choose
+from coopctx.errors import UsageError
+from coopctx.game.matrix import COOPERATE, DEFECT
+from coopctx.game.memory_one import generous_zd, zd_extortion
+from coopctx.game.player import NativePart
+
+# Cooperation probabilities after (start, CC, CD, DC, DD), own action first. These three are the paper's (Fig. 2B, 3).
+PAPER_STRATEGIES: dict[str, tuple[float, ...]] = {
+    "tit-for-tat": (1, 1, 0, 1, 0),
+    "always-cooperate": (1, 1, 1, 1, 1),
+    "always-defect": (0, 0, 0, 0, 0),
+}
+# Where a strategy depends on the payoffs, it is given for the default game: R = 1, S = -1, T = 2, P = 0.
+NAMED_STRATEGIES: dict[str, tuple[float, ...]] = PAPER_STRATEGIES | {
+    "grim": (1, 1, 0, 0, 0),  # its own defection reminds it, so one round of memory is all it needs
+    "win-stay-lose-shift": (1, 1, 0, 0, 1),
+    # Forgives with probability min(1 - (T - R) / (R - S), (R - P) / (T - P)) = min(1/2, 1/2).
+    "generous-tit-for-tat": (1, 1, 0.5, 1, 0.5),
+    "suspicious-tit-for-tat": (0, 1, 0, 1, 0),
+    "random": (0.5, 0.5, 0.5, 0.5, 0.5),
+    "zd-extort-2": tuple(zd_extortion(2).tolist()),  # (0, 4/5, 0, 4/5, 0)
+    "zd-extort-4": tuple(zd_extortion(4).tolist()),  # (0, 2/3, 0, 2/3, 0)
+    "zd-generous-2": tuple(generous_zd(2).tolist()),  # (1, 1, 1/5, 1, 1/5)
+}
+_LOWEST = 1e-4  # keeps the identity's log-probabilities finite for deterministic strategies
+
+
+class TabularPlayer:
+    """Plays a fixed policy, float32 ``[observations, actions]``, the same in every game."""
+
+    def __init__(self, policy: Tensor, generator: torch.Generator) -> None:
+        self._policy, self._generator = policy, generator
+        self.policies = policy[None]
+
+    def begin(self, games: int) -> None:
+        self.policies = self._policy.expand(games, -1, -1)
+
+    def identity(self) -> Tensor:
+        """log pi(a | o), flattened to ``[games, observations * actions]`` (App. A.4.1)."""
+        return self.policies.clamp(min=_LOWEST).log().flatten(1)
+
+    def meet(self, identity: Tensor | None) -> None:
+        """A tabular player sees nothing but its last observation."""
+
+    def act(self, observation: Tensor, reward: Tensor) -> Tensor:
+        policies = self.policies.to(observation.device)
+        rows = policies[torch.arange(len(observation), device=observation.device), observation]
+        uniform = torch.rand(len(observation), generator=self._generator).to(observation.device)
+        return choose(rows, uniform)
+
+    def natively(self, rounds: int, kernel: native.Kernel) -> list[NativePart]:
+        rows = len(self.policies)
+        return [(rows, torch.rand(rounds, rows, generator=self._generator), self.policies[..., :-1].cumsum(2).contiguous())]
+
+
+class RandomTabular(TabularPlayer):
+    """A fresh memory-one player in every game: action probabilities uniform on the simplex, U(0, 1) for two actions."""
+
+    def __init__(self, n_observations: int, n_actions: int, generator: torch.Generator) -> None:
+        super().__init__(torch.full((n_observations, n_actions), 1 / n_actions), generator)
+
+    def begin(self, games: int) -> None:
+        weights = -torch.rand(games, *self._policy.shape, generator=self._generator).clamp(min=1e-12).log()
+        self.policies = weights / weights.sum(2, keepdim=True)
+
+
+class TabularSpread(TabularPlayer):
+    """Different players side by side, float32 ``[players, observations, actions]``: game g is played by g mod players."""
+
+    def __init__(self, policies: Tensor, generator: torch.Generator) -> None:
+        super().__init__(policies[0], generator)
+        self._players = policies
+
+    def begin(self, games: int) -> None:
+        self.policies = self._players[torch.arange(games) % len(self._players)]
+
+
+def uniform_player(n_observations: int, n_actions: int, generator: torch.Generator) -> TabularPlayer:
+    """Plays every action equally often, whatever happens (D_0 of App. A.4.2)."""
+    return TabularPlayer(torch.full((n_observations, n_actions), 1 / n_actions), generator)
+
+
+def named_strategy(name: str, generator: torch.Generator) -> TabularPlayer:
+    """One of `NAMED_STRATEGIES`; raises UsageError with the nearest names for any other."""
+    if name not in NAMED_STRATEGIES:
+        near = difflib.get_close_matches(name, NAMED_STRATEGIES) or sorted(NAMED_STRATEGIES)
+        raise UsageError(f"unknown strategy '{name}'; try {', '.join(near)}")
+    return TabularPlayer(memory_one_policy(NAMED_STRATEGIES[name]), generator)
+
+
+def memory_one_policy(cooperation: ArrayLike) -> Tensor:
+    """float32 ``[..., 5, 2]`` from the probabilities of cooperating after start, CC, CD, DC, DD, ``[..., 5]``."""
+    probability = torch.as_tensor(np.asarray(cooperation, dtype=np.float32))
+    policy = torch.empty(*probability.shape, 2)
+    policy[..., COOPERATE], policy[..., DEFECT] = probability, 1 - probability
+    return policy

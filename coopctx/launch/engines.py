@@ -1,0 +1,20 @@
+"""Where several runs are carried out at once: processes of this machine, or tasks of a Ray cluster."""
+
+from coopctx.errors import RunError, UsageError
+from coopctx.launch.jobs import Engine
+from coopctx.launch.local import Processes
+
+NAMES = ("local", "ray")
+
+
+def engine(name: str) -> Engine:
+    """The engine "local" or "ray"; UsageError for another name, RunError where Ray is not installed."""
+    if name not in NAMES:
+        raise UsageError(f"unknown engine {name!r}; allowed: {', '.join(NAMES)}")
+    if name == "local":
+        return Processes()
+    try:
+        from coopctx.launch.on_ray import RayTasks
+    except ImportError as error:
+        raise RunError("--engine ray needs Ray, which is not installed here: pip install 'coopctx[ray]'") from error
+    return RayTasks()

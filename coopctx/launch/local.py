@@ -1,0 +1,99 @@
+"""Runs in processes of their own on this machine."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any, NamedTuple, cast
+
+from coopctx.launch.display import PipeProgress, Progress
+from coopctx.launch.jobs import Job, Outcome, available_cores, cuda_here, run_one
+
+
+class Processes:
+    """An `Engine`: a process per job. `work` is what it does there; it must be importable."""
+
+    alone_here = True
+
+    def __init__(self, work: Callable[[Job, Progress], Outcome] = run_one) -> None:
+        self._work = work
+        self._running: dict[Connection, _Worker] = {}
+
+    def cores(self) -> list[int]:
+        return [available_cores()]
+
+    def cuda(self) -> bool:
+        return cuda_here()
+
+    def start(self, job: Job, progress: Progress) -> None:
+        context = multiprocessing.get_context("spawn")  # a fork would copy torch's threads in an unknown state
+        receiver, sender = context.Pipe(duplex=False)
+        process = context.Process(target=_in_worker, args=(self._work, job, sender), daemon=True)
+        with _without_interruption():  # the new process inherits this, so Ctrl-C reaches the parent alone
+            process.start()
+        sender.close()
+        self._running[receiver] = _Worker(job, process, progress)
+
+    def ended(self) -> dict[Job, Outcome]:
+        outcomes = {}
+        for connection in cast(list[Connection], wait(list(self._running))):
+            outcome = _receive(connection, self._running[connection])
+            if outcome is not None:
+                outcomes[self._running.pop(connection).job] = outcome
+        return outcomes
+
+    def stop(self) -> None:
+        for worker in self._running.values():
+            worker.process.kill()
+        for connection, worker in self._running.items():
+            worker.process.join()
+            connection.close()
+        self._running.clear()
+
+
+class _Worker(NamedTuple):
+    job: Job
+    process: BaseProcess
+    progress: Progress
+
+
+def _in_worker(work: Callable[[Job, Progress], Outcome], job: Job, connection: Connection) -> None:
+    def send(message: tuple[str, tuple[Any, ...]]) -> None:
+        try:
+            connection.send(message)
+        except OSError:  # the parent is gone: stop as if killed, the checkpoint remains
+            os._exit(1)
+
+    send(("outcome", (work(job, PipeProgress(send)),)))
+
+
+def _receive(connection: Connection, worker: _Worker) -> Outcome | None:
+    """Pass one message of a worker on to its progress; its outcome if it has ended, however it did."""
+    try:
+        method, arguments = connection.recv()
+        if method != "outcome":
+            getattr(worker.progress, method)(*arguments)
+            return None
+        (outcome,) = arguments
+    except (EOFError, OSError):
+        worker.process.join()
+        ended = f"its process ended unexpectedly (exit status {worker.process.exitcode}; out of memory?)"
+        outcome = Outcome(worker.job.spec.seed, worker.job.directory, "failed", ended)
+    connection.close()
+    worker.process.join()
+    worker.progress.end()
+    return outcome
+
+
+@contextmanager
+def _without_interruption() -> Iterator[None]:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

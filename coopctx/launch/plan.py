@@ -1,0 +1,101 @@
+"""What a command would run: how far each run is, and what the rest will take by what finished runs took."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Literal
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from coopctx.errors import RunError
+from coopctx.experiments.settings import load_preset, to_dict
+from coopctx.launch.display import duration
+from coopctx.launch.jobs import Request
+from coopctx.runs.run import MANIFEST, is_finished, read_manifest, standing
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A run, how far it is, and how long the rest will take.
+
+    state: "damaged" where it cannot be gone on with, and message says why. iteration: the last one completed (PPI: phase).
+    seconds: by what finished runs of the same name and preset took; None where there is none.
+    """
+
+    request: Request
+    state: Literal["finished", "to resume", "to do", "damaged"]
+    iteration: int = 0
+    seconds: float | None = None
+    message: str = ""
+
+
+def look(requests: Sequence[Request], also: Path | None = None) -> list[Planned]:
+    """How far each run is, without touching it. Raises UsageError for settings that cannot be.
+
+    also: where finished runs tell the time for those that have none of their name in their own results.
+    """
+    measured: dict[Path, tuple[float | None, int]] = {}
+    for request in requests:
+        folder = request.directory.parent
+        if folder not in measured:
+            measured[folder] = _measured([folder] if also is None else [folder, request.spec.directory(also).parent])
+    return [_look(request, *measured[request.directory.parent]) for request in requests]
+
+
+def table(planned: Sequence[Planned], workers: int) -> Group:
+    """The runs for a reader: a line each, and what all of them will take, ``workers`` at a time."""
+    labelled = any(run.request.label for run in planned)
+    shown = Table("run", *(("settings",) if labelled else ()), "seed", "state", box=None, padding=(0, 1), pad_edge=False)
+    shown.add_column("time", justify="right")
+    for run in planned:
+        state = f"to resume after {run.iteration}" if run.state == "to resume" else run.state
+        time = "" if run.state in ("finished", "damaged") else "unknown" if run.seconds is None else f"~ {duration(run.seconds)}"
+        spec, labels = run.request.spec, [Text(run.request.label)] if labelled else []
+        shown.add_row(spec.name, *labels, str(spec.seed), state, time)
+    return Group(shown, Text(_estimate(planned, workers)))
+
+
+def _look(request: Request, seconds: float | None, iterations: int) -> Planned:
+    spec = request.spec
+    settings = to_dict(load_preset(spec.preset, request.overrides, spec.pool))
+    try:
+        state, iteration = standing(request.directory, spec.keys, settings)
+    except RunError as error:
+        return Planned(request, "damaged", message=str(error))
+    left = 0.0 if state == "finished" else seconds and seconds * max(0.0, 1 - iteration / iterations)
+    return Planned(request, state, iteration, left)
+
+
+def _measured(folders: Sequence[Path]) -> tuple[float | None, int]:
+    """Median wall seconds of the finished seeds in the first folder that has any, and their iterations; or None and 1."""
+    for folder in folders:
+        seeds = [path.parent for path in folder.glob(f"seed-*/{MANIFEST}") if is_finished(path.parent)]
+        manifests = [read_manifest(seed) for seed in seeds]
+        if manifests:
+            return median(manifest["wall_seconds"] for manifest in manifests), max(1, manifests[0]["iteration"])
+    return None, 1
+
+
+def _estimate(planned: Sequence[Planned], workers: int) -> str:
+    states = [run.state for run in planned]
+    counted = (f"{states.count(state)} {state}" for state in ("finished", "to resume", "to do", "damaged") if state in states)
+    lines = [f"{len(planned)} runs: {', '.join(counted)}."]
+    left = [run for run in planned if run.state in ("to resume", "to do")]
+    seconds = [run.seconds for run in left if run.seconds is not None]
+    if seconds:
+        at_a_time = min(workers, len(seconds))
+        lines.append(
+            f"About {duration(sum(seconds))} of work by what finished runs of the same name took; "
+            f"{at_a_time} at a time, about {duration(max(sum(seconds) / at_a_time, *seconds))}."
+        )
+    unknown = dict.fromkeys(run.request.spec.name for run in left if run.seconds is None)
+    if unknown:
+        lines.append(f"Time unknown, as no finished run tells: {', '.join(unknown)}.")
+    return "\n".join(lines)
+
+

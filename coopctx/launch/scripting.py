@@ -1,0 +1,46 @@
+"""What the command line does, for a Python script: the same words, the same defaults, and silent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from coopctx.launch import jobs
+from coopctx.launch.jobs import Outcome
+from coopctx.launch.local import Processes
+
+
+def train(
+    *,
+    agent: str,
+    pool: str,
+    opponent_id: bool = False,
+    preset: str = "cpu",
+    seeds: Sequence[int] = (0,),
+    overrides: Sequence[str] = (),
+    results: Path | str = "results",
+    device: str = "auto",
+    at_a_time: int | None = None,
+    fresh: bool = False,
+) -> list[Outcome]:
+    """Begin or resume a run per seed, as ``coopctx train`` does; `Outcome.table` has what was measured.
+
+    overrides: as after ``--set``. at_a_time: how many seeds, None for one per core. Several seeds are trained in processes of
+    their own: a script that asks for them needs ``if __name__ == "__main__":``. Raises as `jobs.train_runs`.
+    """
+    return jobs.train(
+        agent=agent,
+        pool=pool,
+        opponent_id=opponent_id,
+        preset=preset,
+        seeds=seeds,
+        overrides=overrides,
+        results=Path(results),
+        device=device,
+        jobs=at_a_time,
+        fresh=fresh,
+        console=Console(quiet=True),
+        engine=Processes(),
+    )

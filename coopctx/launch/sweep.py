@@ -1,0 +1,145 @@
+"""How far a result depends on settings: the same run at several values of one or more of them, in one parquet and one figure.
+
+A variation is a results folder of its own, ``<results>/sweep/<settings>/``, so that every command works on it with
+``--results``. Where nothing differs from the preset, the runs are the preset's own, where they always are.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from coopctx.analysis import sweeps as sweep_table
+from coopctx.analysis.sweeps import changes, label, settings_of, spelt
+from coopctx.errors import UsageError
+from coopctx.experiments.pools import RunSpec, with_needs
+from coopctx.experiments.settings import LEARNERS, load_preset, to_dict
+from coopctx.figures import draw
+from coopctx.figures.runs import NothingToDraw
+from coopctx.launch.jobs import Engine, Request, failures, train_runs
+
+OWN = "as in the preset"
+
+
+@dataclass(frozen=True)
+class Swept:
+    """written: the parquet and the figures. failures: a line for each run that failed."""
+
+    written: list[Path]
+    failures: list[str]
+
+
+def plan(
+    vary: Sequence[str],
+    *,
+    agent: str,
+    pool: str,
+    opponent_id: bool,
+    preset: str,
+    seeds: Sequence[int],
+    overrides: Sequence[str],
+    results: Path,
+) -> list[Request]:
+    """The runs of a grid: each seed at each combination of the values of ``vary``, which is like ``ppi.rollouts=4,8``.
+
+    Runs that they need come before them, with the same settings. Raises UsageError for a setting or value that cannot be, is
+    given twice, or that such a run does not read.
+    """
+    specs = [RunSpec(agent, pool, opponent_id, seed, preset) for seed in seeds]
+    knobs = [_parse(text, agent) for text in vary]
+    names = [knob for knob, _ in knobs] + [override.partition("=")[0].strip() for override in overrides]
+    twice = [name for name in names if names.count(name) > 1 and name in dict(knobs)]
+    if twice:
+        raise UsageError(f"{twice[0]} is given twice; all its values belong to one --vary")
+    choices = ([f"{knob}={value}" for value in values] for knob, values in knobs)
+    found: dict[Request, None] = {}
+    for chosen in itertools.product(*choices):
+        settings = settings_of(to_dict(load_preset(preset, (*overrides, *chosen), pool)), agent)
+        changed = changes(agent, pool, preset, settings)
+        where = results / sweep_table.FOLDER / label(changed) if changed else results
+        words = tuple(f"{name}={spelt(value)}" for name, value in sorted(changed.items()))
+        requests = [Request(spec, words, where, label(changed)) for spec in with_needs(specs)]
+        found.update(dict.fromkeys(requests))
+    return list(found)
+
+
+def sweep(
+    requests: Sequence[Request],
+    *,
+    results: Path,
+    out: Path,
+    device: str,
+    jobs: int | None,
+    console: Console,
+    engine: Engine,
+) -> Swept:
+    """Carry out what `plan` gave, skipping the finished runs; put all that are finished into the parquet and draw the figure.
+
+    A run that fails leaves the others running but those that need it. Raises as `jobs.train_runs`, `sweeps.add` and
+    `figures.draw`.
+    """
+    outcomes = train_runs(requests, device=device, jobs=jobs, console=console, engine=engine)
+    failed = failures(requests, outcomes)
+    last = requests[-1].spec
+    finished = [
+        request.directory
+        for request, outcome in zip(requests, outcomes, strict=True)
+        if outcome.state != "failed" and request.spec.pool == last.pool
+    ]
+    if not finished:
+        return Swept([], failed)
+    path = sweep_table.add(results, last.preset, finished)
+    try:
+        figures = draw("sensitivity", results, last.preset, out, ["png", "pdf"]).paths
+    except NothingToDraw:  # no more than one value so far
+        figures = []
+    return Swept([path, *figures], failed)
+
+
+def table(requests: Sequence[Request], results: Path) -> Group:
+    """What the finished runs of ``requests`` came to: a line per variation, means and standard deviations over seeds."""
+    last = requests[-1].spec
+    runs = sweep_table.finals(sweep_table.read(results, last.preset), last.preset)
+    runs = runs[(runs["name"] == last.name) & runs["seed"].isin([request.spec.seed for request in requests])]
+    labels = runs["changed"].map(label)
+    title = f"{last.name}, preset {last.preset}: cooperation vs {runs['opponent'].iloc[0]} late in training"
+    shown = Table()
+    shown.add_column("settings", overflow="fold")
+    for heading in ("seeds", "mean", "s.d."):
+        shown.add_column(heading, justify="right")
+    for wanted in dict.fromkeys(request.label for request in requests):
+        values = runs["cooperation"][labels == wanted]
+        if len(values):
+            spread = "-" if len(values) == 1 else f"{values.std(ddof=1):.3f}"
+            shown.add_row(Text(wanted or OWN), str(len(values)), f"{values.mean():.3f}", spread)
+    return Group(Text(title), shown)
+
+
+def _parse(text: str, agent: str) -> tuple[str, list[str]]:
+    """The setting and the values of ``ppi.rollouts=4,8``."""
+    knob, equals, rest = (part.strip() for part in text.partition("="))
+    values = _split(rest)
+    if not equals or not all(values):
+        raise UsageError(f"--vary {text!r} must have the form KEY=VALUE,VALUE,…, such as ppi.rollouts=4,8")
+    section = knob.partition(".")[0]
+    if section in LEARNERS and section != agent:
+        raise UsageError(f"--vary {knob}: a run of {agent} does not read it")
+    return knob, values
+
+
+def _split(text: str) -> list[str]:
+    """At the commas that are not within brackets."""
+    values, depth = [""], 0
+    for character in text:
+        depth += {"[": 1, "]": -1}.get(character, 0)
+        if character == "," and depth == 0:
+            values.append("")
+        else:
+            values[-1] += character
+    return [value.strip() for value in values]

@@ -1,0 +1,273 @@
+"""The generated blocks of README and docs: each is Markdown made from what is under results/, and from nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+
+import pandas as pd
+
+from coopctx.analysis import sweeps as sweep_table
+from coopctx.analysis.claims import AGENTS, Row, check
+from coopctx.analysis.paper import Reading, paper_readings, paper_target
+from coopctx.analysis.summaries import late_training
+from coopctx.errors import RunError
+from coopctx.experiments.pools import run_name
+from coopctx.launch.steps import interval, number
+from coopctx.report import pages as report
+from coopctx.runs.run import read_table
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where the finished runs are: those of ``preset`` under ``results``."""
+
+    results: Path
+    preset: str
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """The paper's claims beside what the runs show."""
+        return check(self.results, self.preset)
+
+    def training(self, name: str) -> pd.DataFrame:
+        """The training table of all finished seeds of a run such as ``ppi-mixed``; no rows where there is none."""
+        return read_table(self.results, self.preset, name, "training")
+
+
+Block = Callable[[Sources], str]
+
+
+# The claims --------------------------------------------------------------------------------------------------------
+
+# What the six rows of README's table say, and the heading and measure of the claim that each shows.
+FINDINGS = (
+    ("mixed pool: the learners cooperate with each other", "Mixed pool → cooperation", "cooperation of the learners"),
+    ("told their opponent, they do not", "Told its opponent → defection", "cooperation of the learners"),
+    ("without tabular opponents, they do not", "No tabular opponents → defection", "cooperation of the learners"),
+    (
+        "Step 1: cooperation with Tit-for-Tat, found out within the episode",
+        "Step 1: in-context best response",
+        "late cooperation vs Tit-for-Tat",
+    ),
+    ("Step 2: an extorter's reward per round against that agent", "Step 2: Fixed-ICL is extorted", "reward of the learner"),
+    ("Step 3: two extorters come to cooperate", "Step 3: mutual extortion → cooperation", "cooperation of both"),
+)
+
+
+def findings(sources: Sources) -> str:
+    """The paper's argument in six rows, for both kinds of agents, with the claims' verdicts."""
+    rows = {(row.agent, row.claim.heading, row.claim.name): row for row in sources.rows}
+    headings = ["claim"]
+    for name in AGENTS.values():
+        headings += [f"{name} here", "paper", "verdict"]
+    lines = []
+    for words, *claim in FINDINGS:
+        cells = [words]
+        for agent in AGENTS:
+            row = rows[agent, claim[0], claim[1]]
+            ours = "–" if row.ours is None else f"{row.ours.value:z.2f}"
+            cells += [ours, report.short(row.target.value), row.verdict]
+        lines.append(cells)
+    return markdown_table(headings, lines)
+
+
+# What the figures show, as numbers ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A condition of Figure 1. paper: how the paper's readings name it; opponents: whom its learners play."""
+
+    label: str
+    pool: str
+    opponent_id: bool
+    paper: str
+    opponents: tuple[str, ...]
+
+
+CONDITIONS = (
+    Condition("mixed pool", "mixed", False, "mixed", ("learner", "tabular")),
+    Condition("told its opponent", "mixed", True, "opponent-id", ("learner", "tabular")),
+    Condition("no tabular opponents", "learners", False, "no-tabular", ("learner",)),
+)
+PANELS = {"ppi": "A", "a2c": "B"}  # of Figure 1
+UNITS = {"ppi": "phase", "a2c": "iteration"}
+SETTLED = 0.8  # cooperation between learners late in training that the caption counts as settled
+
+
+def course(agent: str, sources: Sources) -> str:
+    """Cooperation between learners in the mixed pool over training, at the same shares of training as the paper's readings."""
+    shown = _reading(agent, CONDITIONS[0], "learner", "cooperation_rate")
+    paper = [reading for reading in paper_readings() if reading[:4] == shown]
+    end = max(reading[4] for reading in paper)
+    rows = sources.training(run_name(agent, "mixed"))
+    rows = rows[(rows["opponent"] == "learner") & (rows["player"] == "ego") & (rows["learner"] == 1)]
+    as_long = rows["iteration"].max() == end  # then iterations name the columns, otherwise shares of training
+    headings, ours, theirs = [UNITS[agent] if as_long else "share of training"], ["here"], ["paper"]
+    for reading in paper:
+        headings.append(str(reading[4]) if as_long else f"{reading[4] / end:.0%}")
+        at = _nearest(rows["iteration"], reading[4] / end)
+        ours.append(_mean_and_deviation(rows[rows["iteration"] == at]["cooperation_rate"], 2))
+        theirs.append(report.short(paper_target(reading).value))
+    return markdown_table(headings, [ours, theirs])
+
+
+def caption(sources: Sources) -> str:
+    """The caption of Figure 1: what was averaged, and how far the seeds of the mixed pool differ."""
+    told = []
+    for agent, symbol in AGENTS.items():
+        late = late_training(agent, "cooperation_rate", "learner", sources.training(run_name(agent, "mixed")))
+        if len(late):
+            above = int((late > SETTLED).sum())
+            told.append(f"{symbol}: {above} of {len(late)} seeds above {SETTLED}, the lowest at {late.min():.2f}")
+    return (
+        f"*Our Figure 1, preset `{sources.preset}`, mean ± 1 s.d. over seeds; red: with the other learner, blue: with tabular "
+        f"players. Cooperation between the learners at the end of the mixed pool: {'; '.join(told)}.*\n"
+    )
+
+
+def conditions(agent: str, sources: Sources) -> str:
+    """What Figure 1 comes to late in training: each condition against both kinds of opponents, beside the paper's end."""
+    headings = ["condition", "seeds"]
+    quantities = [("learner", "cooperation_rate"), ("tabular", "cooperation_rate"), ("tabular", "reward")]
+    for opponent, quantity in quantities:
+        headings += [f"{quantity.removesuffix('_rate')} vs {opponent}", "paper"]
+    lines = []
+    for condition in CONDITIONS:
+        training = sources.training(run_name(agent, condition.pool, condition.opponent_id))
+        cells = [condition.label, str(training["seed"].nunique())]
+        for opponent, quantity in quantities:
+            values = late_training(agent, quantity, opponent, training) if opponent in condition.opponents else pd.Series()
+            cells += [_mean_and_deviation(values, 3), _paper_end(_reading(agent, condition, opponent, quantity))]
+        lines.append(cells)
+    return markdown_table(headings, lines)
+
+
+def seeds(agent: str, sources: Sources) -> str:
+    """Cooperation between the learners late in training, seed by seed."""
+    late = {
+        condition.label: late_training(
+            agent, "cooperation_rate", "learner", sources.training(run_name(agent, condition.pool, condition.opponent_id))
+        )
+        for condition in CONDITIONS
+    }
+    numbers = sorted({seed for values in late.values() for seed in values.index})
+    lines = [
+        [label, *(f"{values[seed]:.2f}" if seed in values.index else "–" for seed in numbers)] for label, values in late.items()
+    ]
+    return markdown_table(["seed", *map(str, numbers)], lines)
+
+
+def extortion(agent: str, sources: Sources) -> str:
+    """The formal test of extortion: `coopctx extort-probe` writes the fits that this table shows."""
+    path = sources.results / sources.preset / f"{agent}-extortion-slopes.parquet"
+    try:
+        fits = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise RunError(f"cannot read {path}: {error}") from error
+    lines = [
+        [
+            fit["player"],
+            fit["met"],
+            str(fit["co_players"]),
+            *(number(fit["chi"]), interval(fit["chi_low"], fit["chi_high"])),
+            *(number(fit["r_squared"]), interval(fit["r_squared_low"], fit["r_squared_high"])),
+        ]
+        for fit in fits.to_dict("records")
+    ]
+    return markdown_table(["player", "co-players", "number", "χ", "95 % interval", "R²", "95 % interval"], lines, left=2)
+
+
+def sensitivity(sources: Sources) -> str:
+    """Cooperation late in training at each value of each setting that sweeps have varied, all else as in the preset."""
+    runs = sweep_table.finals(sweep_table.read(sources.results, sources.preset), sources.preset)
+    by_settings: dict[tuple[str, str], list[float]] = {}
+    for run in sorted(runs.to_dict("records"), key=lambda run: (run["name"], sorted(run["changed"].items()))):
+        by_settings.setdefault((run["name"], sweep_table.label(run["changed"])), []).append(run["cooperation"])
+    lines = [
+        [name, changed or "the preset's own", str(len(values)), _mean_and_deviation(values, 2)]
+        for (name, changed), values in by_settings.items()
+    ]
+    return markdown_table(["run", "setting", "seeds", "cooperation"], lines, left=2)
+
+
+# Settings ----------------------------------------------------------------------------------------------------------
+
+STEPS = {
+    "mixed": "mixed pool",
+    "learners": "no tabular opponents",
+    "tabular": "Step 1",
+    "extortion": "Step 2",
+    "mutual-extortion": "Step 3",
+}
+
+
+def settings(agent: str, sources: Sources) -> str:
+    """The settings in which the preset differs from preset ``paper``, and in which runs."""
+    values = {pool: [_settings(agent, pool, preset) for preset in ("paper", sources.preset)] for pool in STEPS}
+    lines = []
+    for name in values["mixed"][0]:
+        runs: dict[tuple[str, str], list[str]] = {}  # the runs that have these two values
+        for pool, (paper, ours) in values.items():
+            runs.setdefault((paper[name], ours[name]), []).append(STEPS[pool])
+        lines += [
+            [f"`{name}`", "all" if len(runs) == 1 else ", ".join(where), paper, ours]
+            for (paper, ours), where in runs.items()
+            if paper != ours
+        ]
+    return markdown_table(["setting", "runs", "`paper`", f"`{sources.preset}`"], lines, left=2)
+
+
+def _settings(agent: str, pool: str, preset: str) -> dict[str, str]:
+    own = sweep_table.own_settings(agent, pool, preset)
+    return {name: sweep_table.spelt(value) for name, value in own.items()}
+
+
+def _reading(agent: str, condition: Condition, opponent: str, quantity: str) -> tuple[str, str, str, str]:
+    """Figure, panel, series and metric of the paper's reading of a line of Figure 1."""
+    symbol = AGENTS[agent]
+    other = f"{symbol}2" if opponent == "learner" else "Tabular"
+    return "1", PANELS[agent], f"{condition.paper}: {symbol}1 vs {other}", quantity
+
+
+def _paper_end(shown: tuple[str, str, str, str]) -> str:
+    """The paper's value at the end of training; a dash where it was not read off."""
+    readings: list[Reading] = [reading for reading in paper_readings() if reading[:4] == shown]
+    return report.short(paper_target(max(readings, key=lambda reading: reading[4])).value) if readings else "–"
+
+
+def _nearest(iterations: pd.Series, share: float) -> int:
+    """The measured iteration nearest to this share of training."""
+    measured = iterations.drop_duplicates()
+    return int(measured.iloc[(measured - share * measured.max()).abs().argmin()])
+
+
+def _mean_and_deviation(values: Iterable[float], digits: int) -> str:
+    """Mean ± standard deviation (n - 1) over seeds; the mean alone for one seed, a dash for none."""
+    series = pd.Series(list(values), dtype=float)
+    if series.empty:
+        return "–"
+    spread = f" ± {series.std():.{digits}f}" if len(series) > 1 else ""
+    return f"{series.mean():.{digits}f}{spread}"
+
+
+def markdown_table(headings: Sequence[str], lines: Iterable[Sequence[str]], left: int = 1) -> str:
+    """A Markdown table, the first ``left`` columns aligned to the left and the others to the right."""
+    ruler = [*["---"] * left, *["---:"] * (len(headings) - left)]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in (headings, ruler, *lines))
+
+
+BLOCKS: Mapping[str, Block] = {
+    "caption": caption,
+    "findings": findings,
+    "claims": lambda sources: report.markdown_tables(sources.rows),
+    "sensitivity": sensitivity,
+    **{
+        f"{block.__name__}-{agent}": partial(block, agent)
+        for block in (course, conditions, seeds, extortion, settings)
+        for agent in AGENTS
+    },
+}

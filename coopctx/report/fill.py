@@ -1,0 +1,54 @@
+"""Fill the generated blocks of Markdown files: what stands between ``<!-- begin NAME -->`` and ``<!-- end NAME -->``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from coopctx.errors import RunError
+from coopctx.experiments.settings import suggestion
+from coopctx.report.blocks import BLOCKS, Block, Sources
+from coopctx.runs.run import check_ordinary, write_atomically
+
+MARKER = re.compile(r"^<!-- (begin|end) ([a-z0-9-]+) -->(?:\n|\Z)", re.MULTILINE)
+
+
+def fill(path: Path, sources: Sources, blocks: Mapping[str, Block] = BLOCKS) -> None:
+    """Replace the contents of every block of the Markdown file ``path`` by what the runs in ``sources`` give.
+
+    Raises RunError where the file cannot be read or written, has no block, or a block is unknown or not closed.
+    """
+    check_ordinary(path)
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"cannot read {path}: {error}") from error
+    contents = filled(text, sources, blocks, str(path)).encode()
+    write_atomically(path, lambda file: file.write(contents))
+
+
+def filled(text: str, sources: Sources, blocks: Mapping[str, Block] = BLOCKS, name: str = "the text") -> str:
+    """``text`` with every block filled; what stands outside the blocks stays as it is. RunError as `fill`, citing ``name``."""
+    parts: list[str] = []
+    position = 0  # of what has not been copied yet
+    opened = ""
+    for marker in MARKER.finditer(text):
+        kind, block = marker.groups()
+        if block not in blocks:
+            raise RunError(f"{name}: no block is called {block!r}; {suggestion(block, blocks)}")
+        if kind == "begin":
+            if opened:
+                raise RunError(f"{name}: <!-- begin {block} --> stands inside block {opened}")
+            opened = block
+            parts += [text[position : marker.end()], blocks[block](sources)]
+        else:
+            if opened != block:
+                raise RunError(f"{name}: <!-- end {block} --> has no <!-- begin {block} --> before it")
+            opened = ""
+        position = marker.start() if kind == "end" else marker.end()
+    if opened:
+        raise RunError(f"{name}: <!-- begin {opened} --> has no <!-- end {opened} --> after it")
+    if not parts:
+        raise RunError(f"{name} has no block to fill; a block is <!-- begin NAME --> and <!-- end NAME --> on lines of their own")
+    return "".join([*parts, text[position:]])

@@ -1,0 +1,114 @@
+"""The planner against exhaustive enumeration, and the improvement step against its formula."""
+
+import itertools
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from coopctx.agents.ppi.planner import ESTIMATORS, Planner, choose, returns, stratified_uniforms
+from coopctx.agents.trunk import Gates, SequenceModel, predict, step
+from coopctx.game.streams import stream
+
+ACTIONS, OBSERVATIONS, HIDDEN = 2, 3, 16
+
+
+@torch.no_grad()
+def tiny_model(seed=0):
+    """A model whose predictions differ strongly between histories, its gates, and one hidden state."""
+    model = SequenceModel(OBSERVATIONS, ACTIONS, HIDDEN, 8, 0, stream(seed, "tiny"))
+    for parameter in model.parameters():
+        parameter.mul_(3)
+    return Gates(*model.gates()), torch.randn(1, HIDDEN, generator=stream(seed, "hidden"))
+
+
+def enumerate_values(gates, hidden, horizon, discount):
+    """Q(x, a) by summing over every path of actions and observations, in plain Python recursion."""
+
+    def value(state, rounds_left, first=None):
+        heads = predict(gates, state, ACTIONS)
+        total = 0.0
+        for a, o in itertools.product(range(ACTIONS), range(OBSERVATIONS)):
+            if first is not None and a != first:
+                continue
+            p = (1.0 if first is not None else heads.action[0, a].exp().item()) * heads.observation[0, a, o].exp().item()
+            reward = heads.reward[0, a, o]
+            later = 0.0
+            if rounds_left > 1:
+                index = torch.tensor([o * (ACTIONS + 1) + a])
+                later = value(step(gates, state, index, reward[None], None), rounds_left - 1)
+            total += p * (reward.item() + discount * later)
+        return total
+
+    return torch.tensor([value(hidden, horizon, first) for first in range(ACTIONS)])
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("discount", [1.0, 0.8])
+def test_both_estimators_are_unbiased(estimator, discount):
+    gates, hidden = tiny_model()
+    exact = enumerate_values(gates, hidden, 3, discount)
+    games = 12_000
+    planner = Planner(rollouts=3, horizon=3, inverse_temperature=1.0, discount=discount, estimator=estimator)
+    values = planner.action_values(gates, ACTIONS, hidden.expand(games, -1).contiguous(), None, stream(1, estimator))
+    standard_error = values.std(0) / games**0.5
+    assert ((values.mean(0) - exact).abs() < 4.5 * standard_error + 2e-3).all()  # 2e-3: the kernel's reduced precision
+    assert (exact[0] - exact[1]).abs() > 0.05, "a model that tells the actions apart"
+
+
+def test_the_expected_estimator_is_exact_over_one_round():
+    gates, hidden = tiny_model(1)
+    uniforms = torch.rand(1, 1, 1, 1, 2)
+    assert torch.allclose(
+        returns(gates, ACTIONS, hidden, None, uniforms, 1.0, True)[0], enumerate_values(gates, hidden, 1, 1.0), atol=1e-5
+    )
+
+
+def test_expected_differences_between_actions_vary_less_than_sampled_ones():
+    gates, hidden = tiny_model(2)
+    spread = {}
+    for estimator in ESTIMATORS:
+        planner = Planner(rollouts=8, horizon=6, inverse_temperature=1.0, estimator=estimator)
+        values = planner.action_values(gates, ACTIONS, hidden.expand(2_000, -1).contiguous(), None, stream(2))
+        spread[estimator] = (values[:, 0] - values[:, 1]).var().item()
+    assert spread["expected"] < 0.5 * spread["sampled"]
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 9), st.integers(1, 4), st.integers(0, 1000))
+def test_stratified_uniforms_put_one_rollout_into_every_stratum(rollouts, horizon, seed):
+    uniforms = stratified_uniforms(5, rollouts, horizon, stream(seed))
+    assert uniforms.shape == (5, rollouts, horizon, 2)
+    strata = (uniforms * rollouts).floor().sort(1).values
+    assert torch.equal(strata, torch.arange(float(rollouts))[None, :, None, None].expand_as(strata))
+
+
+def test_a_single_rollouts_stratified_uniforms_are_independent_and_uniform():
+    uniforms = stratified_uniforms(40_000, 4, 2, stream(3))[:, 1]  # one rollout of many games
+    flat = uniforms.flatten(1)
+    assert flat.mean(0).tolist() == pytest.approx([0.5] * 4, abs=0.01)
+    assert flat.var(0).tolist() == pytest.approx([1 / 12] * 4, abs=0.002)
+    assert torch.corrcoef(flat.T).fill_diagonal_(0).abs().max() < 0.02
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.floats(-3, 3), min_size=2, max_size=4), st.floats(0.01, 200), st.integers(0, 99))
+def test_the_improved_policy_is_p_exp_beta_q_normalised(values, beta, seed):
+    q = torch.tensor([values], dtype=torch.float64)
+    prior = torch.rand(1, len(values), generator=stream(seed), dtype=torch.float64) + 0.01
+    prior /= prior.sum()
+    improved = Planner(1, 1, beta).improve(prior.log(), q)
+    weights = prior * torch.exp(beta * (q - q.max()))  # the common factor exp(-beta max Q) cancels
+    assert torch.allclose(improved.exp(), weights / weights.sum())
+
+
+def test_as_beta_goes_to_zero_the_improved_policy_becomes_the_prior():
+    prior = torch.tensor([[0.2, 0.8]])
+    improved = Planner(1, 1, 1e-9).improve(prior.log(), torch.tensor([[5.0, -5.0]]))
+    assert torch.allclose(improved.exp(), prior, atol=1e-6)
+
+
+def test_choose_inverts_the_cumulative_distribution():
+    probabilities = torch.tensor([[0.25, 0.5, 0.25]]).expand(5, -1)
+    assert choose(probabilities, torch.tensor([0.0, 0.2499, 0.25, 0.7499, 0.999])).tolist() == [0, 0, 1, 1, 2]

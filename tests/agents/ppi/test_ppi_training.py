@@ -1,0 +1,162 @@
+"""Whole runs at toy scale: reproducible, resumable, and measuring what they say they measure."""
+
+import pandas as pd
+import pytest
+import torch
+from tiny_runs import CPU, config, open_run, parquet, spec, train
+
+from coopctx.agents.ppi.training import PPITraining
+from coopctx.errors import UsageError
+from coopctx.experiments.pools import RunSpec
+from coopctx.launch.display import SilentProgress
+from coopctx.runs.run import read_table
+
+
+class InterruptAfter(SilentProgress):
+    """Presses Ctrl-C when a phase is done."""
+
+    def __init__(self, phase: int) -> None:
+        self._phase = phase
+
+    def iteration(self, iteration, summary) -> None:
+        if iteration == self._phase:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("which", [spec(), spec(opponent_id=True), spec("learners")], ids=lambda s: s.name)
+def test_a_resumed_run_ends_with_the_same_parquet_as_an_uninterrupted_one(tmp_path, which):
+    train(tmp_path / "whole", which, config())
+    for phase in (1, 2):
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path / "stopped", which, config(), InterruptAfter(phase))
+    train(tmp_path / "stopped", which, config())
+    assert parquet(tmp_path / "stopped", which) == parquet(tmp_path / "whole", which)
+
+
+def test_same_seed_same_parquet_and_another_seed_another(tmp_path):
+    for results in ("a", "b"):
+        train(tmp_path / results, spec(), config(), threads=1 if results == "a" else 2)
+    train(tmp_path / "a", spec(seed=1), config())
+    assert parquet(tmp_path / "a", spec()) == parquet(tmp_path / "b", spec())
+    table = read_table(tmp_path / "a", "smoke", "ppi-mixed", "training")
+    rewards = [table[table.seed == seed].reward.tolist() for seed in (0, 1)]
+    assert rewards[0] != rewards[1]
+
+
+@pytest.mark.parametrize(
+    ("which", "learners", "opponents"),
+    [
+        (spec(), {1, 2}, {"learner", "tabular"}),
+        (spec(opponent_id=True), {1, 2}, {"learner", "tabular"}),
+        (spec("learners"), {1, 2}, {"learner"}),
+        (spec("tabular"), {1}, {"tabular"}),
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_every_phase_learner_opponent_and_player_has_its_row(tmp_path, which, learners, opponents):
+    train(tmp_path, which, config())
+    table = read_table(tmp_path, "smoke", which.name, "training")
+    expected = [(p, n, o, side) for p in (1, 2, 3) for n in learners for o in opponents for side in ("ego", "co")]
+    assert sorted(zip(table.iteration, table.learner, table.opponent, table.player, strict=True)) == sorted(expected)
+    assert table.cooperation_rate.between(0, 1).all()
+    assert table.reward.between(-1, 2).all()
+    curves = read_table(tmp_path, "smoke", which.name, "episodes")
+    named = {"tit-for-tat", "always-cooperate", "always-defect"}
+    assert set(curves.opponent) == opponents | named
+    assert set(curves.iteration) == {1, 3}
+    assert curves.groupby(["iteration", "opponent", "player"])["round"].apply(list).map(lambda r: r == [*range(1, 9)]).all()
+    always = curves[(curves.player == "co") & curves.opponent.str.startswith("always")]
+    assert (always.cooperation_rate == (always.opponent == "always-cooperate")).all()
+    diagnostics = read_table(tmp_path, "smoke", which.name, "diagnostics")
+    for opponent in opponents:
+        for quantity in ("nll_action", "nll_observation", "squared_error_reward", "kl"):
+            values = diagnostics[diagnostics.quantity == f"{quantity}_{opponent}"]
+            assert set(values.learner) == learners
+            assert (values.value >= 0).all()
+
+
+def test_averages_over_rounds_equal_the_phases_averages(tmp_path):
+    train(tmp_path, spec(), config())
+    keys = ["iteration", "learner", "opponent", "player"]
+    curves = read_table(tmp_path, "smoke", "ppi-mixed", "episodes").groupby(keys)[["cooperation_rate", "reward"]].mean()
+    table = read_table(tmp_path, "smoke", "ppi-mixed", "training").set_index(keys)[["cooperation_rate", "reward"]]
+    both = curves.join(table, suffixes=("", "_phase"), how="inner")
+    assert len(both) == 2 * 2 * 2  # phases, opponents, players of learner 1
+    pd.testing.assert_series_equal(both.cooperation_rate, both.cooperation_rate_phase, check_names=False)
+    pd.testing.assert_series_equal(both.reward, both.reward_phase, check_names=False)
+
+
+def training(tmp_path, which, settings=None) -> PPITraining:
+    settings = settings or config()
+    run = PPITraining(which, settings, open_run(tmp_path, which, settings), tmp_path, CPU, 1, SilentProgress())
+    for learner in run._learners:
+        learner.data = run._initial_data(learner.number)
+    return run
+
+
+def test_two_learners_share_nothing(tmp_path):
+    first, second = training(tmp_path, spec())._learners
+    assert not torch.equal(first.model.head.weight, second.model.head.weight)
+    assert not torch.equal(first.data.actions, second.data.actions)
+    before = {name: tensor.clone() for name, tensor in second.model.state_dict().items()}
+    first.fit(0)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in second.model.state_dict().items())
+    storages = [{tensor.data_ptr() for tensor in learner.model.parameters()} for learner in (first, second)]
+    assert not storages[0] & storages[1]
+
+
+def test_the_pools_split_the_episodes_as_configured(tmp_path):
+    run = training(tmp_path, spec(), config("pool.tabular_share=0.2"))
+    matches = run._collect(1)
+    sizes = {(match.learner, match.opponent): len(match.ego) for match in matches}
+    assert sizes == {(1, "learner"): 8, (2, "learner"): 8, (1, "tabular"): 2, (2, "tabular"): 2}
+    ours, theirs = (next(m for m in matches if m.opponent == "learner" and m.learner == n) for n in (1, 2))
+    assert ours.ego is theirs.co and ours.co is theirs.ego
+
+
+def test_without_tabular_players_the_first_data_are_uniformly_random_actions(tmp_path):
+    data = training(tmp_path, spec("learners"), config("ppi.initial_episodes=2000"))._learners[0].data
+    per_game = data.actions.float().mean(1)
+    assert per_game.mean().item() == pytest.approx(0.5, abs=0.02)
+    assert per_game.std().item() == pytest.approx((0.25 / 8) ** 0.5, abs=0.01)  # random players would spread wider
+
+
+def test_the_opponent_id_is_the_tabular_policy_and_zero_for_a_learner(tmp_path):
+    run = training(tmp_path, spec(opponent_id=True))
+    assert run._learners[0].data.identity.shape == (40, 10)
+    assert (run._learners[0].data.identity.view(40, 5, 2).exp().sum(2) - 1).abs().max() < 1e-3
+    for match in run._collect(1):
+        identity = match.ego.identity
+        assert identity.shape == (5, 10)
+        if match.opponent == "learner":
+            assert (identity == 0).all()
+        else:
+            assert (identity.view(5, 5, 2).exp().sum(2) - 1).abs().max() < 1e-3
+    always = run._against_named(1, "always-cooperate").ego.identity.view(6, 5, 2).exp()
+    assert torch.allclose(always[..., 0], torch.ones(6, 5))
+
+
+def test_an_agent_without_opponent_id_is_told_nothing(tmp_path):
+    run = training(tmp_path, spec())
+    assert run._learners[0].data.identity.shape == (40, 0)
+    assert all(match.ego.identity.shape == (5, 0) for match in run._collect(1))
+
+
+def test_another_game_trains_too(tmp_path):
+    settings = config("game.payoffs=[[1, 0, 0], [0, 1, 0], [0, 0, 1]]")
+    train(tmp_path, spec(), settings)
+    assert set(read_table(tmp_path, "smoke", "ppi-mixed", "episodes").opponent) == {"learner", "tabular"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (("dqn", "mixed", False, 0), "unknown agent 'dqn'"),
+        (("ppi", "mixt", False, 0), "unknown pool 'mixt'; allowed: mixed"),
+        (("ppi", "learners", True, 0), "opponent-id is an ablation of the mixed pool"),
+        (("ppi", "mixed", False, -1), "a seed must be an integer >= 0"),
+    ],
+)
+def test_impossible_runs_are_refused(fields, message):
+    with pytest.raises(UsageError, match=message):
+        RunSpec(*fields, "smoke")

@@ -1,0 +1,344 @@
+"""The extortion probe: which runs it makes, what it reads from them, and slopes that agree with closed forms."""
+
+import itertools
+import re
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import torch
+from rich.console import Console
+from tiny_runs import TINY, config, spec, train
+
+from coopctx.analysis.intervals import bootstrap_interval
+from coopctx.analysis.paper import paper_value
+from coopctx.cli import app as cli
+from coopctx.errors import RunError, UsageError
+from coopctx.evaluation import slopes
+from coopctx.experiments.settings import load_preset
+from coopctx.launch import steps as probe
+from coopctx.launch.engines import Processes
+from coopctx.launch.jobs import Outcome
+from coopctx.runs.run import Run, finished_seeds
+
+SEEDS = (0, 1, 4)
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+# Intervals over seeds --------------------------------------------------------------------------------------------
+
+
+def test_the_interval_of_a_mean_has_the_width_that_theory_gives():
+    values = rng(1).normal(3, 2, 400)
+    estimate = bootstrap_interval(values, rng())
+    assert (estimate.value, estimate.seeds) == (pytest.approx(values.mean()), 400)
+    error = values.std() / np.sqrt(400)
+    assert [estimate.low, estimate.high] == pytest.approx(values.mean() + 1.96 * error * np.array([-1, 1]), abs=0.1 * error)
+
+
+def test_a_ratio_is_of_the_means_and_seeds_are_drawn_whole():
+    values = np.array([[1.0, 2.0], [3.0, 6.0], [0.0, 0.0]])
+    with np.errstate(invalid="ignore"):
+        estimate = bootstrap_interval(values, rng(), lambda means: means[..., 0] / means[..., 1])
+    assert [estimate.value, estimate.low, estimate.high] == pytest.approx([0.5] * 3)  # 0 / 0 is passed over
+
+
+def test_the_interval_is_seeded_and_needs_two_seeds():
+    values = [1.0, 2.0, 4.0]
+    assert bootstrap_interval(values, rng(3)) == bootstrap_interval(values, rng(3))
+    alone = bootstrap_interval([2.0], rng())
+    assert alone.value == 2 and np.isnan([alone.low, alone.high]).all()
+    with pytest.raises(ValueError, match="needs a seed"):
+        bootstrap_interval([], rng())
+
+
+# Steps 1 to 3 ----------------------------------------------------------------------------------------------------
+
+
+def rate(pool: str, seed: int, phase: int, learner: int, player: str) -> float:
+    """Step 3 climbs to phase 3 and then falls; learner 2 is always the lower; other steps do not change."""
+    if pool != "mutual-extortion":
+        return {"ego": 0.2, "co": 0.6}[player] + 0.01 * seed
+    climb = {0: 0.0, 1: 0.2, 2: 0.3, 3: 0.5}.get(phase, 0.4)
+    return climb + 0.1 * (learner == (1 if player == "ego" else 2)) + 0.01 * seed
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Finished runs of all steps with known numbers, eight phases, rewards as the game has it."""
+    results = tmp_path_factory.mktemp("probe")
+    for pool, seed in itertools.product(probe.STEPS, SEEDS):
+        which = spec(pool, seed=seed)
+        with Run.open(which.directory(results), which.keys, {}, "cpu") as run:
+            learners = (1, 2) if pool == "mutual-extortion" else (1,)
+            for phase, learner, player in itertools.product(range(9), learners, ("ego", "co")):
+                if phase or pool == "mutual-extortion":
+                    run.record("training", [row(pool, seed, phase, learner, player)])
+            for t, player in itertools.product(range(1, 101), ("ego", "co")):
+                early = {**row(pool, seed, 0, 1, player), "cooperation_rate": t / 200 + 0.01 * seed}
+                run.record("episodes", [{**early, "round": t}, {**early, "round": t, "iteration": 8, "cooperation_rate": 0.9}])
+            run.finish({"weight": torch.zeros(1)})
+    return results
+
+
+def row(pool: str, seed: int, phase: int, learner: int, player: str) -> dict:
+    own, other = (rate(pool, seed, phase, learner, who) for who in ((player, "co" if player == "ego" else "ego")))
+    where = {"iteration": phase, "learner": learner, "opponent": "learner", "player": player, "episodes": 8}
+    return {**where, "cooperation_rate": own, "reward": 2 * other - own}
+
+
+@pytest.fixture(scope="module")
+def measures(finished):
+    found = probe.measure_steps("ppi", "smoke", SEEDS, finished, load_preset("cpu"))
+    return {(measure.step, measure.name): measure for measure in found}
+
+
+def test_means_are_over_seeds_and_the_last_phases(measures):
+    offset = 0.01 * np.mean(SEEDS)
+    expected = {
+        (1, "PPI: cooperation"): (0.2 + offset, 0.08),
+        (1, "PPI: reward"): (1.0 + offset, 1.0),
+        (1, "Avg. Tabular: reward"): (-0.2 + offset, -0.37),
+        (1, "PPI: share of the surplus"): ((1.0 + offset) / (0.8 + 2 * offset), 1.0 / 0.63),
+        (2, "Fixed-ICL: cooperation"): (0.6 + offset, 0.665),
+        (2, "Fixed-ICL: share of the surplus"): ((-0.2 + offset) / (0.8 + 2 * offset), 0.25 / 1.13),
+        (3, "PPI 1: cooperation"): (0.5 + offset, 0.94),
+        (3, "PPI 2: cooperation"): (0.4 + offset, None),
+        (3, "PPI 1: reward"): (2 * 0.4 - 0.5 + offset, 0.96),
+        (3, "PPI 1: share of the surplus"): ((0.3 + offset) / (0.9 + 2 * offset), None),
+    }
+    for key, (ours, paper) in expected.items():
+        assert measures[key].ours.value == pytest.approx(ours), key
+        assert measures[key].paper == (paper and pytest.approx(paper)), key
+        assert measures[key].ours.seeds == 3
+        assert measures[key].ours.low <= measures[key].ours.value <= measures[key].ours.high
+    assert measures[1, "PPI: cooperation"].ours.low == pytest.approx(0.2)
+    assert measures[1, "PPI: cooperation"].ours.high == pytest.approx(0.24)
+
+
+def test_step_three_before_training_and_at_its_best(measures):
+    offset = 0.01 * np.mean(SEEDS)
+    assert measures[3, "coop. before training, round 5"].ours.value == pytest.approx(0.025 + offset)
+    assert measures[3, "coop. before training, rounds 90-100"].ours.value == pytest.approx(0.475 + offset)
+    best = measures[3, "coop. of both at best phase by 15 (3)"]
+    assert best.ours.value == pytest.approx(0.5 + offset)
+    assert best.paper == paper_value("2", "E", "PPI1 extort", "cooperation_rate", 10) == 0.95
+
+
+def test_no_surplus_has_no_share_and_one_seed_no_interval(finished):
+    found = probe.measure_steps("ppi", "smoke", [0], finished, load_preset("smoke", ("game.payoffs=[[1, -1], [2, 0.9]]",)))
+    shares = [measure for measure in found if measure.step == 1 and "share" in measure.name]
+    assert np.isnan([share.ours.value for share in shares]).all()
+    console = Console(width=80, record=True)
+    console.print(probe.table(found, "smoke"))
+    text = console.export_text()
+    assert "means over 1 seed and," in text
+    assert re.search(r"PPI: share of the surplus +- +- +1.59", text)
+    assert re.search(r"Fixed-ICL: reward +-0.200 +- +0.25", text)
+
+
+class Trained:
+    """In place of `jobs.train`: notes what is asked for; fails where a test wants it to."""
+
+    def __init__(self, monkeypatch, failing: tuple[str, int] = ("", -1)) -> None:
+        self.asked: list[tuple[str, list[int]]] = []
+        self._failing = failing
+        monkeypatch.setattr(probe, "train", self)
+
+    def __call__(self, *, pool, seeds, results, **others):
+        self.asked.append((pool, list(seeds)))
+        failed = [seed for seed in seeds if (pool, seed) == self._failing]
+        return [Outcome(seed, results, "failed" if seed in failed else "unchanged", "disk full") for seed in seeds]
+
+
+def steps(results, seeds, *overrides):
+    options = {"agent": "ppi", "preset": "smoke", "device": "cpu", "jobs": 1, "console": Console(), "engine": Processes()}
+    return probe.train_steps(seeds=seeds, overrides=overrides, results=results, **options)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "earlier"), [([0], [0, 1]), (list(range(10)), list(range(10))), ([9, 3], [0, 3, 4, 9])]
+)
+def test_every_step_is_run_with_the_seeds_that_the_next_one_needs(tmp_path, monkeypatch, seeds, earlier):
+    trained = Trained(monkeypatch)
+    assert steps(tmp_path, seeds, "ppi.rollouts=3") == load_preset("smoke", ("ppi.rollouts=3",), "mutual-extortion")
+    assert trained.asked == [("tabular", earlier), ("extortion", earlier), ("mutual-extortion", seeds)]
+
+
+def test_a_failed_run_ends_the_probe_by_name(tmp_path, monkeypatch):
+    trained = Trained(monkeypatch, failing=("extortion", 1))
+    with pytest.raises(RunError, match="ppi-extortion: 1 of 2 seeds failed; seed 1: disk full"):
+        steps(tmp_path, [0])
+    assert [pool for pool, _ in trained.asked] == ["tabular", "extortion"]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("game.payoffs=[[1, 0, 0], [0, 1, 0], [0, 0, 1]]", "games of two actions, not 3"),
+        ("game.rounds=4", "game.rounds of at least 5, not 4"),
+    ],
+)
+def test_games_that_cannot_be_probed_are_refused_before_anything_is_run(tmp_path, monkeypatch, override, message):
+    trained = Trained(monkeypatch)
+    with pytest.raises(UsageError, match=message):
+        steps(tmp_path, [0], override)
+    assert trained.asked == []
+
+
+# Slopes ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def agents(tmp_path_factory):
+    """Steps 1 and 2 of seeds 0 and 1, and the Step 1 that the Step 3 of seed 1 needs besides."""
+    results = tmp_path_factory.mktemp("slopes")
+    for pool, seed in (("tabular", 0), ("tabular", 1), ("tabular", 2), ("extortion", 0), ("extortion", 1)):
+        train(results, spec(pool, seed=seed), config())
+    return results
+
+
+def measured(results, seeds=(0, 1)):
+    return slopes.measure_slopes("ppi", "smoke", seeds, results, config(), "cpu")
+
+
+@pytest.fixture(scope="module")
+def found(agents):
+    return measured(agents)
+
+
+def test_everyone_meets_the_same_spread_and_the_other_seeds_agents(found):
+    points = found.points.set_index(["player", "met"])
+    for player in ("Step 1", "Step 2", "Tit-for-Tat", "ZD-Extort-2"):
+        spread = points.loc[(player, "memory-one")]
+        assert spread.groupby("seed")["opponent"].nunique().to_dict() == {0: 64, 1: 64}
+        assert spread["opponent"].nunique() == 64 and "0 0 0 0 0" in set(spread["opponent"])
+        adaptive = points.loc[(player, "adaptive")].groupby("seed")["opponent"].agg(set).to_dict()
+        assert adaptive == {
+            0: {"Step 1, seed 1", "Step 1, seed 2"},
+            1: {"Step 1, seed 0", "Step 1, seed 2"},
+        }
+    assert set(found.points["games"]) == {slopes.GAMES}
+    assert found.points[["reward", "co_reward"]].abs().to_numpy().max() <= 2
+
+
+def test_references_show_their_slopes(found):
+    fits = found.fits.set_index(["player", "met"])
+    for player, slope in (("Tit-for-Tat", 1), ("ZD-Extort-2", 2)):
+        exact = fits.loc[(player, "exact")]
+        assert [exact["chi"], exact["r_squared"]] == pytest.approx([slope, 1])
+        assert pd.isna(exact["rounds"]) and exact["co_players"] == 64
+        played = fits.loc[(player, "memory-one")]
+        assert played["chi"] == pytest.approx(slope, abs=0.9)  # eight rounds bend the line
+        assert (played["rounds"], played["games"], played["seeds"]) == (8, slopes.GAMES, 2)
+
+
+def test_the_memory_one_picture_counts_every_decision(found):
+    picture = found.memory_one
+    assert set(picture["player"]) == {"Step 1", "Step 2"}
+    decisions = picture.groupby(["player", "seed", "met"])["count"].sum().unstack("met")
+    assert (decisions["memory-one"] == 64 * slopes.GAMES * 8).all()
+    assert (decisions["adaptive"] == 2 * slopes.GAMES * 8).all()
+    assert list(picture["window"].unique()) == ["early", "middle", "late"]
+
+
+def test_the_same_seeds_show_the_same_and_a_single_co_player_no_line(agents, found):
+    alone = measured(agents, [0])
+    for name in ("Step 2", "Tit-for-Tat"):
+        ours, before = (table[(table["player"] == name) & (table["seed"] == 0)] for table in (alone.points, found.points))
+        shared = ["met", "opponent", "reward", "co_reward"]
+        expected = before[before["opponent"] != "Step 1, seed 2"][shared].reset_index(drop=True)
+        pd.testing.assert_frame_equal(ours[shared].reset_index(drop=True), expected)
+    line = alone.fits.set_index(["player", "met"]).loc[("Step 2", "adaptive")]
+    assert np.isnan(line["chi"]) and line["co_players"] == 1
+
+
+def test_slopes_are_written_and_shown(found, tmp_path):
+    (tmp_path / "smoke").mkdir()
+    paths = slopes.write(found, "ppi", "smoke", tmp_path)
+    assert [path.name for path in paths] == [
+        f"ppi-extortion-{name}.parquet" for name in ("slopes", "points", "memory-one")
+    ]
+    assert pq.read_table(paths[0]).column_names == [
+        *("agent", "preset", "player", "met", "rounds", "games", "chi", "chi_low", "chi_high"),
+        *("r_squared", "r_squared_low", "r_squared_high", "co_players", "seeds"),
+    ]
+    assert len(pq.read_table(paths[1])) == len(found.points)
+    console = Console(width=80, record=True)
+    console.print(slopes.tables(found))
+    text = console.export_text()
+    assert "…" not in text
+    assert re.search(r"ZD-Extort-2 +exact +64 +2\.000 +2\.000 to 2\.000 +1\.000", text)
+    assert re.search(r"Step 2 vs +1-2 ", text) and re.search(r"^adaptive ", text, re.MULTILINE)
+
+
+def test_missing_agents_are_named_with_the_command_that_makes_them(agents):
+    with pytest.raises(RunError, match="ppi-tabular/seed-3 is not a finished run; make it with: coopctx train .* --seed 3"):
+        measured(agents, [2, 1])
+
+
+# From the command line -------------------------------------------------------------------------------------------
+
+
+def test_the_command_runs_what_is_missing_and_tells_all(agents, capsys, monkeypatch):
+    monkeypatch.setattr(cli, "console", Console(width=100))
+    settings = [word for override in TINY for word in ("--set", override)]
+    command = ["extort-probe", "--agent", "ppi", "--preset", "smoke", "--seed", "0", "--jobs", "1"]
+    status = cli.main([*command, *settings, "--results", str(agents)])
+    out, err = capsys.readouterr()
+    assert (status, err) == (0, "")
+    assert "ppi-tabular" not in out and "ppi-mutual-extortion seed 0" in out
+    assert finished_seeds(agents, "smoke", "ppi-mutual-extortion") == [0]
+    for words in ("Fixed-ICL: share of the surplus", "coop. before training, rounds 7-8", "ZD-Extort-2", "Step 2 vs"):
+        assert words in out
+    assert (agents / "smoke" / "ppi-extortion-slopes.parquet").stat().st_size > 1000
+    (agents / "smoke" / "ppi-extortion-slopes.parquet").unlink()
+    assert cli.main([*command, *settings, "--results", str(agents), "--no-slopes"]) == 0
+    assert "ZD-Extort-2" not in capsys.readouterr().out
+    assert not (agents / "smoke" / "ppi-extortion-slopes.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        ([], 2, "Missing option '--agent'"),
+        (["--agent", "dqn"], 2, "unknown agent 'dqn'; allowed: ppi"),
+        (["--agent", "ppi", "--seeds", "3-1"], 2, "--seeds must be like 0-9"),
+        (["--agent", "ppi", "--set", "ppi.rolouts=1"], 2, "did you mean ppi.rollouts?"),
+        (["--agent", "ppi", "--preset", "huge"], 2, "unknown preset 'huge'"),
+        (["--agent", "ppi", "--jobs", "0"], 2, "--jobs must be an integer >= 1"),
+        (["--agent", "ppi", "--results", "file"], 1, "cannot write file"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(arguments, status, message, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("in the way")
+    assert cli.main(["extort-probe", *arguments]) == status
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1 and message in err
+
+
+# A2C -------------------------------------------------------------------------------------------------------------
+
+
+def test_a2c_is_probed_and_evaluated_as_ppi_is(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(cli, "console", Console(width=100))
+    tiny = ("game.rounds=8", "model.hidden=16", "a2c.iterations=4", "a2c.batch_size=4", "a2c.measure_every=1")
+    settings = [word for override in tiny for word in ("--set", override)]
+    command = ["extort-probe", "--agent", "a2c", "--preset", "smoke", "--seed", "0", "--jobs", "1"]
+    status = cli.main([*command, *settings, "--results", str(tmp_path)])
+    out, err = capsys.readouterr()
+    assert (status, err) == (0, "")
+    assert re.search(r"A2C: reward +-?\d\.\d{3} +- +1\.03", out) and re.search(r"Fixed-ICL: cooperation .* 0\.8[67]", out)
+    assert re.search(r"coop\. of both at best iteration by 2 \([12]\) .* 0\.94", out)
+    assert re.search(r"coop\. before training, rounds 7-8 .* 0\.06", out) and "Step 2 vs" in out
+    assert finished_seeds(tmp_path, "smoke", "a2c-extortion") == [0, 1]
+    assert (tmp_path / "smoke" / "a2c-extortion-slopes.parquet").exists()
+    run = tmp_path / "smoke" / "a2c-mutual-extortion" / "seed-0"
+    against = ["--against", "tit-for-tat", "--against", str(tmp_path / "smoke" / "a2c-tabular" / "seed-0")]
+    assert cli.main(["evaluate", str(run), "--learner", "2", "--games", "8", *against]) == 0
+    assert "tit-for-tat" in capsys.readouterr().out

@@ -1,0 +1,290 @@
+"""From nothing to figures and report: which runs, in which order, what failures take with them. Training is a stub, except once."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from coopctx import figures as plots
+from coopctx.errors import RunError, UsageError
+from coopctx.experiments.pools import POOLS, RunSpec, all_needs, with_needs
+from coopctx.experiments.settings import load_preset, to_dict
+from coopctx.launch import jobs, reproduce
+from coopctx.launch import plan as dry_run
+from coopctx.launch.display import Counts, PlainOverall, SilentProgress
+from coopctx.launch.engines import Processes
+from coopctx.launch.jobs import Job, Outcome, Request, run_side_by_side
+from coopctx.runs.run import Run, finished_seeds
+
+COMMAND = ["reproduce", "--preset", "smoke", "--agent", "ppi", "--seeds", "0-1", "--device", "cpu"]
+TINY = ("game.rounds=8", "ppi.initial_episodes=40", "ppi.episodes_per_phase=10", "measure.episode_games=4")
+
+
+class Stub:
+    """In place of training: two phases of made-up rows. Fails where a test asks for it, and notes the order."""
+
+    def __init__(self, monkeypatch) -> None:
+        self.failing: set[tuple[str, int]] = set()
+        self.order: list[tuple[str, int]] = []
+        monkeypatch.setattr(jobs, "execute", self)
+        monkeypatch.setattr(torch, "set_num_threads", lambda threads: None)
+
+    def __call__(self, spec, config, run, results, device, threads, progress) -> None:
+        self.order.append((spec.name, spec.seed))
+        if (spec.name, spec.seed) in self.failing:
+            raise RunError("out of luck")
+        fill(run, spec)
+
+
+def fill(run: Run, spec: RunSpec, phases: tuple[int, ...] = (1, 2, 3), finish: bool = True) -> None:
+    pool = POOLS[spec.pool]
+    named = ("tit-for-tat", "always-cooperate", "always-defect") if pool.probed else ()
+    first = (0,) if pool.pretrained else ()
+    for phase, opponent, player in itertools.product((*first, *phases), (*pool.opponents, *named), ("ego", "co")):
+        rates = {"cooperation_rate": 0.5 + 0.1 * spec.seed, "reward": 0.5, "episodes": 8}
+        for learner in range(1, pool.learners + 1):
+            where = {"iteration": phase, "learner": learner, "opponent": opponent, "player": player, **rates}
+            run.record("training", [where])
+        run.record("episodes", [{**where, "learner": 1, "round": t} for t in range(1, 21)])
+    diagnosed = {"iteration": phases[-1], "learner": 1, "quantity": "nll_observation_tabular", "value": 0.6}
+    run.record("diagnostics", [diagnosed])
+    run.finish({"weight": torch.zeros(1)}) if finish else run.checkpoint({"phase": phases[-1]})
+
+
+def put(results: Path, spec: RunSpec, overrides=(), **options) -> None:
+    settings = to_dict(load_preset(spec.preset, overrides))
+    with Run.open(spec.directory(results), spec.keys, settings, "cpu") as run:
+        fill(run, spec, **options)
+
+
+def ask(which: RunSpec, results: Path = Path("results")) -> Request:
+    return Request(which, (), results)
+
+
+def plan(figures, agents, preset, seeds) -> list[RunSpec]:
+    return [request.spec for request in reproduce.plan(figures, agents, preset, seeds, (), Path("results"))]
+
+
+def spec(pool: str, seed: int, opponent_id: bool = False) -> RunSpec:
+    return RunSpec("ppi", pool, opponent_id, seed, "smoke")
+
+
+@pytest.fixture
+def stub(monkeypatch) -> Stub:
+    """Runs follow one another in this process, each when what it needs is finished."""
+
+    def one_by_one(todo, workers, new_progress, engine, overall):
+        outcomes, waiting = {}, list(todo)
+        while waiting:
+            job = jobs._next_ready(waiting, [])
+            waiting.remove(job)
+            outcomes[job] = jobs.run_one(job, new_progress())
+            waiting = jobs._without_unmet(waiting, outcomes)
+        return [outcomes[job] for job in todo]
+
+    monkeypatch.setattr(jobs, "run_side_by_side", one_by_one)
+    return Stub(monkeypatch)
+
+
+# Which runs --------------------------------------------------------------------------------------------------------
+
+
+def names(specs) -> list[tuple[str, list[int]]]:
+    seeds: dict[str, list[int]] = {}
+    for which in specs:
+        seeds.setdefault(which.name.removeprefix("ppi-"), []).append(which.seed)
+    return [(name, sorted(them)) for name, them in seeds.items()]
+
+
+@pytest.mark.parametrize(
+    ("figures", "seeds", "expected"),
+    [
+        (["fig3"], [0, 4], [("mixed", [0, 4])]),
+        (["fig1"], [1], [("mixed", [1]), ("mixed-opponent-id", [1]), ("learners", [1])]),
+        (["fig2"], [9], [("tabular", [0, 9]), ("extortion", [0, 9]), ("mutual-extortion", [9])]),
+        (["fig3", "fig1"], [0], [("mixed", [0]), ("mixed-opponent-id", [0]), ("learners", [0])]),
+    ],
+)
+def test_each_figure_has_its_runs_once_with_the_partners_that_step_three_needs(figures, seeds, expected):
+    assert names(plan(figures, ["ppi"], "smoke", seeds)) == expected
+
+
+@pytest.mark.parametrize(("agents", "runs"), [(["ppi"], 60), (["a2c"], 60), ([], 120)])
+def test_all_figures_of_ten_seeds_are_sixty_runs_of_each_agent_none_before_what_it_needs(agents, runs):
+    specs = plan([], agents, "cpu", range(10))
+    assert len(specs) == len(set(specs)) == runs
+    for index, which in enumerate(specs):
+        assert set(all_needs(which)) <= set(specs[:index])
+    assert with_needs(specs) == specs
+
+
+def test_every_figure_that_is_drawn_is_known():
+    assert set(reproduce.available_figures()) == set(plots.FIGURES)
+
+
+def test_what_no_agent_has_is_refused():
+    with pytest.raises(UsageError, match="unknown figure 'fig9'"):
+        plan(["fig9"], [], "smoke", [0])
+    with pytest.raises(UsageError, match="unknown agent 'dqn'"):
+        plan([], ["dqn"], "smoke", [0])
+
+
+# Looking without touching -------------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_tells_states_and_times_and_touches_nothing(coopctx_main, stub):
+    results = Path("results")
+    put(results, spec("mixed", 0))
+    put(results, spec("mixed", 1), phases=(1, 2), finish=False)
+    seconds = dry_run.look([ask(spec("mixed", 2))])[0].seconds
+    assert seconds is not None and seconds >= 0
+    before = sorted(Path().rglob("*"))
+    status, out, err = coopctx_main(*COMMAND, "--figure", "fig1", "--dry-run")
+    assert (status, err) == (0, "") and sorted(Path().rglob("*")) == before and stub.order == []
+    lines = [line.split() for line in out.splitlines()]
+    assert ["ppi-mixed", "0", "finished"] in lines
+    assert ["ppi-mixed", "1", "to", "resume", "after", "2", "~", "0:00"] in lines
+    assert ["ppi-learners", "1", "to", "do", "unknown"] in lines
+    assert "6 runs: 1 finished, 1 to resume, 4 to do." in out
+    assert "as no finished run tells: ppi-mixed-opponent-id, ppi-learners." in out
+
+
+def test_the_estimate_is_the_median_of_measured_runs_less_what_is_done(tmp_path, monkeypatch):
+    planned = [
+        dry_run.Planned(ask(spec("mixed", 0)), "to do", seconds=100.0),
+        dry_run.Planned(ask(spec("mixed", 1)), "to resume", 2, 40.0),
+        dry_run.Planned(ask(spec("mixed", 2)), "finished", 3, 0.0),
+    ]
+    console = Console(width=100, record=True, file=open("/dev/null", "w"))
+    console.print(dry_run.table(planned, 2))
+    text = " ".join(console.export_text().split())
+    assert "About 2:20 of work by what finished runs of the same name took; 2 at a time, about 1:40." in text
+    for seed, wall in ((0, 30.0), (1, 90.0), (2, 60.0)):
+        monkeypatch.setattr(Run, "_wall_seconds", lambda self, wall=wall: wall)
+        put(tmp_path, spec("mixed", seed))
+    put(tmp_path, spec("mixed", 3), phases=(1,), finish=False)
+    looked = dry_run.look([ask(spec("mixed", seed), tmp_path) for seed in (0, 3, 4)])
+    assert [run.seconds for run in looked] == pytest.approx([0.0, 40.0, 60.0])
+
+
+def test_a_dry_run_names_what_cannot_be_gone_on_with(coopctx_main):
+    put(Path("results"), spec("mixed", 0), overrides=("ppi.rollouts=9",))
+    manifest = Path("results/smoke/ppi-mixed/seed-1/run.json")
+    manifest.parent.mkdir()
+    manifest.write_text("{")
+    status, out, err = coopctx_main(*COMMAND, "--figure", "fig3", "--dry-run")
+    assert status == 1 and out.count("damaged") >= 2
+    assert "ppi.rollouts: 9 there, 2 here" in err and "run.json is damaged" in err
+    assert err.endswith("coopctx: 2 of 2 runs failed\n") and err.count("\n") == 3
+
+
+# Carrying it out -----------------------------------------------------------------------------------------------------
+
+
+def test_everything_is_run_once_drawn_and_reported(coopctx_main, stub):
+    put(Path("results"), spec("tabular", 1))
+    status, out, err = coopctx_main(*COMMAND, "--jobs", "1")
+    assert (status, err) == (0, "")
+    assert len(stub.order) == len(set(stub.order)) == 13 and ("ppi-tabular", 1) not in stub.order
+    assert stub.order.index(("ppi-extortion", 2)) < stub.order.index(("ppi-mutual-extortion", 1))
+    for name in ("fig1.png", "fig1.pdf", "fig2.png", "fig3.png", "report.md", "report.html"):
+        assert Path("figures", name).stat().st_size > 1000 and f"figures/{name}" in out
+    stub.order.clear()
+    assert coopctx_main(*COMMAND)[0] == 0 and stub.order == []
+
+
+def test_a_failure_takes_along_only_what_needs_it(coopctx_main, stub):
+    stub.failing = {("ppi-tabular", 1), ("ppi-learners", 0)}
+    status, out, err = coopctx_main(*COMMAND, "--seeds", "0")
+    assert status == 1 and err.splitlines() == [
+        "coopctx: ppi-learners seed 0: out of luck",
+        "coopctx: ppi-tabular seed 1: out of luck",
+        "coopctx: ppi-extortion seed 1: needs ppi-tabular seed 1, which failed",
+        "coopctx: ppi-mutual-extortion seed 0: needs ppi-tabular seed 1, which failed",
+        "coopctx: 4 of 8 runs, figures and reports failed",
+    ]
+    assert finished_seeds(Path("results"), "smoke", "ppi-extortion") == [0]
+    assert "figures/fig1.png" in out and "figures/report.md" in out
+    stub.failing = set()
+    stub.order.clear()
+    assert coopctx_main(*COMMAND, "--seeds", "0")[0] == 0
+    assert set(stub.order) == {("ppi-learners", 0), *((f"ppi-{pool}", seed) for pool, seed in (("tabular", 1), ("extortion", 1), ("mutual-extortion", 0)))}
+
+
+def test_a_finished_run_of_other_settings_stops_what_needs_it(coopctx_main, stub):
+    for seed in (0, 1):
+        put(Path("results"), spec("tabular", seed), overrides=("ppi.rollouts=9",))
+    status, _, err = coopctx_main(*COMMAND, "--seeds", "0", "--figure", "fig2")
+    assert status == 1 and stub.order == []
+    assert "ppi-tabular seed 0: " in err and "ppi.rollouts: 9 there, 2 here" in err
+    assert "ppi-mutual-extortion seed 0: needs ppi-tabular seed 0, which failed" in err
+
+
+def test_a_damaged_table_fails_its_figure_and_the_report_by_name(coopctx_main, stub):
+    coopctx_main(*COMMAND, "--figure", "fig3", "--seeds", "0")
+    path = Path("results/smoke/ppi-mixed/seed-0/episodes.parquet")
+    path.write_bytes(path.read_bytes()[:-1])
+    status, _, err = coopctx_main(*COMMAND, "--figure", "fig3", "--seeds", "0")
+    assert status == 1 and err.count("episodes.parquet is damaged") == 2 and "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--figure", "fig9"], "unknown figure 'fig9'; there is: fig1, fig2, fig3"),
+        (["--agent", "dqn"], "unknown agent 'dqn'; allowed: ppi"),
+        (["--preset", "huge"], "unknown preset 'huge'"),
+        (["--seeds", "3-1"], "--seeds must be like 0-9"),
+        (["--jobs", "0"], "--jobs must be an integer >= 1"),
+        (["--set", "ppi.rolouts=1"], "did you mean ppi.rollouts?"),
+        (["--device", "abacus"], "unknown device 'abacus'"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line_and_nothing_is_begun(coopctx_main, stub, arguments, message):
+    status, out, err = coopctx_main("reproduce", *arguments)
+    assert (status, out, stub.order) == (2, "", []) and message in err and err.count("\n") == 1
+    assert list(Path().iterdir()) == []
+
+
+# Side by side, in processes -------------------------------------------------------------------------------------------
+
+
+def work(job: Job, progress) -> Outcome:
+    """In a process: notes what is finished already; Step 1 of seed 1 fails."""
+    there = sorted(path.name for path in job.results.iterdir())
+    (job.results / f"{job.spec.pool}-{job.spec.seed}").write_text(" ".join(there))
+    failed = (job.spec.pool, job.spec.seed) == ("tabular", 1)
+    return Outcome(job.spec.seed, job.directory, "failed" if failed else "finished", "as planned" if failed else "")
+
+
+def test_runs_wait_for_what_they_need_and_are_counted(tmp_path):
+    specs = plan(["fig2"], [], "smoke", [0])
+    todo = [Job(which, load_preset("smoke"), tmp_path, "cpu", 1, False, ("coopctx",)) for which in specs]
+    lines: list[str] = []
+    outcomes = run_side_by_side(list(reversed(todo)), 1, SilentProgress, Processes(work), PlainOverall(lines.append))
+    by_name = {(job.spec.pool, job.spec.seed): outcome for job, outcome in zip(reversed(todo), outcomes, strict=True)}
+    assert {name for name, outcome in by_name.items() if outcome.state == "finished"} == {("tabular", 0), ("extortion", 0)}
+    assert by_name["mutual-extortion", 0].message == "needs ppi-tabular seed 1, which failed"
+    assert not (tmp_path / "extortion-1").exists()
+    assert "tabular-0" in (tmp_path / "extortion-0").read_text().split()
+    assert lines[-1] == "2 of 5 runs done, 0 running, 3 failed"
+
+
+def test_counts_are_told_once_each():
+    lines: list[str] = []
+    overall = PlainOverall(lines.append)
+    for counts in (Counts(0, 2, 0, 1), Counts(0, 2, 0, 1), Counts(1, 2, 0, 0), Counts(1, 2, 0, 0), Counts(2, 0, 1, 0)):
+        overall.tell(counts)
+    assert lines == ["1 of 3 runs done, 2 running, 0 failed", "2 of 3 runs done, 0 running, 1 failed"]
+
+
+# Unstubbed ----------------------------------------------------------------------------------------------------------
+
+
+def test_from_nothing_to_the_figure_and_the_report(coopctx_main):
+    settings = [word for override in TINY for word in ("--set", override)]
+    status, out, err = coopctx_main(*COMMAND, "--seeds", "0", "--figure", "fig3", *settings)
+    assert (status, err) == (0, "") and "ppi-mixed seed 0: phase 3/3" in out
+    assert Path("figures/fig3.png").stat().st_size > 1000 and "| Mixed pool → cooperation |" in Path("figures/report.md").read_text()
