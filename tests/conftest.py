@@ -62,3 +62,11 @@ def coopctx_main(capsys, monkeypatch, tmp_path):
         return status, printed.out, printed.err
 
     return run
+
+
+@pytest.fixture
+def witness(monkeypatch):
+    """Of all games that are played from now on, but for those inside the native kernel."""
+    from witness import Witness
+
+    return Witness(monkeypatch)

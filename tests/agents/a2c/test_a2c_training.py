@@ -184,7 +184,7 @@ def test_batches_grow_geometrically_and_learners_are_told_which_games_are_of_one
     assert set(table.episodes) == {8, 2}, "measurements keep the first batch's size"
 
 
-def test_step_two_meets_only_the_frozen_agent_of_step_one_which_does_not_learn(steps):
+def test_step_two_meets_only_the_frozen_agent_of_step_one(steps):
     table = read_table(steps, "smoke", "a2c-extortion", "training")
     assert set(table.opponent) == {"fixed-icl"} and set(table.learner) == {1} and set(table.player) == {"ego", "co"}
     assert set(read_table(steps, "smoke", "a2c-extortion", "episodes").opponent) == {"fixed-icl"}
