@@ -87,13 +87,15 @@ def record_curves(run: Run, iteration: int, matches: Iterable[Match]) -> None:
     """Rows of the episodes table: within-episode curves of learner 1, the only one whose matches are looked at."""
     for match in matches:
         for player, episodes in match.sides() if match.learner == 1 else ():
-            curves = zip(episodes.cooperation_per_round().tolist(), episodes.reward_per_round().tolist(), strict=True)
+            per_round = episodes.games_per_round(), episodes.cooperation_per_round(), episodes.reward_per_round()
+            curves = zip(*(values.tolist() for values in per_round), strict=True)
             keys = {"iteration": iteration, "learner": 1, "opponent": match.opponent, "player": player}
             run.record(
                 "episodes",
                 (
-                    {**keys, "round": t, "cooperation_rate": rate, "reward": reward, "episodes": len(episodes)}
-                    for t, (rate, reward) in enumerate(curves, start=1)
+                    {**keys, "round": t, "cooperation_rate": rate, "reward": reward, "episodes": games}
+                    for t, (games, rate, reward) in enumerate(curves, start=1)
+                    if games
                 ),
             )
 

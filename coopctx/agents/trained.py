@@ -15,7 +15,6 @@ from coopctx.agents.trunk import ActorCritic, SequenceModel
 from coopctx.errors import RunError
 from coopctx.experiments.pools import POOLS, RunSpec
 from coopctx.experiments.settings import Config, from_dict, with_defaults
-from coopctx.game.matrix import MatrixGame
 from coopctx.game.player import Player
 from coopctx.game.streams import stream
 from coopctx.runs.run import read_manifest, read_weights
@@ -48,14 +47,14 @@ class TrainedAgent:
 
     def check_game(self, config: Config) -> None:
         """RunError, naming the difference, unless this agent was trained in the game and horizon of ``config``."""
-        for name in ("payoffs", "rounds"):
+        for name in ("payoffs", "rounds", "noise", "continuation"):
             ours, theirs = getattr(self.config.game, name), getattr(config.game, name)
             if ours != theirs:
                 raise RunError(f"{self.directory} was trained with game.{name} = {_plain(ours)}, not {_plain(theirs)}")
 
     def model(self, learner: int = 1, device: torch.device | None = None) -> SequenceModel | ActorCritic:
         """The model of learner ``learner`` (from 1), one's own copy."""
-        game, weights = MatrixGame.of(self.config.game.payoffs), self.weights[learner - 1]
+        game, weights = self.config.game.matrix(), self.weights[learner - 1]
         identity = weights["identity.weight"].shape[1] if "identity.weight" in weights else 0
         sizes = game.n_observations, game.n_actions, self.config.model.hidden, self.config.model.embedding, identity
         kinds: dict[str, type[SequenceModel] | type[ActorCritic]] = {"ppi": SequenceModel, "a2c": ActorCritic}

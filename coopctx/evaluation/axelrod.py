@@ -8,6 +8,7 @@ their sources: https://axelrod.readthedocs.io.
 from __future__ import annotations
 
 import difflib
+import math
 from typing import Any, ClassVar, Protocol
 
 import axelrod as axl
@@ -58,7 +59,9 @@ class AxelrodPlayer:
         self, strategy: type[axl.Player], game: MatrixGame, rounds: int, generator: torch.Generator
     ) -> None:
         self._strategy, self._generator = strategy, generator
-        self._game, self._rounds = library_game(game), rounds
+        self._game, self._noise = library_game(game), game.noise
+        self._rounds = rounds if game.over is None else math.inf  # as the library tells it where the end is random
+        self._codes = range(1, game.n_outcomes)
 
     def begin(self, games: int) -> None:
         seeds = torch.randint(_LARGEST_SEED, (games,), generator=self._generator).tolist()
@@ -74,7 +77,7 @@ class AxelrodPlayer:
     def act(self, observation: Tensor, reward: Tensor) -> Tensor:
         pairs = list(zip(self._players, self._others, strict=True))
         for (player, other), seen in zip(pairs, observation.tolist(), strict=True):
-            if seen != START:
+            if seen in self._codes:
                 own, others = (_LIBRARYS[action] for action in divmod(seen - 1, 2))
                 player.update_history(own, others)
                 other.update_history(others, own)
@@ -83,7 +86,7 @@ class AxelrodPlayer:
 
     def _seated(self, seed: int) -> axl.Player:
         player = self._strategy()
-        player.set_match_attributes(length=self._rounds, game=self._game, noise=0)
+        player.set_match_attributes(length=self._rounds, game=self._game, noise=self._noise)
         player.set_seed(seed)
         return player
 

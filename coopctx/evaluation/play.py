@@ -116,8 +116,8 @@ def evaluate(
     with _torch_threads(host.torch_threads()):
         for opponent in met.values():
             ego, co = (stream(seed, "evaluate", opponent.stream, side) for side in ("ego", "co"))
-            pair = host.seat(agent, ego, learner), opponent.player(co)
-            meetings.append(meet(opponent.name, pair, host.game, host.rounds, games, place, report))
+            pair, chance = (host.seat(agent, ego, learner), opponent.player(co)), stream(seed, "chance", opponent.stream)
+            meetings.append(meet(opponent.name, pair, host.game, host.rounds, games, place, report, chance))
     evaluation = Evaluation({**_run_keys(directory), "learner": learner}, tuple(meetings))
     if out is not None:
         write_parquet(out, curves(evaluation))
@@ -132,8 +132,9 @@ def meet(
     games: int,
     device: torch.device | None = None,
     report: Callable[[str, float], None] = lambda opponent, share: None,
+    chance: torch.Generator | None = None,
 ) -> Meeting:
-    """Play ``games`` games of the first player against the second, which is called ``opponent``."""
+    """Play ``games`` games of the first player against the second, which is called ``opponent``; chance: as of `play`."""
     sides: tuple[list[Episodes], list[Episodes]] = [], []
     policies = []
 
@@ -142,11 +143,13 @@ def meet(
 
     for first in range(0, games, GAMES_AT_ONCE):
         batch = min(GAMES_AT_ONCE, games - first)
-        for side, episodes in zip(sides, play(game, rounds, batch, players, device, on_round=heard), strict=True):
+        played = play(game, rounds, batch, players, device, on_round=heard, chance=chance)
+        for side, episodes in zip(sides, played, strict=True):
             side.append(episodes)
         if isinstance(players[1], TabularPlayer) and game.n_actions == 2:
             policies.append(players[1].policies[..., COOPERATE].double().numpy())
-    best = best_response(np.concatenate(policies), rounds, game.payoffs) if policies else None
+    by_chance = game.noise, game.continuation
+    best = best_response(np.concatenate(policies), rounds, game.payoffs, *by_chance) if policies else None
     return Meeting(opponent, Episodes.concatenate(sides[0]), Episodes.concatenate(sides[1]), best)
 
 
@@ -169,13 +172,15 @@ def summary(meeting: Meeting) -> dict[str, float]:
     }
     if meeting.best is None:
         return told
-    regret = meeting.best.reward - ego.rewards.double().cpu().numpy()
+    played = ego.going_on().cpu().numpy()  # a round counts for both where it was reached
+    best_reward, best_cooperation = (np.where(played, x, np.nan) for x in (meeting.best.reward, meeting.best.cooperation))
+    regret = best_reward - ego.rewards.double().cpu().numpy()
     games = len(regret)
     return told | {
-        "best_response_reward": float(meeting.best.reward.mean()),
-        "best_response_cooperation": float(meeting.best.cooperation.mean()),
-        "regret": float(regret.mean()),
-        "regret_error": float(regret.mean(1).std(ddof=1)) / games**0.5 if games > 1 else float("nan"),
+        "best_response_reward": float(np.nanmean(best_reward)),
+        "best_response_cooperation": float(np.nanmean(best_cooperation)),
+        "regret": float(np.nanmean(regret)),
+        "regret_error": float(np.nanmean(regret, 1).std(ddof=1)) / games**0.5 if games > 1 else float("nan"),
         **{f"regret_{third}": _mean(regret, window) for third, window in thirds.items()},
     }
 
@@ -190,8 +195,10 @@ def curves(evaluation: Evaluation) -> pa.Table:
     for meeting in evaluation.meetings:
         best = None if meeting.best is None else meeting.best.reward.mean(0).tolist()
         for player, episodes, reference in (("ego", meeting.ego, best), ("co", meeting.co, None)):
-            measured = episodes.cooperation_per_round().tolist(), episodes.reward_per_round().tolist()
-            for t, (rate, reward) in enumerate(zip(*measured, strict=True)):
+            per_round = episodes.games_per_round(), episodes.cooperation_per_round(), episodes.reward_per_round()
+            for t, (games, rate, reward) in enumerate(zip(*(values.tolist() for values in per_round), strict=True)):
+                if not games:
+                    continue
                 rows.append(
                     {
                         **evaluation.keys,
@@ -200,7 +207,7 @@ def curves(evaluation: Evaluation) -> pa.Table:
                         "round": t + 1,
                         "cooperation_rate": rate,
                         "reward": reward,
-                        "episodes": len(episodes),
+                        "episodes": games,
                         "best_response_reward": None if reference is None else reference[t],
                     }
                 )
@@ -263,7 +270,7 @@ class _Host:
     def __init__(self, agent: TrainedAgent, rounds: int, device: torch.device) -> None:
         if rounds < FEWEST_ROUNDS:
             raise UsageError(f"{agent.directory} was trained with game.rounds = {rounds}; give --rounds {FEWEST_ROUNDS} or more")
-        self.game, self.rounds = MatrixGame.of(agent.config.game.payoffs), rounds
+        self.game, self.rounds = agent.config.game.matrix(), rounds
         self._agent, self._device, self._threads = agent, device, available_cores()
 
     def usual(self) -> tuple[str, ...]:
@@ -278,7 +285,7 @@ class _Host:
 
     def opponent(self, name: str) -> _Opponent:
         if name == TABULAR:
-            return _Opponent(name, name, partial(RandomTabular, self.game.n_observations, self.game.n_actions))
+            return _Opponent(name, name, partial(RandomTabular, self.game.n_outcomes, self.game.n_actions))
         if name in NAMED_STRATEGIES:
             self._check_two_actions(name)
             return _Opponent(name, name, partial(named_strategy, name))
@@ -332,8 +339,9 @@ def _check_out(path: Path) -> None:
 
 
 def _mean(per_round: np.ndarray, window: tuple[int, int]) -> float:
-    """Mean over rounds ``window``, counted from 1 and both included; the last axis is the round."""
-    return float(per_round[..., window[0] - 1 : window[1]].mean())
+    """Mean over rounds ``window``, counted from 1 and both included, and not reached where nan; the last axis is the round."""
+    within = per_round[..., window[0] - 1 : window[1]]
+    return float(np.nanmean(within)) if not np.isnan(within).all() else float("nan")
 
 
 _THIRDS = ("early", "middle", "late")

@@ -131,7 +131,7 @@ class _Meetings:
     def __init__(
         self, agent: str, preset: str, seeds: Sequence[int], results: Path, config: Config, device: torch.device
     ) -> None:
-        self.game, self.rounds = MatrixGame.of(config.game.payoffs), config.game.rounds
+        self.game, self.rounds = config.game.matrix(), config.game.rounds
         self.references = _references(self.game)
         self.players = (*AGENTS.values(), *self.references)
         self.spread = spread_of_opponents(CO_PLAYERS, np.random.default_rng(0))

@@ -9,7 +9,6 @@ from pathlib import Path
 from coopctx.agents.trained import TrainedAgent
 from coopctx.errors import UsageError
 from coopctx.evaluation.play import AXELROD, check_number, library
-from coopctx.game.matrix import MatrixGame
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ def tournament(
     first = next(iter(agents.values()))
     for agent in agents.values():
         agent.check_game(first.config)
-    game = MatrixGame.of(first.config.game.payoffs)
+    game = first.config.game.matrix()
     if game.n_actions != 2:
         raise UsageError(f"a tournament is a game of two actions; {first.directory} was trained with {game.n_actions}")
     axelrod = library()
@@ -63,6 +62,8 @@ def tournament(
         players,
         game=axelrod.library_game(game),
         turns=turns or first.config.game.rounds,
+        prob_end=1 - game.continuation if game.over is not None else None,
+        noise=game.noise,
         repetitions=repetitions,
         seed=seed,
     ).play(progress_bar=progress_bar)

@@ -18,6 +18,7 @@ from importlib import resources
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from coopctx.errors import UsageError
+from coopctx.game.matrix import NAMED_GAMES, MatrixGame
 
 Initialisation = Literal["uniform", "flax"]  # what `Trunk.initialise` draws weights from
 LARGEST_INTEGER = 2**31 - 1  # what every tensor size and index type can hold
@@ -60,9 +61,23 @@ class Section:
 class GameConfig(Section):
     """The repeated matrix game (App. A.2)."""
 
-    # own payoff [own action][other's action]; action 0 cooperates
+    # own payoff [own action][other's action], or the name of a game such as "stag-hunt"; action 0 cooperates
     payoffs: Annotated[tuple[tuple[float, ...], ...], SQUARE] = ((1.0, -1.0), (2.0, 0.0))
-    rounds: Annotated[int, AT_LEAST_1] = 100  # T, rounds per episode
+    rounds: Annotated[int, AT_LEAST_1] = 100  # T, rounds per episode; under a random ending the most there can be
+    noise: Annotated[float, FROM_0_TO_BELOW_1] = 0.0  # probability that an action chosen is played as another one
+    # probability that another round follows a round; 1: every episode has all its rounds
+    continuation: Annotated[float, ABOVE_0_TO_1] = 1.0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.payoffs, str):
+            if self.payoffs not in NAMED_GAMES:
+                raise UsageError(f"game.payoffs: unknown game {self.payoffs!r}; {suggestion(self.payoffs, NAMED_GAMES)}")
+            object.__setattr__(self, "payoffs", NAMED_GAMES[self.payoffs])
+        super().__post_init__()
+
+    def matrix(self) -> MatrixGame:
+        """The game with these payoffs, noise and ending."""
+        return MatrixGame.of(self.payoffs, self.noise, self.continuation)
 
 
 @dataclass(frozen=True, kw_only=True)

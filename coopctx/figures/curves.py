@@ -31,6 +31,8 @@ def over_seeds(rows: pd.DataFrame, x: str, quantity: str, name: str) -> Curve:
     if rows.empty:
         raise RunError(f"{name}: the finished runs hold no such measurement")
     by_seed = rows.pivot(index=x, columns="seed", values=quantity).sort_index()
+    if x == "round":  # where the ending is random, not every seed has a game that reached the last ones
+        by_seed = by_seed.dropna()
     for seed, values in by_seed.items():
         if values.isna().any():
             raise RunError(f"{name}: seeds do not share every {x}: seed {seed} lacks {x} {values[values.isna()].index[0]}")

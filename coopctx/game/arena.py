@@ -24,14 +24,20 @@ def play(
     identity_size: int = 0,
     on_round: Callable[[int], None] = lambda done: None,
     side_by_side: bool = False,
+    chance: torch.Generator | None = None,
 ) -> tuple[Episodes, Episodes]:
     """Play ``games`` episodes of ``rounds`` simultaneous rounds; one `Episodes` per player, in order.
+
+    chance: what noise and a random ending are drawn from; ValueError where the game needs it and it is missing.
 
     identity_size: how many numbers on the co-player each `Episodes` keeps (zeros for a learner), 0 for none.
     on_round is called with the number of rounds played. side_by_side: the two decide at the same time, on a thread
     each, which changes nothing but the time it takes.
     """
+    if game.by_chance and chance is None:
+        raise ValueError("a game with noise or a random ending needs a random generator of its own")
     identities = _introduce(players, games)
+    going_on = torch.ones(games, dtype=torch.bool, device=device)
     observation = [torch.full((games,), START, device=device) for _ in players]
     reward = [torch.zeros(games, device=device) for _ in players]
     log: list[tuple[list[Tensor], list[Tensor], list[Tensor]]] = []
@@ -39,9 +45,15 @@ def play(
         each = pool.map if side_by_side else map
         for t in range(rounds):
             action = list(each(_act, players, observation, reward))
-            reward = [game.reward(action[i], action[1 - i]) for i in (0, 1)]
+            played = _played(game, action, chance)
+            reward = [game.reward(played[i], played[1 - i]) for i in (0, 1)]
+            following = [game.observe(played[i], played[1 - i]) for i in (0, 1)]
+            if game.over is not None and chance is not None:
+                reward = [torch.where(going_on, gain, 0.0) for gain in reward]
+                going_on = going_on & (torch.rand(games, generator=chance) < game.continuation).to(going_on.device)
+                following = [torch.where(going_on, seen, game.over) for seen in following]
             log.append((observation, action, reward))
-            observation = [game.observe(action[i], action[1 - i]) for i in (0, 1)]
+            observation = following
             on_round(t + 1)
     log_observation = [seen for seen, _, _ in log] + [observation]
 
@@ -51,6 +63,7 @@ def play(
             torch.stack([action[i] for _, action, _ in log], 1).to(torch.uint8),
             torch.stack([gain[i] for _, _, gain in log], 1),
             _kept_identity(identities[1 - i], games, identity_size).to(observation[i].device),
+            game.over,
         )
 
     return seen_by(0), seen_by(1)
@@ -66,7 +79,12 @@ def play_natively(
     identity_size: int = 0,
     threads: int = 1,
 ) -> tuple[Episodes, Episodes]:
-    """`play` on the CPU, bit for bit and several times as fast, for players whom ``kernel`` can follow by itself."""
+    """`play` on the CPU, bit for bit and several times as fast, for players whom ``kernel`` can follow by itself.
+
+    Raises ValueError for a game with noise or a random ending.
+    """
+    if game.by_chance:
+        raise ValueError("the native kernel plays no games with noise or a random ending")
     identities = _introduce(players, games)
     seats = []
     for side, player in enumerate(players):
@@ -91,6 +109,14 @@ def _introduce(players: Sequence[Player], games: int) -> list[Tensor | None]:
     for player, other in zip(players, reversed(identities), strict=True):
         player.meet(other)
     return identities
+
+
+def _played(game: MatrixGame, chosen: Sequence[Tensor], chance: torch.Generator | None) -> list[Tensor]:
+    """Both players' actions as the game's noise has them played."""
+    if game.noise == 0 or chance is None:
+        return list(chosen)
+    uniform = torch.rand(2, len(chosen[0]), generator=chance).to(chosen[0].device)
+    return [game.played(*pair) for pair in zip(chosen, uniform, strict=True)]
 
 
 def _act(player: Player, observation: Tensor, reward: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,15 +16,18 @@ class Episodes:
     """``games`` episodes of ``rounds`` rounds in the first person: round t is observed, acted in, rewarded.
 
     observations  uint8   [games, rounds + 1]  the last one follows the last round
-    actions       uint8   [games, rounds]
+    actions       uint8   [games, rounds]      as chosen; under noise the observations tell what was played
     rewards       float32 [games, rounds]
     identity      float32 [games, size]        who the co-player is (App. A.4.1); size 0 unless the agent is told
+    over          the observation code that says that the game is over; None where there is none. Rounds after the end
+                  of a game are in the tensors and count for nothing.
     """
 
     observations: Tensor
     actions: Tensor
     rewards: Tensor
     identity: Tensor
+    over: int | None = None
 
     def __len__(self) -> int:
         return self.actions.shape[0]
@@ -35,11 +38,11 @@ class Episodes:
 
     def __getitem__(self, games: Tensor | slice) -> Episodes:
         """The episodes of these games (an index tensor or a slice)."""
-        return Episodes(self.observations[games], self.actions[games], self.rewards[games], self.identity[games])
+        return self._with(tensor[games] for tensor in self.tensors().values())
 
     def to(self, device: torch.device) -> Episodes:
         """The same episodes on ``device``."""
-        return Episodes(*(tensor.to(device) for tensor in self.tensors().values()))
+        return self._with(tensor.to(device) for tensor in self.tensors().values())
 
     def tensors(self) -> dict[str, Tensor]:
         """The fields by name: what a checkpoint stores."""
@@ -48,21 +51,43 @@ class Episodes:
     @staticmethod
     def concatenate(parts: Sequence[Episodes]) -> Episodes:
         """All games of ``parts``, in order; they must have as many rounds each."""
-        fields = [part.tensors() for part in parts]
-        return Episodes(**{name: torch.cat([field[name] for field in fields]) for name in fields[0]})
+        columns = zip(*(part.tensors().values() for part in parts), strict=True)
+        return parts[0]._with(torch.cat(column) for column in columns)
+
+    def going_on(self) -> Tensor:
+        """Whether each round was played before the game was over, bool ``[games, rounds]``."""
+        if self.over is None:
+            return torch.ones_like(self.actions, dtype=torch.bool)
+        return self.observations[:, :-1] != self.over
+
+    def games_per_round(self) -> Tensor:
+        """How many games reached each round, long ``[rounds]``."""
+        return self.going_on().sum(0)
 
     def cooperation_rate(self) -> float:
-        """Share of cooperative actions over all games and rounds, in [0, 1]."""
-        return float(self.cooperation_per_round().mean())
+        """Share of cooperative choices over all games and rounds, in [0, 1]."""
+        if self.over is None:
+            return float(self.cooperation_per_round().mean())
+        return float((self.actions == COOPERATE)[self.going_on()].double().mean())
 
     def reward(self) -> float:
         """Mean reward per round, in the game's payoff units."""
-        return float(self.rewards.mean(dtype=torch.float64))
+        rewards = self.rewards if self.over is None else self.rewards[self.going_on()]
+        return float(rewards.mean(dtype=torch.float64))
 
     def cooperation_per_round(self) -> Tensor:
-        """Share of games that cooperate, float64 ``[rounds]``."""
-        return (self.actions == COOPERATE).double().mean(0)
+        """Share of the games which reached the round that chose to cooperate, float64 ``[rounds]``; nan where none did."""
+        cooperation = (self.actions == COOPERATE).double()
+        return cooperation.mean(0) if self.over is None else self._mean_of_games(cooperation)
 
     def reward_per_round(self) -> Tensor:
-        """Mean reward over games, float64 ``[rounds]``."""
-        return self.rewards.mean(0, dtype=torch.float64)
+        """Mean reward over the games which reached the round, float64 ``[rounds]``; nan where none did."""
+        return self.rewards.mean(0, dtype=torch.float64) if self.over is None else self._mean_of_games(self.rewards.double())
+
+    def _mean_of_games(self, values: Tensor) -> Tensor:
+        going_on = self.going_on()
+        return (values * going_on).sum(0) / going_on.sum(0)
+
+    def _with(self, tensors: Iterable[Tensor]) -> Episodes:
+        observations, actions, rewards, identity = tensors
+        return Episodes(observations, actions, rewards, identity, self.over)

@@ -1,44 +1,85 @@
-"""A repeated, symmetric, two-player matrix game and its first-person observation codes (SPEC section 2, App. A.2)."""
+"""A repeated, symmetric, two-player matrix game and its first-person observation codes (Sec. 2, App. A.2)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:  # torch takes seconds to import, and the settings only need the payoffs
+    from torch import Tensor
 
 COOPERATE, DEFECT = 0, 1
 START = 0  # observation code of the first round: nothing has been played yet
+
+# Payoffs [own action][other's action] by name; action 0 cooperates. R, S, T, P: both cooperate, the one who cooperates
+# alone, the one who defects alone, both defect.
+NAMED_GAMES: dict[str, tuple[tuple[float, ...], ...]] = {
+    "prisoners-dilemma": ((1, -1), (2, 0)),  # T > R > P > S; the paper's: a gift of 2 to the other costs 1
+    "stag-hunt": ((4, 0), (3, 2)),  # R > T > P > S: hunting together is an equilibrium, and so is hunting alone
+    "chicken": ((1, 0), (2, -1)),  # T > R > S > P: yielding is the best response to one who does not
+    "harmony": ((2, 1), (1, 0)),  # cooperation dominates
+    "deadlock": ((0, -1), (2, 1)),  # defection dominates, and is better for both
+    "coordination": ((1, 0), (0, 1)),  # either action is good if both take it
+    "anti-coordination": ((0, 1), (1, 0)),  # either action is good if the other takes the other one
+    "rock-paper-scissors": ((0, -1, 1), (1, 0, -1), (-1, 1, 0)),  # zero-sum, three actions
+}
 
 
 @dataclass(frozen=True)
 class MatrixGame:
     """A symmetric matrix game with ``n`` actions.
 
-    ``payoffs[own][other]`` is a player's reward for one round. An observation is the last round's joint action, own
-    action first: code 0 is the start of the episode, code ``1 + own * n + other`` what follows a round.
+    payoffs: ``payoffs[own][other]`` is a player's reward for one round.
+    noise: the probability with which a chosen action is played as another one (each of them equally likely), independently
+        for each player and round. Payoffs and observations are of the actions played.
+    continuation: the probability that another round follows a round; 1: there are as many rounds as are asked for.
+
+    An observation is the last round's joint action as it was played, own action first: code 0 is the start of the episode,
+    code ``1 + own * n + other`` what follows a round. In a game with a random ending one more code, the last, says that the
+    game is over; what players do from then on has no effect and is rewarded with 0.
     """
 
     payoffs: tuple[tuple[float, ...], ...]
+    noise: float = 0.0
+    continuation: float = 1.0
 
     def __post_init__(self) -> None:
         n = len(self.payoffs)
         if n < 2 or any(len(row) != n for row in self.payoffs):
             raise ValueError("payoffs must be a square matrix with at least two actions")
+        if not 0 <= self.noise < 1:
+            raise ValueError(f"noise must be at least 0 and below 1, not {self.noise}")
+        if not 0 < self.continuation <= 1:
+            raise ValueError(f"continuation must be above 0 and at most 1, not {self.continuation}")
 
     @classmethod
-    def of(cls, payoffs: Sequence[Sequence[float]]) -> MatrixGame:
+    def of(cls, payoffs: Sequence[Sequence[float]], noise: float = 0.0, continuation: float = 1.0) -> MatrixGame:
         """The game with these payoffs, ``payoffs[own][other]``."""
-        return cls(tuple(tuple(float(value) for value in row) for row in payoffs))
+        return cls(tuple(tuple(float(value) for value in row) for row in payoffs), noise, continuation)
 
     @property
     def n_actions(self) -> int:
         return len(self.payoffs)
 
     @property
-    def n_observations(self) -> int:
+    def n_outcomes(self) -> int:
+        """The codes that a memory-one player decides by: the start and each joint action."""
         return 1 + self.n_actions**2
+
+    @property
+    def n_observations(self) -> int:
+        return self.n_outcomes + (self.over is not None)
+
+    @property
+    def over(self) -> int | None:
+        """The code that says that the game is over; None where it has as many rounds as are asked for."""
+        return self.n_outcomes if self.continuation < 1 else None
+
+    @property
+    def by_chance(self) -> bool:
+        """Whether chance has a part in it, besides the players: noise or a random ending."""
+        return self.noise > 0 or self.continuation < 1
 
     def observe(self, own: Tensor, other: Tensor) -> Tensor:
         """Observation codes, long, of the shape of ``own`` and ``other`` (actions of the round just played)."""
@@ -46,7 +87,17 @@ class MatrixGame:
 
     def reward(self, own: Tensor, other: Tensor) -> Tensor:
         """Rewards of the player who played ``own``, float32, of the actions' shape."""
+        import torch
+
         return torch.tensor(self.payoffs, device=own.device)[own.long(), other.long()]
 
+    def played(self, chosen: Tensor, uniform: Tensor) -> Tensor:
+        """The actions that are played where ``chosen`` were chosen; ``uniform``: random numbers in [0, 1) of their shape."""
+        if self.noise == 0:
+            return chosen
+        others = self.n_actions - 1
+        shift = 1 + (uniform / self.noise * others).long().clamp(max=others - 1)  # of use where uniform < noise
+        return (chosen + shift * (uniform < self.noise)) % self.n_actions
 
-PRISONERS_DILEMMA = MatrixGame.of([[1, -1], [2, 0]])
+
+PRISONERS_DILEMMA = MatrixGame.of(NAMED_GAMES["prisoners-dilemma"])

@@ -5,6 +5,12 @@ first. So the two players read the same round differently: what is CD for one is
 listed as CC, CD, DC, DD of the first player throughout, and R, S, T, P are its payoffs in them. Everything is float64
 and works on any number of games at once: leading dimensions broadcast.
 
+noise: the probability with which a chosen action is played as the other one, independently for each player and round.
+Payoffs and later choices depend on what was played. With noise e a player that chooses C with probability p plays it with
+probability p (1 - 2 e) + e, which is again a memory-one strategy.
+continuation: the probability that another round follows a round. The sum of rewards expected in such a game is the sum
+of all rounds' rewards, discounted by it.
+
 Sources: W. H. Press and F. J. Dyson, "Iterated Prisoner's Dilemma contains strategies that dominate any evolutionary
 opponent", PNAS 109 (2012); A. J. Stewart and J. B. Plotkin, "From extortion to generosity, evolution in the Iterated
 Prisoner's Dilemma", PNAS 110 (2013).
@@ -36,7 +42,7 @@ _ROUNDING = 1e-10  # what differs by no more is equal
 class ExpectedPlay:
     """What is expected in each round of a finite game: float64 ``[..., rounds]``.
 
-    cooperation, co_cooperation  probability that the player, its co-player, cooperates
+    cooperation, co_cooperation  probability that the player, its co-player, chooses to cooperate
     reward, co_reward            expected reward of the round, in the game's payoff units
     """
 
@@ -46,28 +52,31 @@ class ExpectedPlay:
     co_reward: Floats
 
 
-def transition_matrix(p: ArrayLike, q: ArrayLike) -> Floats:
-    """The Markov chain over joint actions, float64 ``[..., 4, 4]`` from row to column (Press & Dyson 2012).
+def transition_matrix(p: ArrayLike, q: ArrayLike, noise: float = 0.0) -> Floats:
+    """The Markov chain over joint actions as played, float64 ``[..., 4, 4]`` from row to column (Press & Dyson 2012).
 
     p, q: strategies ``[..., 5]`` of the first and the second player, each in its own view; the chain is in the first's.
     Raises ValueError for anything but probabilities.
     """
-    own, other = np.broadcast_arrays(_strategy(p), _strategy(q)[..., _AS_SEEN_BY_THE_OTHER])
-    return np.stack(_joint(own[..., 1:], other[..., 1:]), -1)
+    own, other = _pair(p, q)
+    return np.stack(_joint(_played(own, noise)[..., 1:], _played(other, noise)[..., 1:]), -1)
 
 
-def expected_play(p: ArrayLike, q: ArrayLike, rounds: int, payoffs: Payoffs = PRISONERS_DILEMMA.payoffs) -> ExpectedPlay:
+def expected_play(
+    p: ArrayLike, q: ArrayLike, rounds: int, payoffs: Payoffs = PRISONERS_DILEMMA.payoffs, noise: float = 0.0
+) -> ExpectedPlay:
     """The exact finite game of ``rounds`` rounds between strategies p and q, ``[..., 5]``, each in its own view.
 
-    Raises ValueError for anything but probabilities, a game of two actions and at least one round.
+    Under a random ending this is what is expected in each round that is reached. Raises ValueError for anything but
+    probabilities, a game of two actions and at least one round.
     """
     _check_rounds(rounds)
-    own, other = np.broadcast_arrays(_strategy(p), _strategy(q)[..., _AS_SEEN_BY_THE_OTHER])
-    return _play(repeat(own, rounds), other, payoffs)
+    own, other = _pair(p, q)
+    return _play(repeat(own, rounds), other, payoffs, noise)
 
 
 def long_run_payoffs(
-    p: ArrayLike, q: ArrayLike, payoffs: Payoffs = PRISONERS_DILEMMA.payoffs
+    p: ArrayLike, q: ArrayLike, payoffs: Payoffs = PRISONERS_DILEMMA.payoffs, noise: float = 0.0
 ) -> tuple[Floats, Floats]:
     """Mean rewards per round of both players in the infinite game, float64 ``[...]`` each.
 
@@ -75,33 +84,61 @@ def long_run_payoffs(
     never (two suspicious Tit-for-Tats), it is the mean over these, weighted as play from the first round reaches them.
     Press & Dyson's determinants give the same wherever the stationary distribution is unique. Raises as `expected_play`.
     """
-    own, other = np.broadcast_arrays(_strategy(p), _strategy(q)[..., _AS_SEEN_BY_THE_OTHER])
-    first = np.stack(_joint(own[..., 0], other[..., 0]), -1)
-    settled = (first[..., None, :] @ _limit(transition_matrix(p, q)))[..., 0, :]
+    settled = (_opening(p, q, noise)[..., None, :] @ _limit(transition_matrix(p, q, noise)))[..., 0, :]
     reward = payoff_vector(payoffs)
     return settled @ reward, settled @ reward[_SWAPPED]
 
 
-def best_response(opponents: ArrayLike, rounds: int, payoffs: Payoffs = PRISONERS_DILEMMA.payoffs) -> ExpectedPlay:
-    """The exact best response to known memory-one opponents in a game of ``rounds`` rounds (undiscounted sum).
+def random_ending_payoffs(
+    p: ArrayLike,
+    q: ArrayLike,
+    continuation: float,
+    payoffs: Payoffs = PRISONERS_DILEMMA.payoffs,
+    noise: float = 0.0,
+) -> tuple[Floats, Floats]:
+    """Expected sums of both players' rewards where another round follows with probability ``continuation``, float64 ``[...]``.
 
-    Backward induction over the last joint action, all that such an opponent reacts to: no strategy whatever earns more.
-    opponents: ``[..., 5]``, each in its own view. The result's player is the best responder, its co-player the opponent;
-    ``reward.sum(-1)`` is the value of the game. Where both actions are worth the same it defects. Raises as
-    `expected_play`.
+    With the first round's distribution d over joint actions and the chain M, sum_t c^t d M^t S = d (I - c M)^-1 S, the
+    discounted value at discount c. A game has 1 / (1 - c) rounds on average. Raises as `expected_play`, and ValueError
+    unless 0 <= continuation < 1.
+    """
+    if not 0 <= continuation < 1:
+        raise ValueError(f"continuation must be at least 0 and below 1, not {continuation}")
+    reward = payoff_vector(payoffs)
+    both = np.stack([reward, reward[_SWAPPED]], -1)  # [4, 2]
+    values = np.linalg.solve(np.eye(4) - continuation * transition_matrix(p, q, noise), both)  # [..., 4, 2]
+    sums = (_opening(p, q, noise)[..., None, :] @ values)[..., 0, :]
+    return sums[..., 0], sums[..., 1]
+
+
+def best_response(
+    opponents: ArrayLike,
+    rounds: int,
+    payoffs: Payoffs = PRISONERS_DILEMMA.payoffs,
+    noise: float = 0.0,
+    continuation: float = 1.0,
+) -> ExpectedPlay:
+    """The exact best response to known memory-one opponents in a game of at most ``rounds`` rounds.
+
+    Backward induction over the last joint action, all that such an opponent reacts to: no strategy whatever has a larger
+    expected sum of rewards. opponents: ``[..., 5]``, each in its own view. The result's player is the best responder, its
+    co-player the opponent; the value of the game is ``reward.sum(-1)``, under a random ending the sum discounted by
+    ``continuation``. Where both actions are worth the same it defects. Raises as `expected_play`.
     """
     _check_rounds(rounds)
-    other = _strategy(opponents)[..., _AS_SEEN_BY_THE_OTHER]
+    chosen = _strategy(opponents)[..., _AS_SEEN_BY_THE_OTHER]
+    other = _played(chosen, noise)
     reward = payoff_vector(payoffs)
     value = np.zeros_like(other)  # expected sum of the rewards still to come, after start, CC, CD, DC, DD
     decisions: list[NDArray[np.bool_]] = []
     for _ in range(rounds):
-        total = (reward + value[..., 1:])[..., None, :]  # this round's outcome and all that follows it
-        cooperating = other * total[..., CC] + (1 - other) * total[..., CD]
-        defecting = other * total[..., DC] + (1 - other) * total[..., DD]
+        total = (reward + continuation * value[..., 1:])[..., None, :]  # this round's outcome and all that follows it
+        playing_c = other * total[..., CC] + (1 - other) * total[..., CD]
+        playing_d = other * total[..., DC] + (1 - other) * total[..., DD]
+        cooperating, defecting = (1 - noise) * playing_c + noise * playing_d, (1 - noise) * playing_d + noise * playing_c
         decisions.append(cooperating > defecting + _ROUNDING)
         value = np.maximum(cooperating, defecting)
-    return _play(reversed(decisions), other, payoffs)
+    return _play(reversed(decisions), chosen, payoffs, noise)
 
 
 def zd_extortion(chi: float, phi: float | None = None, payoffs: Payoffs = PRISONERS_DILEMMA.payoffs) -> Floats:
@@ -146,6 +183,25 @@ def payoff_vector(payoffs: Payoffs) -> Floats:
     return table.ravel()
 
 
+def _pair(p: ArrayLike, q: ArrayLike) -> tuple[Floats, Floats]:
+    """Both strategies ``[..., 5]`` in the first player's view, broadcast against each other."""
+    own, other = np.broadcast_arrays(_strategy(p), _strategy(q)[..., _AS_SEEN_BY_THE_OTHER])
+    return own, other
+
+
+def _played(chosen: NDArray[Any], noise: float) -> Floats:
+    """Probabilities of playing C from those of choosing it."""
+    if not 0 <= noise <= 1:
+        raise ValueError(f"noise must be a probability, not {noise}")
+    return chosen * (1 - 2 * noise) + noise
+
+
+def _opening(p: ArrayLike, q: ArrayLike, noise: float) -> Floats:
+    """The first round's distribution over joint actions, ``[..., 4]``."""
+    own, other = (_played(strategy, noise) for strategy in _pair(p, q))
+    return np.stack(_joint(own[..., 0], other[..., 0]), -1)
+
+
 def _strategy(cooperation: ArrayLike) -> Floats:
     values = np.asarray(cooperation, dtype=np.float64)
     if values.shape[-1:] != (5,) or not ((values >= 0) & (values <= 1)).all():
@@ -163,22 +219,24 @@ def _joint(own: Floats, other: Floats) -> tuple[Floats, Floats, Floats, Floats]:
     return own * other, own * (1 - other), (1 - own) * other, (1 - own) * (1 - other)
 
 
-def _play(policies: Iterable[NDArray[Any]], other: Floats, payoffs: Payoffs) -> ExpectedPlay:
+def _play(policies: Iterable[NDArray[Any]], other: Floats, payoffs: Payoffs, noise: float) -> ExpectedPlay:
     """Play forward: policies, a round at a time, and ``other`` are ``[..., 5]`` after start, CC, CD, DC, DD (same view)."""
     after = np.zeros_like(other)  # distribution of what was seen before the round
     after[..., 0] = 1
+    others = _played(other, noise)
     rounds = []
     for own in policies:
-        outcomes = [(after * part).sum(-1) for part in _joint(own, other)]
-        rounds.append(outcomes)
+        outcomes = [(after * part).sum(-1) for part in _joint(_played(own, noise), others)]
+        rounds.append([*outcomes, (after * own).sum(-1), (after * other).sum(-1)])
         after = np.stack([np.zeros_like(outcomes[0]), *outcomes], -1)
-    chances = np.moveaxis(np.array(rounds), (0, 1), (-2, -1))  # [..., rounds, 4]
+    chances = np.moveaxis(np.array(rounds), (0, 1), (-2, -1))  # [..., rounds, 6]
     reward = payoff_vector(payoffs)
+    played = chances[..., :4]
     return ExpectedPlay(
-        cooperation=chances[..., CC] + chances[..., CD],
-        co_cooperation=chances[..., CC] + chances[..., DC],
-        reward=chances @ reward,
-        co_reward=chances @ reward[_SWAPPED],
+        cooperation=chances[..., 4],
+        co_cooperation=chances[..., 5],
+        reward=played @ reward,
+        co_reward=played @ reward[_SWAPPED],
     )
 
 

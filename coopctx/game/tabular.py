@@ -56,7 +56,8 @@ class TabularPlayer:
 
     def act(self, observation: Tensor, reward: Tensor) -> Tensor:
         policies = self.policies.to(observation.device)
-        rows = policies[torch.arange(len(observation), device=observation.device), observation]
+        seen = observation.clamp(max=policies.shape[1] - 1)  # once the game is over, it does not matter
+        rows = policies[torch.arange(len(observation), device=observation.device), seen]
         uniform = torch.rand(len(observation), generator=self._generator).to(observation.device)
         return choose(rows, uniform)
 

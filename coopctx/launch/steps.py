@@ -192,6 +192,8 @@ def _check_game(config: Config) -> None:
         raise UsageError(f"extort-probe is for games of two actions, not {actions}")
     if rounds < EARLY_ROUND:
         raise UsageError(f"extort-probe needs game.rounds of at least {EARLY_ROUND}, not {rounds}")
+    if config.game.matrix().by_chance:
+        raise UsageError("extort-probe is for games without noise (game.noise) and random ending (game.continuation)")
 
 
 def _last_measured(step: int, sides: tuple[Side, Side], training: pd.DataFrame, baseline: float) -> list[Measure]:

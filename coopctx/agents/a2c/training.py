@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 
@@ -35,7 +35,6 @@ from coopctx.experiments.pools import POOLS, RunSpec
 from coopctx.experiments.settings import Config
 from coopctx.game.arena import play, play_natively
 from coopctx.game.episodes import Episodes
-from coopctx.game.matrix import MatrixGame
 from coopctx.game.player import NativePlayer
 from coopctx.game.seats import Seats
 from coopctx.game.streams import stream
@@ -66,8 +65,8 @@ class A2CTraining:
         self._spec, self._config, self._run = spec, config, run
         self._device, self._threads, self._progress = device, threads, progress
         self._kernel = native.kernel_for(device, config.model.hidden)
-        self._pool, self._game = POOLS[spec.pool], MatrixGame.of(config.game.payoffs)
-        self._sizes = self._game.n_observations, self._game.n_actions
+        self._pool, self._game = POOLS[spec.pool], config.game.matrix()
+        self._sizes = self._game.n_outcomes, self._game.n_actions
         self._identity_size = self._sizes[0] * self._sizes[1] if spec.opponent_id else 0
         self._learners = [
             A2CLearner(n, self._game, config.model, config.a2c, spec.seed, self._identity_size, device)
@@ -141,7 +140,7 @@ class A2CTraining:
             second.append((players[1], sizes.together + sizes.apart))
             if sizes.apart:
                 first.append((self._opponent(2, *purpose), sizes.apart))
-        return self._play(sum(rows for _, rows in first), (Seats(first), Seats(second)))
+        return self._play(sum(rows for _, rows in first), (Seats(first), Seats(second)), *purpose)
 
     def _own(self, batch: tuple[Episodes, Episodes], sizes: BatchSizes) -> list[Episodes]:
         """The episodes that each learner played."""
@@ -167,11 +166,14 @@ class A2CTraining:
             return A2CPlayer(self._frozen, self._stream(self._other, *purpose))
         return RandomTabular(*self._sizes, self._stream("tabular pool", *purpose, learner))
 
-    def _play(self, games: int, players: tuple[NativePlayer, NativePlayer]) -> tuple[Episodes, Episodes]:
+    def _play(
+        self, games: int, players: tuple[NativePlayer, NativePlayer], *purpose: str | int
+    ) -> tuple[Episodes, Episodes]:
         sizes = self._config.game.rounds, games
-        if self._kernel is not None:
+        if self._kernel is not None and not self._game.by_chance:
             return play_natively(self._kernel, self._game, *sizes, players, self._identity_size, self._threads)
-        return play(self._game, *sizes, players, self._device, self._identity_size, side_by_side=self._threads > 1)
+        options: dict[str, Any] = {"side_by_side": self._threads > 1, "chance": self._stream("chance", *purpose)}
+        return play(self._game, *sizes, players, self._device, self._identity_size, **options)
 
     def _stream(self, *names: str | int) -> torch.Generator:
         return stream(self._spec.seed, *names)
@@ -197,7 +199,7 @@ class A2CTraining:
     def _against_named(self, iteration: int, name: str) -> Match:
         player = self._learners[0].player("measuring", iteration, name)
         strategy = named_strategy(name, self._stream("named strategy", iteration, name))
-        return Match(1, name, *self._play(self._config.measure.episode_games, (player, strategy)))
+        return Match(1, name, *self._play(self._config.measure.episode_games, (player, strategy), "named", iteration, name))
 
     def _record_updates(self, iteration: int) -> None:
         """Means over the gradient steps since the last measurement."""

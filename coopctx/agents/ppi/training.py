@@ -31,7 +31,6 @@ from coopctx.experiments.pools import POOLS, RunSpec
 from coopctx.experiments.settings import Config
 from coopctx.game.arena import play
 from coopctx.game.episodes import Episodes
-from coopctx.game.matrix import MatrixGame
 from coopctx.game.player import Player
 from coopctx.game.streams import stream
 from coopctx.game.tabular import RandomTabular, named_strategy, uniform_player
@@ -61,9 +60,8 @@ class PPITraining:
         self._device, self._threads, self._progress = device, threads, progress
         self._share = max(1, threads // 2)  # of the threads, when two players plan at the same time
         self._pool = POOLS[spec.pool]
-        self._game = MatrixGame.of(config.game.payoffs)
-        sizes = self._game.n_observations, self._game.n_actions
-        self._identity_size = sizes[0] * sizes[1] if spec.opponent_id else 0
+        self._game = config.game.matrix()
+        self._identity_size = self._game.n_outcomes * self._game.n_actions if spec.opponent_id else 0
         self._needed = needed_agents(spec, config, results)
         self._learners = [
             PPILearner(n, self._game, config.model, config.ppi, spec.seed, self._identity_size, device)
@@ -147,11 +145,13 @@ class PPITraining:
     def _initial_episodes(self, learner: int, kind: str) -> Episodes:
         games = self._config.ppi.initial_episodes
         if kind == "play":
-            return self._play(games, self._earlier_players(learner), side_by_side=self._threads > 1)[0]
-        make = RandomTabular if kind == "tabular" else uniform_player
-        sizes = self._game.n_observations, self._game.n_actions
-        first, second = (make(*sizes, self._stream("initial data", kind, learner, side)) for side in (1, 2))
-        return self._play(games, (first, second))[0]
+            players, side_by_side = self._earlier_players(learner), self._threads > 1
+        else:
+            make = RandomTabular if kind == "tabular" else uniform_player
+            sizes = self._game.n_outcomes, self._game.n_actions
+            first, second = (make(*sizes, self._stream("initial data", kind, learner, side)) for side in (1, 2))
+            players, side_by_side = (first, second), False
+        return self._play(games, players, "initial data", kind, learner, side_by_side=side_by_side)[0]
 
     def _earlier_players(self, learner: int) -> tuple[Player, Player]:
         """The Step-2 agent that a Step-3 learner starts from, and the Fixed-ICL that it learned to extort."""
@@ -166,9 +166,11 @@ class PPITraining:
     def _stream(self, *names: str | int) -> torch.Generator:
         return stream(self._spec.seed, *names)
 
-    def _play(self, games: int, players: tuple[Player, Player], **options: Any) -> tuple[Episodes, Episodes]:
-        rounds = self._config.game.rounds
-        return play(self._game, rounds, games, players, self._device, self._identity_size, **options)
+    def _play(
+        self, games: int, players: tuple[Player, Player], *purpose: str | int, **options: Any
+    ) -> tuple[Episodes, Episodes]:
+        sizes, chance = (self._config.game.rounds, games), self._stream("chance", *purpose)
+        return play(self._game, *sizes, players, self._device, self._identity_size, chance=chance, **options)
 
     def _collect(self, phase: int) -> list[Match]:
         """The phase's episodes: learners against each other, then each against those that do not learn."""
@@ -184,7 +186,8 @@ class PPITraining:
 
     def _against_each_other(self, phase: int, games: int, report: Callable[[int], None]) -> list[Match]:
         first, second = (learner.player(phase, "learner", threads=self._share) for learner in self._learners)
-        ego, co = self._play(games, (first, second), on_round=report, side_by_side=self._threads > 1)
+        side_by_side = self._threads > 1
+        ego, co = self._play(games, (first, second), phase, "learner", on_round=report, side_by_side=side_by_side)
         return [
             Match(1, "learner", ego, co, first.mean_divergence()),
             Match(2, "learner", co, ego, second.mean_divergence()),
@@ -198,8 +201,9 @@ class PPITraining:
 
         def against(learner: PPILearner) -> Match:
             player, other = learner.player(phase, opponent, threads=share), self._other(phase, opponent, learner.number)
-            options = {"on_round": report} if learner.number == 1 else {}
-            ego, co = self._play(games, (player, other), side_by_side=other_plans and self._threads > 1, **options)
+            options: dict[str, Any] = {"on_round": report} if learner.number == 1 else {}
+            options["side_by_side"] = other_plans and self._threads > 1
+            ego, co = self._play(games, (player, other), phase, opponent, learner.number, **options)
             return Match(learner.number, opponent, ego, co, player.mean_divergence())
 
         with thread_pool(self._threads) as pool:
@@ -207,7 +211,7 @@ class PPITraining:
 
     def _other(self, phase: int, opponent: str, learner: int) -> Player:
         if opponent == "tabular":
-            sizes = self._game.n_observations, self._game.n_actions
+            sizes = self._game.n_outcomes, self._game.n_actions
             return RandomTabular(*sizes, self._stream("tabular pool", phase, learner))
         generator = self._stream(opponent, phase)
         return self._needed[0].player(generator, device=self._device, threads=self._share)
@@ -239,7 +243,7 @@ class PPITraining:
         self._progress.activity(phase, "measuring", 1.0)
         player = self._learners[0].player(phase, name, threads=self._threads)
         strategy = named_strategy(name, self._stream("named strategy", phase, name))
-        ego, co = self._play(self._config.measure.episode_games, (player, strategy))
+        ego, co = self._play(self._config.measure.episode_games, (player, strategy), phase, name)
         return Match(1, name, ego, co, player.mean_divergence())
 
     @contextmanager
