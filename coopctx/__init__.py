@@ -7,6 +7,8 @@ seconds. `coopctx.examples.change_one_thing` shows most of them at work.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from coopctx._version import __version__ as __version__
+
 if TYPE_CHECKING:
     from coopctx.agents.ppi.learner import PPILearner
     from coopctx.agents.trained import TrainedAgent
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from coopctx.game.tabular import RandomTabular, named_strategy
     from coopctx.launch.scripting import train
 
-__version__ = "0.1.0"
 __all__ = [
     "COOPERATE",
     "DEFECT",

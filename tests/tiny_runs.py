@@ -4,10 +4,10 @@ from pathlib import Path
 
 import torch
 
-from coopctx.agents.ppi.training import execute
+from coopctx.agents import execute
 from coopctx.experiments.pools import RunSpec
 from coopctx.experiments.settings import Config, load_preset, to_dict
-from coopctx.launch.display import SilentProgress
+from coopctx.runs.progress import SilentProgress
 from coopctx.runs.run import REPRODUCIBLE, Run
 
 CPU = torch.device("cpu")

@@ -21,10 +21,9 @@ from coopctx.analysis.paper import Reading, Target, paper_target
 from coopctx.analysis.references import always_defect_reward, bayes_nll, best_response_reward
 from coopctx.analysis.summaries import late_rows, late_training
 from coopctx.errors import RunError
-from coopctx.experiments.pools import run_name
+from coopctx.experiments.pools import EARLY_ROUND, run_name
 from coopctx.experiments.settings import with_defaults
 from coopctx.game.matrix import PRISONERS_DILEMMA
-from coopctx.launch.steps import EARLY_ROUND
 from coopctx.runs.run import finished_seeds, read_manifest, read_table
 
 AGENTS = {"ppi": "PPI", "a2c": "A2C"}

@@ -54,3 +54,13 @@ def bootstrap_interval(
     known = drawn[np.isfinite(drawn)]
     low, high = np.quantile(known, _QUANTILES) if len(known) else (np.nan, np.nan)
     return Estimate(value, float(low), float(high), seeds)
+
+
+def number(value: float) -> str:
+    """Three decimals; a dash for nan."""
+    return "-" if np.isnan(value) else f"{value:z.3f}"
+
+
+def interval(low: float, high: float) -> str:
+    """``0.123 to 0.456``; a dash for nan."""
+    return "-" if np.isnan(low) else f"{low:z.3f} to {high:z.3f}"

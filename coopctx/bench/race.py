@@ -28,8 +28,8 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
-import coopctx
 from coopctx import native
+from coopctx._version import __version__
 from coopctx.agents.ppi.learner import PPILearner
 from coopctx.agents.ppi.planner import ESTIMATORS, Planner
 from coopctx.agents.trunk import Gates, SequenceModel, step
@@ -42,8 +42,9 @@ from coopctx.game.matrix import MatrixGame
 from coopctx.game.player import Player
 from coopctx.game.streams import stream
 from coopctx.game.tabular import RandomTabular
-from coopctx.launch.display import SilentProgress
-from coopctx.launch.jobs import Job, available_cores, run_one
+from coopctx.launch.job import Job, run_one
+from coopctx.machine import available_cores
+from coopctx.runs.progress import SilentProgress
 from coopctx.runs.run import read_run_table
 
 CPU = torch.device("cpu")
@@ -243,7 +244,7 @@ def measure(
     )
     settings = to_dict(config)
     parts = planner, training, phase, iteration, estimator
-    return Report(coopctx.__version__, preset, repeats, settings, sizes, machine, *parts)
+    return Report(__version__, preset, repeats, settings, sizes, machine, *parts)
 
 
 def jax_port() -> ModuleType | None:

@@ -15,15 +15,17 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-import coopctx
+from coopctx._version import __version__
 from coopctx.cli import completion
 from coopctx.errors import CoopctxError, RunError, UsageError
 from coopctx.experiments.pools import AGENTS, POOLS
 from coopctx.experiments.settings import check_preset, preset_names
-from coopctx.launch.display import OPPONENTS, duration
+from coopctx.launch.display import duration
+from coopctx.runs.progress import OPPONENTS
 
 if TYPE_CHECKING:  # torch and matplotlib take seconds to import: not for --help or a mistyped option
-    from coopctx.launch.jobs import Engine, Outcome, Request
+    from coopctx.launch.job import Engine, Outcome
+    from coopctx.launch.jobs import Request
     from coopctx.report.blocks import Block, Sources
 
 MOST_SEEDS = 1000  # more than that in one command is a slip
@@ -117,7 +119,7 @@ def options(
     coopctx report                           the paper's claims beside ours
     """
     if version:
-        print(f"coopctx {coopctx.__version__}")
+        print(f"coopctx {__version__}")
     elif context.invoked_subcommand is None:
         print(context.get_help())
 

@@ -35,7 +35,7 @@ from coopctx.game.memory_one import ExpectedPlay, best_response
 from coopctx.game.player import Player
 from coopctx.game.streams import stream
 from coopctx.game.tabular import NAMED_STRATEGIES, RandomTabular, TabularPlayer, named_strategy
-from coopctx.launch.jobs import available_cores, resolve_device
+from coopctx.machine import available_cores, resolve_device
 from coopctx.runs.run import KEYS, MANIFEST, OWN_FILES, check_ordinary, check_writable, read_manifest, write_parquet
 
 TABULAR = "tabular"

@@ -34,7 +34,7 @@ from coopctx.analysis.extortion import (
     memory_one_table,
     spread_of_opponents,
 )
-from coopctx.analysis.intervals import Floats, bootstrap_interval
+from coopctx.analysis.intervals import Floats, bootstrap_interval, interval, number
 from coopctx.experiments.pools import RunSpec
 from coopctx.experiments.settings import Config
 from coopctx.game.arena import play
@@ -44,8 +44,7 @@ from coopctx.game.memory_one import zd_extortion
 from coopctx.game.player import Player
 from coopctx.game.streams import stream
 from coopctx.game.tabular import PAPER_STRATEGIES, TabularPlayer, TabularSpread, memory_one_policy
-from coopctx.launch.jobs import available_cores, resolve_device
-from coopctx.launch.steps import interval, number
+from coopctx.machine import available_cores, resolve_device
 from coopctx.runs.run import write_parquet
 
 CO_PLAYERS = 64  # memory-one: the 32 deterministic ones and 32 of U(0, 1)^5

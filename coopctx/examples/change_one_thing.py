@@ -13,7 +13,7 @@ from torch import Tensor
 
 import coopctx
 from coopctx import COOPERATE, DEFECT, PRISONERS_DILEMMA, START
-from coopctx.launch.jobs import Outcome
+from coopctx.launch.job import Outcome
 
 PRESET = "smoke"
 

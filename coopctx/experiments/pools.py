@@ -42,6 +42,7 @@ POOLS: dict[str, Pool] = {
     ),
 }
 AGENTS = ("ppi", "a2c")
+EARLY_ROUND = 5  # early in an episode: what the paper shows before its curves bend (Figs. 2F, 3, 4F)
 
 
 @dataclass(frozen=True)

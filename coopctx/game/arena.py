@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from coopctx import native
-from coopctx.agents.a2c.player import sample
 from coopctx.game.episodes import Episodes
 from coopctx.game.matrix import START, MatrixGame
 from coopctx.game.player import NativePlayer, Player
+from coopctx.game.sampling import sample
 from coopctx.game.threads import thread_pool
 
 

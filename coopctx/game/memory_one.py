@@ -26,9 +26,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from coopctx.analysis.intervals import Floats
 from coopctx.game.matrix import PRISONERS_DILEMMA
 
+Floats = NDArray[np.float64]
 Payoffs = Sequence[Sequence[float]]
 
 CC, CD, DC, DD = range(4)

@@ -10,11 +10,11 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from coopctx import native
-from coopctx.agents.ppi.planner import choose
 from coopctx.errors import UsageError
 from coopctx.game.matrix import COOPERATE, DEFECT
 from coopctx.game.memory_one import generous_zd, zd_extortion
 from coopctx.game.player import NativePart
+from coopctx.game.sampling import choose
 
 # Cooperation probabilities after (start, CC, CD, DC, DD), own action first. These three are the paper's (Fig. 2B, 3).
 PAPER_STRATEGIES: dict[str, tuple[float, ...]] = {

@@ -14,30 +14,9 @@ from rich.progress import Progress as Display
 from rich.progress_bar import ProgressBar
 from rich.table import Column
 
-OPPONENTS = ("learner", "tabular", "fixed-icl")
+from coopctx.runs.progress import OPPONENTS, Progress
+
 SHORTEST_INTERVAL = 0.2  # seconds between two messages about activity that a worker process sends
-
-
-class Progress(Protocol):
-    """What a run reports. Iteration 0 is what precedes the first one (PPI: pre-training)."""
-
-    def begin(self, title: str, total: int, done: int, unit: str = "phase") -> None:
-        """A run of `total` iterations, each called a `unit`, starts, `done` of them completed earlier."""
-
-    def activity(self, iteration: int, what: str, fraction: float) -> None:
-        """Within an iteration: `what` is being done, `fraction` (0 to 1) of the iteration has passed."""
-
-    def iteration(self, iteration: int, summary: dict[str, float]) -> None:
-        """An iteration is complete.
-
-        summary: cooperation_<opponent> and reward_<opponent> for those of `OPPONENTS` that the pool has.
-        """
-
-    def note(self, line: str) -> None:
-        """Something that the user should know."""
-
-    def end(self) -> None:
-        """The run has stopped, finished or not."""
 
 
 class Counts(NamedTuple):
@@ -57,25 +36,6 @@ class Overall(Protocol):
 
     def tell(self, counts: Counts) -> None:
         """Where they stand; called again and again."""
-
-
-class SilentProgress:
-    """Reports nothing."""
-
-    def begin(self, title: str, total: int, done: int, unit: str = "phase") -> None:
-        pass
-
-    def activity(self, iteration: int, what: str, fraction: float) -> None:
-        pass
-
-    def iteration(self, iteration: int, summary: dict[str, float]) -> None:
-        pass
-
-    def note(self, line: str) -> None:
-        pass
-
-    def end(self) -> None:
-        pass
 
 
 class PlainProgress:

@@ -1,7 +1,7 @@
 """Where several runs are carried out at once: processes of this machine, or tasks of a Ray cluster."""
 
 from coopctx.errors import RunError, UsageError
-from coopctx.launch.jobs import Engine
+from coopctx.launch.job import Engine
 from coopctx.launch.local import Processes
 
 NAMES = ("local", "ray")

@@ -6,34 +6,29 @@ checkpoints remain.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
 
-import pandas as pd
-import torch
 from rich.console import Console
 
-from coopctx.agents.ppi.training import execute
-from coopctx.errors import CoopctxError, Interrupted, RunError, UsageError
-from coopctx.experiments.pools import RunSpec, all_needs
-from coopctx.experiments.settings import Config, load_preset, to_dict
+from coopctx.errors import Interrupted, UsageError
+from coopctx.experiments.pools import RunSpec
+from coopctx.experiments.settings import load_preset
 from coopctx.launch.display import (
     Counts,
-    LabelledProgress,
     Overall,
     PlainOverall,
     PlainProgress,
-    Progress,
     RichOverall,
     RichProgress,
-    SilentProgress,
     new_display,
 )
-from coopctx.runs.run import Run, check_writable, is_finished, read_run_table
+from coopctx.launch.job import Engine, Job, Outcome, run_one
+from coopctx.machine import resolve_device
+from coopctx.runs.progress import Progress, SilentProgress
+from coopctx.runs.run import check_writable, is_finished
 
 
 @dataclass(frozen=True)
@@ -56,73 +51,6 @@ class Request:
     @property
     def title(self) -> str:
         return f"{self.spec.name} seed {self.spec.seed}" + (f", {self.label}" if self.label else "")
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run and how to carry it out."""
-
-    spec: RunSpec
-    config: Config
-    results: Path
-    device: str  # "cpu" or "cuda"
-    threads: int
-    fresh: bool
-    command: tuple[str, ...]  # what to type to get this run alone
-    label: str = ""  # as of a `Request`
-
-    @property
-    def directory(self) -> Path:
-        return self.spec.directory(self.results)
-
-    def open(self) -> Run:
-        """Its directory, opened; raises as `Run.open`."""
-        keys, settings = self.spec.keys, to_dict(self.config)
-        return Run.open(
-            self.directory, keys, settings, self.device, self.fresh, threads=self.threads, command=self.command
-        )
-
-    def unmet(self, directories: Iterable[Path]) -> list[RunSpec]:
-        """Those of the runs it needs, directly or not, that are in ``directories``."""
-        among = set(directories)
-        return [need for need in all_needs(self.spec) if need.directory(self.results) in among]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a job ended; "unchanged": the run was finished before, nothing was done."""
-
-    seed: int
-    directory: Path
-    state: Literal["finished", "unchanged", "failed"]
-    message: str = ""  # of a failure
-
-    def table(self, name: str) -> pd.DataFrame:
-        """A table of the run: training, episodes, diagnostics or timings. RunError where it failed or a file is damaged."""
-        if self.state == "failed":
-            raise RunError(self.message)
-        return read_run_table(self.directory, name).to_pandas()
-
-
-class Engine(Protocol):
-    """Where several jobs are carried out at once."""
-
-    alone_here: bool  # a job that has no company is rather carried out in this very process
-
-    def cores(self) -> list[int]:
-        """The CPU cores of each machine. Raises RunError where there is none to be had."""
-
-    def cuda(self) -> bool:
-        """Whether there is a CUDA device."""
-
-    def start(self, job: Job, progress: Progress) -> None:
-        """Begin a job; ``progress`` is told how far it is, during `ended`."""
-
-    def ended(self) -> dict[Job, Outcome]:
-        """Wait until there is news, and pass it on; the jobs that have ended since the last call, however they did."""
-
-    def stop(self) -> None:
-        """End the jobs that are still going on, at once."""
 
 
 def train(
@@ -225,27 +153,6 @@ def _without_unmet(waiting: Sequence[Job], outcomes: dict[Job, Outcome]) -> list
     return left
 
 
-def cuda_here() -> bool:
-    """Whether this machine has a CUDA device."""
-    return torch.cuda.is_available()
-
-
-def resolve_device(name: str, cuda: Callable[[], bool] = cuda_here) -> str:
-    """ "cpu" or "cuda" for "auto", "cpu" or "cuda"; UsageError for another name, RunError where CUDA is not there."""
-    if name not in ("auto", "cpu", "cuda"):
-        raise UsageError(f"unknown device {name!r}; allowed: auto, cpu, cuda")
-    if name == "auto":
-        return "cuda" if cuda() else "cpu"
-    if name == "cuda" and not cuda():
-        raise RunError("--device cuda: no CUDA device is available here; --device cpu or auto")
-    return name
-
-
-def available_cores() -> int:
-    """The cores this process may use, where the system tells; otherwise all there are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def command_of(spec: RunSpec, overrides: Sequence[str], results: Path, device: str) -> tuple[str, ...]:
     """The command that makes this run alone, defaults left out except those that name the run."""
     options = list(spec.command)
@@ -253,25 +160,6 @@ def command_of(spec: RunSpec, overrides: Sequence[str], results: Path, device: s
     options += ["--results", str(results)] if results != Path("results") else []
     options += ["--device", device] if device != "auto" else []
     return tuple(options)
-
-
-def run_one(job: Job, progress: Progress) -> Outcome:
-    """Carry out one job in this process. Whatever goes wrong, except an interruption, becomes a failed Outcome."""
-    progress = LabelledProgress(progress, job.label) if job.label else progress
-    try:
-        with job.open() as run:
-            if run.finished:
-                return Outcome(job.spec.seed, job.directory, "unchanged")
-            if run.warning:
-                progress.note(run.warning)
-            torch.set_num_threads(job.threads)
-            execute(job.spec, job.config, run, job.results, torch.device(job.device), job.threads, progress)
-        return Outcome(job.spec.seed, job.directory, "finished")
-    except CoopctxError as error:
-        return Outcome(job.spec.seed, job.directory, "failed", str(error))
-    except Exception as error:  # unforeseen: one line for the user, the traceback for the developer in the manifest
-        what = " ".join(f"{type(error).__name__}: {error}".split())
-        return Outcome(job.spec.seed, job.directory, "failed", f"{what} (traceback in {job.directory / 'run.json'})")
 
 
 def run_side_by_side(

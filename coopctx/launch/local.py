@@ -11,8 +11,10 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple, cast
 
-from coopctx.launch.display import PipeProgress, Progress
-from coopctx.launch.jobs import Job, Outcome, available_cores, cuda_here, run_one
+from coopctx.launch.display import PipeProgress
+from coopctx.launch.job import Job, Outcome, run_one
+from coopctx.machine import available_cores, cuda_here
+from coopctx.runs.progress import Progress
 
 
 class Processes:

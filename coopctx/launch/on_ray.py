@@ -19,8 +19,9 @@ from ray.exceptions import RayError
 from ray.util.queue import Queue
 
 from coopctx.errors import CoopctxError, RunError
-from coopctx.launch.display import PipeProgress, Progress
-from coopctx.launch.jobs import Job, Outcome, run_one
+from coopctx.launch.display import PipeProgress
+from coopctx.launch.job import Job, Outcome, run_one
+from coopctx.runs.progress import Progress
 from coopctx.runs.run import is_finished
 
 RETRIES = 3  # of a run whose worker died

@@ -12,7 +12,8 @@ from coopctx.errors import RunError, UsageError
 from coopctx.experiments.pools import AGENTS, RunSpec, with_needs
 from coopctx.figures import draw
 from coopctx.figures.runs import NothingToDraw
-from coopctx.launch.jobs import Engine, Request, failures, train_runs
+from coopctx.launch.job import Engine
+from coopctx.launch.jobs import Request, failures, train_runs
 from coopctx.report.pages import write_report
 
 MIXED, TOLD, ALONE = ("mixed", False), ("mixed", True), ("learners", False)  # pool, opponent ID

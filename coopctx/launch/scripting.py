@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from coopctx.launch import jobs
-from coopctx.launch.jobs import Outcome
+from coopctx.launch.job import Outcome
 from coopctx.launch.local import Processes
 
 

@@ -13,17 +13,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from coopctx.analysis.intervals import Estimate, Floats, bootstrap_interval
+from coopctx.analysis.intervals import Estimate, Floats, bootstrap_interval, interval, number
 from coopctx.analysis.paper import paper_value
 from coopctx.analysis.summaries import LAST_MEASUREMENTS, last_measurements
 from coopctx.errors import RunError, UsageError
-from coopctx.experiments.pools import RunSpec
+from coopctx.experiments.pools import EARLY_ROUND, RunSpec
 from coopctx.experiments.settings import Config, load_preset
-from coopctx.launch.jobs import Engine, train
+from coopctx.launch.job import Engine
+from coopctx.launch.jobs import train
 from coopctx.runs.run import read_run_table
 
 STEPS = ("tabular", "extortion", "mutual-extortion")  # pools of Steps 1, 2, 3
-EARLY_ROUND = 5
 COOPERATION_BY = 15  # the phase by which PPI's Step 3 has reached its plateau in the paper, half-way; so has A2C's
 _NO_SURPLUS = 1e-9
 
@@ -145,8 +145,8 @@ def measure_steps(agent: str, preset: str, seeds: Sequence[int], results: Path, 
 
     baseline = config.game.payoffs[1][1]
     measures = []
-    for number, pool in enumerate(STEPS, start=1):
-        measures += _last_measured(number, SIDES[agent][pool], read(pool, "training"), baseline)
+    for step, pool in enumerate(STEPS, start=1):
+        measures += _last_measured(step, SIDES[agent][pool], read(pool, "training"), baseline)
     before = _before_training(read(STEPS[2], "episodes"), config.game.rounds, PUBLISHED[agent])
     unit, by = ("phase", COOPERATION_BY) if agent == "ppi" else ("iteration", config.a2c.iterations // 2)
     best = _best(SIDES[agent][STEPS[2]], read(STEPS[2], "training"), unit, by, PUBLISHED[agent])
@@ -174,16 +174,6 @@ def table(measures: Sequence[Measure], preset: str) -> Table:
         step = str(measure.step) if first else ""
         shown.add_row(step, Text(measure.name), number(measure.ours.value), interval(measure.ours.low, measure.ours.high), paper)
     return shown
-
-
-def number(value: float) -> str:
-    """Three decimals; a dash for nan."""
-    return "-" if np.isnan(value) else f"{value:z.3f}"
-
-
-def interval(low: float, high: float) -> str:
-    """``0.123 to 0.456``; a dash for nan."""
-    return "-" if np.isnan(low) else f"{low:z.3f} to {high:z.3f}"
 
 
 def _check_game(config: Config) -> None:

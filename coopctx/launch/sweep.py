@@ -22,7 +22,8 @@ from coopctx.experiments.pools import RunSpec, with_needs
 from coopctx.experiments.settings import LEARNERS, load_preset, to_dict
 from coopctx.figures import draw
 from coopctx.figures.runs import NothingToDraw
-from coopctx.launch.jobs import Engine, Request, failures, train_runs
+from coopctx.launch.job import Engine
+from coopctx.launch.jobs import Request, failures, train_runs
 
 OWN = "as in the preset"
 

@@ -11,11 +11,11 @@ import pandas as pd
 
 from coopctx.analysis import sweeps as sweep_table
 from coopctx.analysis.claims import AGENTS, Row, check
+from coopctx.analysis.intervals import interval, number
 from coopctx.analysis.paper import Reading, paper_readings, paper_target
 from coopctx.analysis.summaries import late_training
 from coopctx.errors import RunError
 from coopctx.experiments.pools import run_name
-from coopctx.launch.steps import interval, number
 from coopctx.report import pages as report
 from coopctx.runs.run import read_table
 

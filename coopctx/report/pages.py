@@ -15,10 +15,10 @@ from rich.table import Table
 from rich.text import Text
 
 from coopctx.analysis.claims import AGENTS, Claim, Row, check
+from coopctx.analysis.intervals import interval, number
 from coopctx.analysis.summaries import LAST_MEASUREMENTS
 from coopctx.figures import FIGURES, image
 from coopctx.figures.runs import NothingToDraw
-from coopctx.launch.steps import interval, number
 from coopctx.runs.run import check_writable, write_atomically
 
 COLUMNS = ("ours", "95 % interval", "n", "paper", "difference", "verdict")

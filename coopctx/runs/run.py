@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-import coopctx
+from coopctx._version import __version__
 from coopctx.errors import CoopctxError, RunError
 from coopctx.experiments.settings import LEARNERS, comparable, differing_keys, digest
 
@@ -225,7 +225,7 @@ class Run:
 
         self.manifest = {
             "schema": SCHEMA_VERSION,
-            "coopctx": coopctx.__version__,
+            "coopctx": __version__,
             "torch": str(torch.__version__),
             "python": platform.python_version(),
             "command": shlex.join(command),

@@ -5,7 +5,7 @@ import torch
 
 from coopctx.game.streams import stream
 from coopctx.game.threads import thread_pool
-from coopctx.launch.jobs import available_cores
+from coopctx.machine import available_cores
 
 
 @pytest.mark.parametrize("rows", [1, 5, 10])

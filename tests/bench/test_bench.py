@@ -19,7 +19,8 @@ from coopctx.cli import app as cli
 from coopctx.errors import CoopctxError, RunError, UsageError
 from coopctx.experiments.settings import load_preset
 from coopctx.game.streams import stream
-from coopctx.launch.jobs import Outcome, available_cores
+from coopctx.launch.job import Outcome
+from coopctx.machine import available_cores
 
 TOY = Sizes(
     games=4,

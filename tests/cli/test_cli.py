@@ -13,14 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import coopctx
+from coopctx import machine
 from coopctx.cli import app as cli
 from coopctx.errors import CoopctxError, RunError, UsageError
 from coopctx.experiments.pools import RunSpec
 from coopctx.experiments.settings import load_preset
+from coopctx.launch import job as job_module
 from coopctx.launch import jobs
-from coopctx.launch.display import PlainProgress, SilentProgress
+from coopctx.launch.display import PlainProgress
 from coopctx.launch.engines import Processes
-from coopctx.launch.jobs import Job, Outcome, run_side_by_side
+from coopctx.launch.job import Job, Outcome
+from coopctx.launch.jobs import run_side_by_side
+from coopctx.runs.progress import SilentProgress
 from coopctx.runs.run import finished_seeds, read_manifest
 
 TRAIN = ["train", "--agent", "ppi", "--pool", "mixed", "--preset", "smoke"]
@@ -32,7 +36,7 @@ class Stub:
     def __init__(self, monkeypatch) -> None:
         self.each_phase = lambda seed, phase: None
         self.threads: list[int] = []
-        monkeypatch.setattr(jobs, "execute", self)
+        monkeypatch.setattr(job_module, "execute", self)
         monkeypatch.setattr(torch, "set_num_threads", self.threads.append)
 
     def __call__(self, spec, config, run, results, device, threads, progress) -> None:
@@ -126,9 +130,9 @@ def test_cuda_is_refused_where_there_is_none(coopctx_main, stub, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert coopctx_main(*TRAIN, "--device", "cuda")[0] == 1
     assert not Path("results").exists()
-    assert jobs.resolve_device("auto") == "cpu"
+    assert machine.resolve_device("auto") == "cpu"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert jobs.resolve_device("auto") == jobs.resolve_device("cuda") == "cuda"
+    assert machine.resolve_device("auto") == machine.resolve_device("cuda") == "cuda"
 
 
 def test_ray_is_refused_where_it_is_not_installed(coopctx_main, stub, monkeypatch):
@@ -166,7 +170,7 @@ def test_a_run_is_trained_reported_and_left_alone_when_finished(coopctx_main, st
     folder = Path("results/smoke/ppi-mixed-opponent-id/seed-3")
     assert f"{folder}: written" in out and "phase 2/2" in out
     assert "0.750" in out and "0.125" in out and "0.500" in out
-    assert stub.threads == [jobs.available_cores()]
+    assert stub.threads == [machine.available_cores()]
     command = "coopctx train --agent ppi --pool mixed --opponent-id --preset smoke --seed 3 --set ppi.phases=2"
     assert read_manifest(folder)["command"] == command
 
@@ -323,8 +327,8 @@ def test_one_failing_seed_leaves_the_others_running_and_an_interruption_stops_th
 
 def test_a_summary_names_what_failed(coopctx_main, stub, monkeypatch):
     def here(todo, workers, new_progress, engine, overall):
-        assert workers == 2 and {job.threads for job in todo} == {max(1, jobs.available_cores() // 2)}
-        return [jobs.run_one(job, new_progress()) for job in todo]
+        assert workers == 2 and {job.threads for job in todo} == {max(1, machine.available_cores() // 2)}
+        return [job_module.run_one(job, new_progress()) for job in todo]
 
     monkeypatch.setattr(jobs, "run_side_by_side", here)
 

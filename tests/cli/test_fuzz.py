@@ -19,8 +19,10 @@ from coopctx.errors import RunError, UsageError
 from coopctx.evaluation import play as evaluation
 from coopctx.evaluation import tournament
 from coopctx.experiments import settings as config
+from coopctx.launch import job as job_module
 from coopctx.launch import jobs
 from coopctx.report import pages as report
+from coopctx.runs.progress import SilentProgress
 
 COMMANDS = typer.main.get_command(cli.app).commands
 OPTIONS = {
@@ -81,12 +83,12 @@ def sandbox(coopctx_main, monkeypatch, undisturbed):
     real_meet, no_figure = evaluation.meet, lambda results, preset: (Figure(), ["nothing is drawn here"])
 
     def one_by_one(todo, *rest, **more):
-        return [jobs.run_one(job, jobs.SilentProgress()) for job in todo]
+        return [job_module.run_one(job, SilentProgress()) for job in todo]
 
     def briefly(opponent, players, game, rounds, games, *rest):
         return real_meet(opponent, players, game, 3, 1, *rest)
 
-    monkeypatch.setattr(jobs, "execute", enough)
+    monkeypatch.setattr(job_module, "execute", enough)
     monkeypatch.setattr(jobs, "run_side_by_side", one_by_one)
     monkeypatch.setattr(cli, "MOST_SEEDS", 3)
     monkeypatch.setattr(bench, "measure_planner", enough)

@@ -19,7 +19,7 @@ from coopctx.evaluation import slopes
 from coopctx.experiments.settings import load_preset
 from coopctx.launch import steps as probe
 from coopctx.launch.engines import Processes
-from coopctx.launch.jobs import Outcome
+from coopctx.launch.job import Outcome
 from coopctx.runs.run import Run, finished_seeds
 
 SEEDS = (0, 1, 4)

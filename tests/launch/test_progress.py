@@ -12,11 +12,11 @@ from coopctx.launch.display import (
     PlainProgress,
     RichOverall,
     RichProgress,
-    SilentProgress,
     describe,
     duration,
     new_display,
 )
+from coopctx.runs.progress import SilentProgress
 
 SUMMARY = {"cooperation_learner": 0.812, "cooperation_tabular": 0.07, "reward_learner": 0.88, "reward_tabular": 0.994}
 

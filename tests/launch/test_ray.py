@@ -16,8 +16,9 @@ ray = pytest.importorskip("ray", reason="Ray is not installed (pip install 'coop
 from coopctx.experiments.pools import RunSpec  # noqa: E402
 from coopctx.experiments.settings import load_preset  # noqa: E402
 from coopctx.launch import on_ray  # noqa: E402
-from coopctx.launch.display import SilentProgress  # noqa: E402
-from coopctx.launch.jobs import Job, run_side_by_side  # noqa: E402
+from coopctx.launch.job import Job  # noqa: E402
+from coopctx.launch.jobs import run_side_by_side  # noqa: E402
+from coopctx.runs.progress import SilentProgress  # noqa: E402
 from coopctx.runs.run import finished_seeds, read_manifest  # noqa: E402
 
 TRAIN = ["train", "--agent", "ppi", "--pool", "mixed", "--preset", "smoke", "--device", "cpu"]

@@ -11,11 +11,14 @@ from coopctx import figures as plots
 from coopctx.errors import RunError, UsageError
 from coopctx.experiments.pools import POOLS, RunSpec, all_needs, with_needs
 from coopctx.experiments.settings import load_preset, to_dict
+from coopctx.launch import job as job_module
 from coopctx.launch import jobs, reproduce
 from coopctx.launch import plan as dry_run
-from coopctx.launch.display import Counts, PlainOverall, SilentProgress
+from coopctx.launch.display import Counts, PlainOverall
 from coopctx.launch.engines import Processes
-from coopctx.launch.jobs import Job, Outcome, Request, run_side_by_side
+from coopctx.launch.job import Job, Outcome
+from coopctx.launch.jobs import Request, run_side_by_side
+from coopctx.runs.progress import SilentProgress
 from coopctx.runs.run import Run, finished_seeds
 
 COMMAND = ["reproduce", "--preset", "smoke", "--agent", "ppi", "--seeds", "0-1", "--device", "cpu"]
@@ -28,7 +31,7 @@ class Stub:
     def __init__(self, monkeypatch) -> None:
         self.failing: set[tuple[str, int]] = set()
         self.order: list[tuple[str, int]] = []
-        monkeypatch.setattr(jobs, "execute", self)
+        monkeypatch.setattr(job_module, "execute", self)
         monkeypatch.setattr(torch, "set_num_threads", lambda threads: None)
 
     def __call__(self, spec, config, run, results, device, threads, progress) -> None:
@@ -80,7 +83,7 @@ def stub(monkeypatch) -> Stub:
         while waiting:
             job = jobs._next_ready(waiting, [])
             waiting.remove(job)
-            outcomes[job] = jobs.run_one(job, new_progress())
+            outcomes[job] = job_module.run_one(job, new_progress())
             waiting = jobs._without_unmet(waiting, outcomes)
         return [outcomes[job] for job in todo]
 

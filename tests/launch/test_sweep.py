@@ -17,6 +17,7 @@ from coopctx.errors import RunError
 from coopctx.experiments.pools import POOLS
 from coopctx.figures import sensitivity, style
 from coopctx.launch import engines, jobs, sweep
+from coopctx.launch import job as job_module
 from coopctx.runs.run import read_manifest
 
 SWEEP = ["sweep", "--preset", "smoke", "--device", "cpu", "--seeds", "0-1"]
@@ -37,7 +38,7 @@ class Stub:
     def __init__(self, monkeypatch) -> None:
         self.failing: set[tuple[int, int]] = set()  # rollouts and seed
         self.run: list[tuple[str, int, int, int]] = []
-        monkeypatch.setattr(jobs, "execute", self)
+        monkeypatch.setattr(job_module, "execute", self)
         monkeypatch.setattr(torch, "set_num_threads", lambda threads: None)
 
     def __call__(self, spec, config, run, results, device, threads, progress) -> None:
@@ -71,7 +72,7 @@ class Here:
         return False
 
     def start(self, job, progress):
-        self._outcomes[job] = jobs.run_one(job, progress)
+        self._outcomes[job] = job_module.run_one(job, progress)
 
     def ended(self):
         outcomes, self._outcomes = self._outcomes, {}

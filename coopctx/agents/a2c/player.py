@@ -7,9 +7,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from coopctx import native
-from coopctx.agents.ppi.planner import choose
 from coopctx.agents.trunk import ActorCritic, Gates, step
 from coopctx.game.player import NativePart
+from coopctx.game.sampling import sample
 
 
 class A2CPlayer:
@@ -76,9 +76,3 @@ class A2CPlayer:
         going = kernel.begin(*self._gates, self._extra, len(self._hidden), self._rounds, self._saved)
         self.played = going if self._rounds else None
         return going
-
-
-def sample(logits: Tensor, uniform: Tensor) -> Tensor:
-    """Actions, long [rows], from ``logits`` [rows, A] and ``uniform`` random numbers [rows]."""
-    # Along the first dimension: PyTorch's softmax over two neighbouring numbers is many times slower.
-    return choose(logits.t().softmax(0).t(), uniform)

@@ -40,7 +40,7 @@ from coopctx.game.seats import Seats
 from coopctx.game.streams import stream
 from coopctx.game.tabular import RandomTabular, named_strategy
 from coopctx.game.threads import thread_pool
-from coopctx.launch.display import Progress
+from coopctx.runs.progress import Progress
 from coopctx.runs.run import Run
 
 

@@ -24,6 +24,7 @@ from torch.nn import functional as F
 
 from coopctx import native
 from coopctx.agents.trunk import Gates, predict, step
+from coopctx.game.sampling import choose
 
 ESTIMATORS = ("expected", "sampled")
 _BANK = 128  # random permutations (times their cyclic shifts) that stratified uniforms choose from
@@ -114,9 +115,3 @@ def returns(
         if t < horizon - 1:
             hidden = step(gates, hidden, observation * (n_actions + 1) + action, reward, extra)
     return total.view(games, n_actions, rollouts).mean(2)
-
-
-def choose(probabilities: Tensor, uniform: Tensor) -> Tensor:
-    """Draw from ``probabilities`` [rows, outcomes] by inverting their cumulative sum at ``uniform`` [rows]; long [rows]."""
-    cumulative = probabilities[:, :-1].cumsum(1)
-    return (uniform[:, None] >= cumulative).sum(1)

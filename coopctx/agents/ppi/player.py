@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from coopctx.agents.ppi.planner import Planner, choose
+from coopctx.agents.ppi.planner import Planner
 from coopctx.agents.trunk import Gates, SequenceModel, predict, step
+from coopctx.game.sampling import choose
 
 
 class PPIPlayer:

@@ -1,4 +1,4 @@
-"""Carrying out one run of an experiment; here PPI's, phase after phase: fit, play, measure, checkpoint (Alg. 1)."""
+"""Carrying out one PPI run, phase after phase: fit, play, measure, checkpoint (Alg. 1)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 from coopctx import native
-from coopctx.agents.a2c.training import A2CTraining
 from coopctx.agents.ppi.learner import PPILearner
 from coopctx.agents.record import (
     Match,
@@ -35,19 +34,8 @@ from coopctx.game.player import Player
 from coopctx.game.streams import stream
 from coopctx.game.tabular import RandomTabular, named_strategy, uniform_player
 from coopctx.game.threads import thread_pool
-from coopctx.launch.display import Progress
+from coopctx.runs.progress import Progress
 from coopctx.runs.run import Run
-
-
-def execute(
-    spec: RunSpec, config: Config, run: Run, results: Path, device: torch.device, threads: int, progress: Progress
-) -> None:
-    """Train ``spec`` from where ``run`` stands to its end, recording and checkpointing every phase or measurement.
-
-    results: where the finished runs lie that ``spec`` needs; RunError if one is missing or of another game.
-    """
-    trainings: dict[str, type[PPITraining] | type[A2CTraining]] = {"ppi": PPITraining, "a2c": A2CTraining}
-    trainings[spec.agent](spec, config, run, results, device, threads, progress).run_all()
 
 
 class PPITraining:

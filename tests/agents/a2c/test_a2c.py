@@ -9,11 +9,12 @@ from torch.nn import functional as F
 
 from coopctx import native
 from coopctx.agents.a2c.learner import A2CLearner, discounted_sums, temporal_differences
-from coopctx.agents.a2c.player import A2CPlayer, sample
+from coopctx.agents.a2c.player import A2CPlayer
 from coopctx.agents.trunk import ActorCritic
 from coopctx.experiments.settings import A2CConfig, ModelConfig
 from coopctx.game.arena import play, play_natively
 from coopctx.game.matrix import PRISONERS_DILEMMA, MatrixGame
+from coopctx.game.sampling import sample
 from coopctx.game.seats import Seats
 from coopctx.game.streams import stream
 from coopctx.game.tabular import RandomTabular, TabularPlayer

@@ -4,17 +4,17 @@ import pandas as pd
 import pytest
 import torch
 
+from coopctx.agents import execute
 from coopctx.agents.a2c.learner import A2CLearner
 from coopctx.agents.a2c.player import A2CPlayer
 from coopctx.agents.a2c.training import A2CTraining
-from coopctx.agents.ppi.training import execute
 from coopctx.agents.trained import TrainedAgent
 from coopctx.errors import RunError
 from coopctx.experiments.pools import RunSpec
 from coopctx.experiments.settings import Config, load_preset, to_dict
 from coopctx.game.matrix import PRISONERS_DILEMMA
 from coopctx.game.streams import stream
-from coopctx.launch.display import SilentProgress
+from coopctx.runs.progress import SilentProgress
 from coopctx.runs.run import REPRODUCIBLE, Run, read_table, read_weights
 
 CPU = torch.device("cpu")

@@ -7,8 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coopctx.agents.ppi.planner import ESTIMATORS, Planner, choose, returns, stratified_uniforms
+from coopctx.agents.ppi.planner import ESTIMATORS, Planner, returns, stratified_uniforms
 from coopctx.agents.trunk import Gates, SequenceModel, predict, step
+from coopctx.game.sampling import choose
 from coopctx.game.streams import stream
 
 ACTIONS, OBSERVATIONS, HIDDEN = 2, 3, 16

@@ -8,7 +8,7 @@ from tiny_runs import CPU, config, open_run, parquet, spec, train
 from coopctx.agents.ppi.training import PPITraining
 from coopctx.errors import UsageError
 from coopctx.experiments.pools import RunSpec
-from coopctx.launch.display import SilentProgress
+from coopctx.runs.progress import SilentProgress
 from coopctx.runs.run import read_table
 
 

@@ -9,7 +9,7 @@ from tiny_runs import config, open_run, parquet, spec, train
 from coopctx.agents.ppi.training import PPITraining
 from coopctx.errors import RunError
 from coopctx.experiments.pools import partner
-from coopctx.launch.display import SilentProgress
+from coopctx.runs.progress import SilentProgress
 from coopctx.runs.run import read_table, read_weights
 
 CPU = torch.device("cpu")

@@ -1,0 +1,48 @@
+"""What a run reports on its way; `coopctx.launch.display` shows it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+OPPONENTS = ("learner", "tabular", "fixed-icl")
+
+
+class Progress(Protocol):
+    """What a run reports. Iteration 0 is what precedes the first one (PPI: pre-training)."""
+
+    def begin(self, title: str, total: int, done: int, unit: str = "phase") -> None:
+        """A run of `total` iterations, each called a `unit`, starts, `done` of them completed earlier."""
+
+    def activity(self, iteration: int, what: str, fraction: float) -> None:
+        """Within an iteration: `what` is being done, `fraction` (0 to 1) of the iteration has passed."""
+
+    def iteration(self, iteration: int, summary: dict[str, float]) -> None:
+        """An iteration is complete.
+
+        summary: cooperation_<opponent> and reward_<opponent> for those of `OPPONENTS` that the pool has.
+        """
+
+    def note(self, line: str) -> None:
+        """Something that the user should know."""
+
+    def end(self) -> None:
+        """The run has stopped, finished or not."""
+
+
+class SilentProgress:
+    """Reports nothing."""
+
+    def begin(self, title: str, total: int, done: int, unit: str = "phase") -> None:
+        pass
+
+    def activity(self, iteration: int, what: str, fraction: float) -> None:
+        pass
+
+    def iteration(self, iteration: int, summary: dict[str, float]) -> None:
+        pass
+
+    def note(self, line: str) -> None:
+        pass
+
+    def end(self) -> None:
+        pass
