@@ -1,5 +1,5 @@
-# make test       lint, types, tests
-# make lint       ruff and mypy alone
+# make test       lint, types, imports, tests
+# make lint       ruff, mypy and the import contract alone
 # make faults     kills, full disks, damaged files and random inputs, many of each: minutes
 # make figures    figures, report and the tables of README and docs from what is in results/; says what is missing
 # make reproduce  everything: the runs that are not finished in results/, then figures and report; PRESET=cpu SEEDS=0-9
@@ -31,6 +31,7 @@ $(READY): pyproject.toml constraints.txt
 lint: $(READY)
 	@$(VENV)/bin/ruff check --quiet
 	@$(VENV)/bin/mypy
+	@found=$$($(VENV)/bin/lint-imports --no-cache --no-logo) || { echo "$$found"; exit 1; }
 
 test: lint
 	@$(VENV)/bin/python -m pytest

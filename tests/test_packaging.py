@@ -47,6 +47,17 @@ def test_all_that_the_package_names_is_there():
         _ = coopctx.cooperate
 
 
+def test_no_package_has_the_name_of_a_public_function():
+    """Importing a package makes it an attribute of the one above it, which would hide the function."""
+    assert not {entry.name.removesuffix(".py") for entry in Path(coopctx.__file__).parent.iterdir()} & set(coopctx.__all__)
+
+
+@pytest.mark.parametrize("module", ["coopctx", "coopctx.cli", "coopctx.analysis.claims", "coopctx.runs.run", "coopctx.agents"])
+def test_what_reads_results_loads_neither_torch_nor_matplotlib(module):
+    check = f"import sys, {module}; sys.exit(not sys.modules.keys().isdisjoint({{'torch', 'matplotlib'}}))"
+    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
+
+
 def test_the_code_in_the_readme_runs(tmp_path, monkeypatch, capsys):
     """Block after block, as a reader would type it, beside the committed results."""
     for_strangers = (ROOT / "README.md").read_text().split("\n## Limits\n")[0]
