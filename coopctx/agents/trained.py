@@ -8,10 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from coopctx.agents.a2c.player import A2CPlayer
-from coopctx.agents.ppi.planner import Planner
-from coopctx.agents.ppi.player import PPIPlayer
-from coopctx.agents.trunk import ActorCritic, SequenceModel
+from coopctx.agents import model_class, player_of
+from coopctx.agents.trunk import Trunk
 from coopctx.errors import RunError
 from coopctx.experiments.pools import POOLS, RunSpec
 from coopctx.experiments.settings import Config, from_dict, with_defaults
@@ -24,7 +22,7 @@ from coopctx.runs.run import read_manifest, read_weights
 class TrainedAgent:
     """The learners of a finished run: one model each (state dictionaries), and the run's settings.
 
-    kind: ``ppi``, whose models are of the class `SequenceModel`, or ``a2c``, `ActorCritic`.
+    kind: of agent, a name in `coopctx.experiments.agents.AGENTS`, which tells the class of the models.
     """
 
     directory: Path
@@ -52,26 +50,20 @@ class TrainedAgent:
             if ours != theirs:
                 raise RunError(f"{self.directory} was trained with game.{name} = {_plain(ours)}, not {_plain(theirs)}")
 
-    def model(self, learner: int = 1, device: torch.device | None = None) -> SequenceModel | ActorCritic:
+    def model(self, learner: int = 1, device: torch.device | None = None) -> Trunk:
         """The model of learner ``learner`` (from 1), one's own copy."""
         game, weights = self.config.game.matrix(), self.weights[learner - 1]
         identity = weights["identity.weight"].shape[1] if "identity.weight" in weights else 0
         sizes = game.n_observations, game.n_actions, self.config.model.hidden, self.config.model.embedding, identity
-        kinds: dict[str, type[SequenceModel] | type[ActorCritic]] = {"ppi": SequenceModel, "a2c": ActorCritic}
-        model = kinds[self.kind](*sizes, stream(0))  # every weight is replaced
+        model = model_class(self.kind)(*sizes, stream(0))  # every weight is replaced
         model.load_state_dict(weights)
         return model.to(device)
 
     def player(
         self, generator: torch.Generator, learner: int = 1, device: torch.device | None = None, threads: int = 1
     ) -> Player:
-        """Learner ``learner`` (from 1) as a player that no longer learns: a `PPIPlayer` or an `A2CPlayer`."""
-        model = self.model(learner, device)
-        if isinstance(model, ActorCritic):
-            return A2CPlayer(model, generator)
-        ppi = self.config.ppi
-        planner = Planner(ppi.rollouts, ppi.horizon, ppi.inverse_temperature, ppi.discount, ppi.estimator)
-        return PPIPlayer(model, planner, generator, threads)
+        """Learner ``learner`` (from 1) as a player that no longer learns."""
+        return player_of(self.kind, self.model(learner, device), self.config, generator, threads)
 
 
 def needed_agents(spec: RunSpec, config: Config, results: Path) -> list[TrainedAgent]:

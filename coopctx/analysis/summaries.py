@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from coopctx.experiments.agents import AGENTS
 from coopctx.runs.run import read_manifest, read_run_table
 
 LAST_MEASUREMENTS = 5  # what a run is summed up by: the mean over the last ones (PPI: each phase is one)
@@ -36,6 +37,5 @@ def late_training(agent: str, quantity: str, opponent: str, training: pd.DataFra
 
 
 def late_rows(agent: str, training: pd.DataFrame) -> pd.DataFrame:
-    """PPI: the last phases. A2C: the last tenth of the iterations."""
-    end = training["iteration"].max()
-    return training[training["iteration"] > end - (LAST_MEASUREMENTS if agent == "ppi" else end / 10)]
+    """The rows of the late part of training (`AgentKind.late`)."""
+    return training[training["iteration"] > AGENTS[agent].late_from(training["iteration"].max())]

@@ -18,7 +18,8 @@ from rich.text import Text
 from coopctx._version import __version__
 from coopctx.cli import completion
 from coopctx.errors import CoopctxError, RunError, UsageError
-from coopctx.experiments.pools import AGENTS, POOLS
+from coopctx.experiments.agents import AGENTS
+from coopctx.experiments.pools import POOLS
 from coopctx.experiments.settings import check_preset, preset_names
 from coopctx.launch.display import duration
 from coopctx.runs.progress import OPPONENTS

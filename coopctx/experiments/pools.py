@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coopctx.errors import UsageError
+from coopctx.experiments.agents import AGENTS
 
 DECADE = 10  # Step 3 pairs the Step-2 runs of ten seeds in a circle: 0 with 1, ..., 8 with 9, 9 with 0
 
@@ -41,7 +42,6 @@ POOLS: dict[str, Pool] = {
         learners=2, opponents=("learner",), initial_data=("tabular", "play"), pretrained=True, probed=False
     ),
 }
-AGENTS = ("ppi", "a2c")
 EARLY_ROUND = 5  # early in an episode: what the paper shows before its curves bend (Figs. 2F, 3, 4F)
 
 

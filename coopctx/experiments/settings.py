@@ -18,6 +18,7 @@ from importlib import resources
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from coopctx.errors import UsageError
+from coopctx.experiments.agents import AGENTS
 from coopctx.game.matrix import NAMED_GAMES, MatrixGame
 
 Initialisation = Literal["uniform", "flax"]  # what `Trunk.initialise` draws weights from
@@ -182,7 +183,7 @@ class Config:
 
 
 SECTIONS: dict[str, type[Section]] = get_type_hints(Config)
-LEARNERS = ("ppi", "a2c")  # the sections that only one kind of agent reads: each is called as its agent
+LEARNERS = tuple(AGENTS)  # the sections that only one kind of agent reads: each is called as its agent
 OVERLAYS = "pools"  # the table of a preset with settings for single pools: [pools.tabular.a2c]
 
 

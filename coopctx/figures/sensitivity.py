@@ -18,8 +18,8 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from matplotlib.typing import LineStyleType
 
 from coopctx.analysis import sweeps as sweep_table
-from coopctx.analysis.summaries import LAST_MEASUREMENTS
 from coopctx.analysis.sweeps import label, spelt
+from coopctx.experiments.agents import AGENTS
 from coopctx.figures.panels import RATE
 from coopctx.figures.runs import NothingToDraw, seed_ranges
 from coopctx.figures.style import COLOURS, INK
@@ -33,10 +33,6 @@ LINES: list[tuple[str, LineStyleType]] = [  # the first one: nothing else differ
     for line_style in ("-", "--", ":")
     for opponent in ("learner", "tabular", "always-defect", "tit-for-tat", "always-cooperate")
 ]
-WHEN = {
-    "ppi": f"the last {LAST_MEASUREMENTS} phases",
-    "a2c": "the last tenth of the iterations",
-}
 
 
 @dataclass(frozen=True)
@@ -162,7 +158,7 @@ def _caption(panels: Sequence[Panel], preset: str) -> str:
     }
     (usual, _), *_ = Counter(points.values()).most_common(1)
     others = [f"{point} {seed_ranges(seeds)}" for point, seeds in points.items() if seeds != usual]
-    when = " and ".join(dict.fromkeys(f"{WHEN[panel.agent]}" for panel in panels))
+    when = " and ".join(dict.fromkeys(AGENTS[panel.agent].late for panel in panels))
     exceptions = f" ({'; '.join(others)})" if others else ""
     return (
         f"Mean ± 1 s.d. over seeds, a dot each; of a run, the mean over its learners and {when}. "

@@ -14,6 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from coopctx.errors import Interrupted, UsageError
+from coopctx.experiments.agents import AGENTS
 from coopctx.experiments.pools import RunSpec
 from coopctx.experiments.settings import load_preset
 from coopctx.launch.display import (
@@ -115,7 +116,7 @@ def train_runs(
             return _carry_out(todo, workers, new_progress, overall, engine)
     except KeyboardInterrupt:
         same = "the same command without --fresh" if fresh else "the same command"
-        kept = "completed phase" if {request.spec.agent for request in requests} == {"ppi"} else "measurement"
+        kept = "completed phase" if {AGENTS[request.spec.agent].unit for request in requests} == {"phase"} else "measurement"
         raise Interrupted(f"interrupted; {same} resumes after the last {kept}") from None
 
 

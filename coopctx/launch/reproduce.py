@@ -9,7 +9,8 @@ from pathlib import Path
 from rich.console import Console
 
 from coopctx.errors import RunError, UsageError
-from coopctx.experiments.pools import AGENTS, RunSpec, with_needs
+from coopctx.experiments.agents import AGENTS
+from coopctx.experiments.pools import RunSpec, with_needs
 from coopctx.figures import draw
 from coopctx.figures.runs import NothingToDraw
 from coopctx.launch.job import Engine
@@ -59,7 +60,7 @@ def plan(
     for agent in agents:
         if agent not in AGENTS:
             raise UsageError(f"unknown agent {agent!r}; allowed: {', '.join(AGENTS)}")
-    chosen = agents or AGENTS
+    chosen = agents or tuple(AGENTS)
     specs = [
         RunSpec(agent, pool, opponent_id, seed, preset)
         for shown, conditions in (FIGURES[figure] for figure in figures or available_figures())

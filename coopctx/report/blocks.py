@@ -15,6 +15,7 @@ from coopctx.analysis.intervals import interval, number
 from coopctx.analysis.paper import Reading, paper_readings, paper_target
 from coopctx.analysis.summaries import late_training
 from coopctx.errors import RunError
+from coopctx.experiments.agents import AGENTS as KINDS
 from coopctx.experiments.pools import run_name
 from coopctx.report import pages as report
 from coopctx.runs.run import read_table
@@ -94,7 +95,6 @@ CONDITIONS = (
     Condition("no tabular opponents", "learners", False, "no-tabular", ("learner",)),
 )
 PANELS = {"ppi": "A", "a2c": "B"}  # of Figure 1
-UNITS = {"ppi": "phase", "a2c": "iteration"}
 SETTLED = 0.8  # cooperation between learners late in training that the caption counts as settled
 
 
@@ -106,7 +106,7 @@ def course(agent: str, sources: Sources) -> str:
     rows = sources.training(run_name(agent, "mixed"))
     rows = rows[(rows["opponent"] == "learner") & (rows["player"] == "ego") & (rows["learner"] == 1)]
     as_long = rows["iteration"].max() == end  # then iterations name the columns, otherwise shares of training
-    headings, ours, theirs = [UNITS[agent] if as_long else "share of training"], ["here"], ["paper"]
+    headings, ours, theirs = [KINDS[agent].unit if as_long else "share of training"], ["here"], ["paper"]
     for reading in paper:
         headings.append(str(reading[4]) if as_long else f"{reading[4] / end:.0%}")
         at = _nearest(rows["iteration"], reading[4] / end)

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from coopctx import native
 from coopctx.agents.trunk import ActorCritic, Gates, step
+from coopctx.experiments.settings import Config
 from coopctx.game.player import NativePart
 from coopctx.game.sampling import sample
 
@@ -76,3 +77,8 @@ class A2CPlayer:
         going = kernel.begin(*self._gates, self._extra, len(self._hidden), self._rounds, self._saved)
         self.played = going if self._rounds else None
         return going
+
+
+def player_of(model: ActorCritic, config: Config, generator: torch.Generator, threads: int = 1) -> A2CPlayer:
+    """The player of a trained model; neither settings nor threads matter to it."""
+    return A2CPlayer(model, generator)

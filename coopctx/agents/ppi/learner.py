@@ -52,7 +52,7 @@ class PPILearner:
             self._stream("initialise", 0),
             ppi.initialisation,
         ).to(device)
-        self.planner = Planner(ppi.rollouts, ppi.horizon, ppi.inverse_temperature, ppi.discount, ppi.estimator)
+        self.planner = Planner.of(ppi)
 
     def _stream(self, *names: str | int) -> torch.Generator:
         return stream(self._seed, f"learner {self.number}", *names)

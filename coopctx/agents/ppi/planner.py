@@ -24,6 +24,7 @@ from torch.nn import functional as F
 
 from coopctx import native
 from coopctx.agents.trunk import Gates, predict, step
+from coopctx.experiments.settings import PPIConfig
 from coopctx.game.sampling import choose
 
 ESTIMATORS = ("expected", "sampled")
@@ -43,6 +44,11 @@ class Planner:
     inverse_temperature: float
     discount: float = 1.0
     estimator: str = "expected"
+
+    @classmethod
+    def of(cls, ppi: PPIConfig) -> Planner:
+        """The planner that these settings describe."""
+        return cls(ppi.rollouts, ppi.horizon, ppi.inverse_temperature, ppi.discount, ppi.estimator)
 
     def action_values(
         self, gates: Gates, n_actions: int, hidden: Tensor, extra: Tensor | None, generator: torch.Generator, threads: int = 1

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from coopctx.agents.ppi.planner import Planner
 from coopctx.agents.trunk import Gates, SequenceModel, predict, step
+from coopctx.experiments.settings import Config
 from coopctx.game.sampling import choose
 
 
@@ -59,3 +60,8 @@ class PPIPlayer:
     def mean_divergence(self) -> float:
         """Mean KL(pi || p) in nats per decision so far; nan before the first."""
         return float(self._divergence) / self._decisions if self._decisions else float("nan")
+
+
+def player_of(model: SequenceModel, config: Config, generator: torch.Generator, threads: int = 1) -> PPIPlayer:
+    """The player of a trained model, with the planner of ``config``."""
+    return PPIPlayer(model, Planner.of(config.ppi), generator, threads)

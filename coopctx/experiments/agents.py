@@ -1,0 +1,34 @@
+"""The kinds of agents as data: what they are called, and what their training counts. Their classes: `coopctx.agents`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class AgentKind:
+    """One kind of agent.
+
+    name: as on the command line, in tables and in folders; the section of settings that it alone reads is called the same.
+    label: in figures and prose. unit: what the column ``iteration`` of its tables counts. late: which part of training its
+    late averages are taken over, in words. late_iterations: how many iterations that is; None: the last tenth.
+    """
+
+    name: str
+    label: str
+    unit: str
+    late: str
+    late_iterations: int | None = None
+
+    def late_from(self, last: int) -> float:
+        """The iteration after which late averages begin, in a run whose last iteration is ``last``."""
+        return last - (last / 10 if self.late_iterations is None else self.late_iterations)
+
+
+AGENTS = {
+    kind.name: kind
+    for kind in (
+        AgentKind("ppi", "PPI", "phase", "the last 5 phases", late_iterations=5),
+        AgentKind("a2c", "A2C", "iteration", "the last tenth of the iterations"),
+    )
+}
