@@ -12,7 +12,7 @@ from coopctx.experiments.settings import Config
 from coopctx.game.episodes import Episodes
 from coopctx.game.matrix import PRISONERS_DILEMMA
 from coopctx.game.tabular import TabularPlayer
-from coopctx.launch.display import SilentProgress
+from coopctx.runs.progress import SilentProgress
 from coopctx.runs.run import SCHEMAS, read_table, read_weights
 
 CPU = torch.device("cpu")
