@@ -162,6 +162,48 @@ class A2CConfig(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CoalaConfig(Section):
+    """Learning-aware policy gradients (arXiv:2410.18636). The defaults are its mixed pool's (App. B, Tables 2-8)."""
+
+    # which returns weigh an action: those of COALA-PG, of M-FOS, or of a gradient that knows of no games beside its own
+    rule: Literal["coala", "m-fos", "batch-unaware"] = "coala"
+    policy: Literal["recurrent", "five-logit"] = "recurrent"  # of the meta agents
+    meta_agents: Annotated[int, AT_LEAST_2] = 4  # how many learn in a pool that has several
+    naive_share: Annotated[float, FROM_0_TO_1] = 0.75  # p_naive, where the pool has both kinds of co-players
+    meta_batch: Annotated[int, AT_LEAST_2] = 128  # co-players that each meta agent meets per iteration
+    inner_batch: Annotated[int, AT_LEAST_1] = 16  # B, games against each of them at once
+    inner_episodes: Annotated[int, AT_LEAST_1] = 20  # M, inner episodes per meta-trajectory
+    inner_rounds: Annotated[int, AT_LEAST_1] = 10  # T, rounds per inner episode
+    iterations: Annotated[int, AT_LEAST_1] = 3000  # batches of meta-trajectories
+    learning_rate: Annotated[float, POSITIVE] = 3e-4  # Adam step size at the first iteration
+    final_learning_rate: Annotated[float, NOT_NEGATIVE] = 3e-4  # reached linearly at the last one; equal: constant
+    discount: Annotated[float, FROM_0_TO_1] = 1.0  # gamma; in the exact game per round of an endless game
+    gae_lambda: Annotated[float, FROM_0_TO_1] = 1.0  # lambda of the advantages
+    td_lambda: Annotated[float, FROM_0_TO_1] = 1.0  # lambda of the value targets
+    value_weight: Annotated[float, NOT_NEGATIVE] = 0.5  # c_v of the loss
+    entropy_weight: Annotated[float, NOT_NEGATIVE] = 0.0  # c_e of the loss at the first iteration
+    final_entropy_weight: Annotated[float, NOT_NEGATIVE] = 0.0  # reached linearly at the last one; equal: constant
+    reward_scale: Annotated[float, POSITIVE] = 0.05  # rewards are multiplied by this before the agent learns from them
+    # advantages as they are, to mean 0, or to mean 0 and standard deviation 1; apart for naive and for meta co-players
+    advantages: Literal["as-is", "centred", "normalised"] = "centred"
+    epochs: Annotated[int, AT_LEAST_1] = 4  # passes over a batch; 1 pass in 1 minibatch is A2C
+    minibatches: Annotated[int, AT_LEAST_1] = 2  # gradient steps per pass
+    clip: Annotated[float, POSITIVE] = 0.2  # of the policy's ratio (PPO)
+    adam_epsilon: Annotated[float, POSITIVE] = 1e-5  # Adam
+    max_grad_norm: Annotated[float, POSITIVE] = 1.0  # gradients are clipped to this norm
+    naive_policy: Literal["recurrent", "five-logit"] = "recurrent"  # of the naive learners
+    naive_hidden: Annotated[int, AT_LEAST_1] = 32  # width of a recurrent naive learner's GRU
+    naive_learning_rate: Annotated[float, POSITIVE] = 5e-3  # Adam; in the exact game the step on the return per round
+    naive_discount: Annotated[float, FROM_0_TO_1] = 0.99  # gamma within the inner episode
+    naive_value_weight: Annotated[float, NOT_NEGATIVE] = 0.5  # c_v of a recurrent naive learner's loss
+    naive_reward_scale: Annotated[float, POSITIVE] = 0.05  # of its rewards
+    naive_max_grad_norm: Annotated[float, POSITIVE] = 1.0  # each naive learner's gradient is clipped to this norm
+    measure_every: Annotated[int, AT_LEAST_1] = 50  # iterations between measurements, which are checkpoints too
+    # iterations with curves within the meta-trajectory, as of A2C
+    episode_iterations: Annotated[tuple[int, ...], NONZERO] = (-1,)
+
+
+@dataclass(frozen=True, kw_only=True)
 class MeasureConfig(Section):
     """What is measured beyond each phase's averages."""
 
@@ -179,6 +221,7 @@ class Config:
     model: ModelConfig
     ppi: PPIConfig
     a2c: A2CConfig
+    coala: CoalaConfig
     measure: MeasureConfig
 
 

@@ -1,0 +1,105 @@
+"""The game of arXiv:2410.18636, Sec. 4 and App. C, in which returns and meta gradients are exact.
+
+A player is five logits of cooperating: in the first round and after CC, CD, DC, DD, its own action first. Two of them play
+without end, discounted by gamma, so that the joint actions are a Markov chain with matrix P and first distribution s_0, and
+
+    J = (1 - gamma) s_0^T (I - gamma P)^-1 r
+
+is the first player's return, per round. A naive learner takes M gradient steps on its own J. A meta agent that shapes it
+ascends the mean of its J before each of these steps, and differentiates through them; against another meta agent it ascends J.
+Everything is float64 and works on any leading dimensions, which broadcast.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+_AS_SEEN_BY_THE_OTHER = [0, 1, 3, 2, 4]  # start, CC, CD, DC, DD
+SWAPPED = [0, 2, 1, 3]  # joint actions as the second player names them
+
+
+class Play(NamedTuple):
+    """What two players come to, in the first one's view.
+
+    visits: how often each joint action is expected, discounted: (1 - gamma) s_0^T (I - gamma P)^-1, ``[..., 4]``; sums to 1.
+    worth: of each joint action, all that follows it included: (I - gamma P)^-1 r, ``[..., 4]``.
+    """
+
+    visits: Tensor
+    worth: Tensor
+
+
+def play(first: Tensor, second: Tensor, rewards: Tensor, discount: float) -> Play:
+    """The endless game of two players, logits ``[..., 5]`` in each one's own view; rewards: (R, S, T, P) as float64."""
+    own, other = torch.sigmoid(first), torch.sigmoid(second)[..., _AS_SEEN_BY_THE_OTHER]
+    outcomes = torch.stack([own * other, own * (1 - other), (1 - own) * other, (1 - own) * (1 - other)], -1)  # [..., 5, 4]
+    ahead = torch.linalg.inv(torch.eye(4, dtype=outcomes.dtype) - discount * outcomes[..., 1:, :])
+    visits = (1 - discount) * (outcomes[..., :1, :] @ ahead)[..., 0, :]
+    return Play(visits, ahead @ rewards)
+
+
+def returns(first: Tensor, second: Tensor, rewards: Tensor, discount: float) -> Tensor:
+    """J of the first player, per round, ``[...]``."""
+    return play(first, second, rewards, discount).visits @ rewards
+
+
+def gradient(first: Tensor, second: Tensor, played: Play, discount: float) -> Tensor:
+    """dJ / d logits of the first player, ``[..., 5]``, written out so that it can itself be differentiated.
+
+    played: what `play` gives for both.
+    A situation (start, CC, CD, DC, DD) counts as often as it is visited. In it, cooperating instead of defecting changes what
+    follows by the worth of CC instead of DC if the co-player cooperates, and of CD instead of DD if it does not.
+    """
+    visits, worth = played
+    own, other = torch.sigmoid(first), torch.sigmoid(second)[..., _AS_SEEN_BY_THE_OTHER]
+    if_cooperating, if_defecting = worth[..., 0] - worth[..., 2], worth[..., 1] - worth[..., 3]
+    gain = other * if_cooperating[..., None] + (1 - other) * if_defecting[..., None]
+    start = torch.full_like(visits[..., :1], 1 - discount)
+    return own * (1 - own) * gain * torch.cat([start, discount * visits], -1)
+
+
+def shape(meta: Tensor, naive: Tensor, rewards: Tensor, discount: float, rate: float, steps: int) -> Tensor:
+    """Play with naive learners as often as ``steps`` says; in between they ascend their own J by ``rate`` times its gradient.
+
+    meta: logits ``[..., 5]``; naive: at the beginning, ``[..., learners, 5]``. Gives the visits of each game, in the meta
+    agent's view, ``[..., learners, steps, 4]``, differentiable in both.
+    """
+    meta = meta[..., None, :]
+    visits = []
+    for step in range(steps):
+        played = play(naive, meta, rewards, discount)
+        visits.append(played.visits[..., SWAPPED])
+        if step < steps - 1:
+            naive = naive + rate * gradient(naive, meta, played, discount)
+    return torch.stack(visits, -2)
+
+
+def meta_gradient(
+    metas: Tensor, naive: Tensor, rewards: Tensor, discount: float, rate: float, steps: int, naive_share: float
+) -> Tensor:
+    """What each meta agent ascends, ``[agents, 5]``: p_naive times its shaping gradient and the rest against the others.
+
+    metas: their logits ``[agents, 5]``. naive: those of the learners that each of them meets, ``[agents, learners, 5]``. The
+    others' parameters count as given: one meta agent does not shape another.
+    """
+    ascent = torch.zeros_like(metas)
+    if naive_share > 0:
+        logits = metas.detach().requires_grad_()
+        visits = shape(logits, naive, rewards, discount, rate, steps)
+        objective = (visits @ rewards).mean((-2, -1)).sum()
+        ascent = ascent + naive_share * torch.autograd.grad(objective, logits)[0]
+    if naive_share < 1:
+        ascent = ascent + (1 - naive_share) * against_each_other(metas, rewards, discount)
+    return ascent
+
+
+def against_each_other(metas: Tensor, rewards: Tensor, discount: float) -> Tensor:
+    """dJ / d logits of each meta agent, the mean over the others, ``[agents, 5]``."""
+    agents = len(metas)
+    apart = ~torch.eye(agents, dtype=torch.bool)
+    first, second = metas[:, None].expand(-1, agents, -1), metas.expand(agents, -1, -1)
+    pairs = gradient(first, second, play(first, second, rewards, discount), discount)  # [agents, others, 5]
+    return (pairs * apart[..., None]).sum(1) / (agents - 1)

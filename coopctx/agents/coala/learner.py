@@ -1,0 +1,238 @@
+"""One meta agent: its policy, its optimiser, and how a batch of meta-trajectories improves it (arXiv:2410.18636, Alg. 1, App. A).
+
+The recurrent agent is an actor-critic on the trunk of the other agents; its loss is PPO's,
+
+    -min(rho A, clip(rho, 1 - eps, 1 + eps) A)  +  c_v (V - V^target)^2  -  c_e H(pi),
+
+with the advantages A of the rule (`returns`), rho = pi(a | h) / pi_old(a | h), and back-propagation through the whole
+meta-trajectory; one pass over the batch in one piece is A2C. The five-logit agent forgets at every round, has no critic, and
+takes one step of policy gradient per batch.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from coopctx import native
+from coopctx.agents.a2c.player import A2CPlayer
+from coopctx.agents.coala.meta_games import Layout
+from coopctx.agents.coala.player import FiveLogitPlayer
+from coopctx.agents.coala.returns import RULES, Rule, advantages, batch_lambda_returns, value_targets
+from coopctx.agents.trunk import ActorCritic
+from coopctx.experiments.settings import CoalaConfig, ModelConfig
+from coopctx.game.episodes import Episodes
+from coopctx.game.matrix import COOPERATE, MatrixGame
+from coopctx.game.streams import stream
+
+SITUATIONS = ("start", "cc", "cd", "dc", "dd")  # that a memory-one policy tells apart, its own action first
+_SMALLEST_DEVIATION = 1e-8
+
+
+class Update(NamedTuple):
+    """Means over the gradient steps on a batch, scalars: the loss's three terms without their weights (entropy in nats), and
+    the gradient's norm before it was clipped."""
+
+    policy: Tensor
+    value: Tensor
+    entropy: Tensor
+    gradient_norm: Tensor
+
+
+class FiveLogits(nn.Module):
+    """A memory-one policy: logits [5] of cooperating in the first round and after CC, CD, DC, DD."""
+
+    def __init__(self, logits: Tensor) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(logits)
+
+    def chances(self) -> dict[str, float]:
+        """The probabilities of cooperating, by situation."""
+        return {f"cooperation_after_{name}": float(p) for name, p in zip(SITUATIONS, torch.sigmoid(self.logits), strict=True)}
+
+
+class RecurrentLearner:
+    """A meta agent on the GRU trunk.
+
+    number: its place in the run from 1, part of every random stream's name.
+    """
+
+    def __init__(
+        self, number: int, game: MatrixGame, model: ModelConfig, coala: CoalaConfig, seed: int, device: torch.device
+    ) -> None:
+        self.number = number
+        self._coala, self._seed = coala, seed
+        sizes = game.n_observations, game.n_actions, model.hidden, model.embedding, 0
+        self.model = ActorCritic(*sizes, self._stream("initialise", 0), "flax", zero_readouts=True).to(device)
+        self._optimizer = torch.optim.Adam(self.model.parameters(), lr=coala.learning_rate, eps=coala.adam_epsilon, fused=True)
+        self._played: native.Recurrence | None = None
+        self._at_once = coala.epochs == coala.minibatches == 1  # A2C: what was played is all that is differentiated
+
+    def _stream(self, *names: str | int) -> torch.Generator:
+        return stream(self._seed, f"learner {self.number}", *names)
+
+    def player(self, *purpose: str | int, rounds: int | None = None) -> A2CPlayer:
+        """The present policy; ``purpose`` names its random stream. rounds: M T, if `update` is to follow."""
+        return A2CPlayer(self.model, self._stream("play", *purpose), rounds, self._played)
+
+    def update(self, episodes: Episodes, layout: Layout, played: native.Recurrence | None, iteration: int) -> Update:
+        """The gradient steps on a batch that the present policy has just played; ``iteration`` counts from 1.
+
+        played: of the player that played it (`A2CPlayer.played`); with None the model's outputs are computed again.
+        """
+        coala = self._coala
+        self._played = played
+        outputs = self._outputs(episodes, played)
+        weight, targets = self._targets(outputs[..., -1].detach(), episodes.rewards, layout)
+        old = _log_chosen(outputs.detach(), episodes.actions)
+        rate = _scheduled(coala.learning_rate, coala.final_learning_rate, coala, iteration)
+        self._optimizer.param_groups[0]["lr"] = rate
+        updates = []
+        for epoch in range(coala.epochs):
+            for rows in self._minibatches(len(episodes), iteration, epoch):
+                part = outputs if self._at_once else self.model(episodes[rows])
+                updates.append(self._step(part, episodes[rows].actions, weight[rows], targets[rows], old[rows], iteration))
+        return Update(*(torch.stack(term).mean() for term in zip(*updates, strict=True)))
+
+    def _outputs(self, episodes: Episodes, played: native.Recurrence | None) -> Tensor:
+        """The model's outputs on what it has just played, differentiable where they are all that is needed."""
+        kernel = native.kernel_for(episodes.rewards.device, self.model.hidden)
+        with torch.set_grad_enabled(self._at_once):
+            if kernel is not None and played is not None:
+                return self.model.recall(kernel, played, episodes)
+            return self.model(episodes)
+
+    def _targets(self, values: Tensor, rewards: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
+        """Advantages under the rule and the critic's targets, [rows, M T]."""
+        coala = self._coala
+        split = layout.by_co_player(coala.reward_scale * rewards), layout.by_co_player(values), layout.rounds, coala.discount
+        weight = advantages(*split, coala.gae_lambda, RULES[coala.rule]).flatten(0, 1)
+        targets = value_targets(*split, coala.td_lambda).flatten(0, 1)
+        return rescaled(weight, layout, coala.advantages), targets
+
+    def _minibatches(self, rows: int, iteration: int, epoch: int) -> list[Tensor | slice]:
+        if self._coala.minibatches == 1:
+            return [slice(None)]
+        order = torch.randperm(rows, generator=self._stream("minibatches", iteration, epoch))
+        return list(order.chunk(self._coala.minibatches))
+
+    def _step(
+        self, outputs: Tensor, actions: Tensor, weight: Tensor, targets: Tensor, old: Tensor, iteration: int
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        coala = self._coala
+        log_policy = outputs[..., :-1].movedim(-1, 0).log_softmax(0)  # [A, rows, M T], quicker than along the last
+        ratio = (log_policy.gather(0, actions.long()[None])[0] - old).exp()
+        policy = -torch.minimum(ratio * weight, ratio.clamp(1 - coala.clip, 1 + coala.clip) * weight).mean()
+        value = F.mse_loss(outputs[..., -1], targets)
+        entropy = -(log_policy.exp() * log_policy).sum(0).mean()
+        entropy_weight = _scheduled(coala.entropy_weight, coala.final_entropy_weight, coala, iteration)
+        loss = policy + coala.value_weight * value - entropy_weight * entropy
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), coala.max_grad_norm)
+        self._optimizer.step()
+        return policy.detach(), value.detach(), entropy.detach(), norm
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint needs to go on: weights and the optimiser's moments (streams are derived per iteration)."""
+        return _state(self.model, self._optimizer)
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over a `state`."""
+        _restore(self.model, self._optimizer, state)
+
+
+class FiveLogitLearner:
+    """A meta agent with a memory-one policy. Arguments as of `RecurrentLearner`; it runs on the CPU."""
+
+    def __init__(
+        self, number: int, game: MatrixGame, model: ModelConfig, coala: CoalaConfig, seed: int, device: torch.device
+    ) -> None:
+        self.number = number
+        self._coala, self._seed = coala, seed
+        self.model = FiveLogits(torch.zeros(5))
+        self._optimizer = torch.optim.Adam(self.model.parameters(), lr=coala.learning_rate, eps=coala.adam_epsilon)
+
+    def player(self, *purpose: str | int, rounds: int | None = None) -> FiveLogitPlayer:
+        """The present policy; ``purpose`` names its random stream."""
+        return FiveLogitPlayer(self.model.logits, stream(self._seed, f"learner {self.number}", "play", *purpose))
+
+    def update(self, episodes: Episodes, layout: Layout, played: native.Recurrence | None, iteration: int) -> Update:
+        """The gradient step on a batch that the present policy has just played; ``iteration`` counts from 1."""
+        coala = self._coala
+        rewards = layout.by_co_player(coala.reward_scale * episodes.rewards)
+        weight = without_what_others_foretell(rewards, layout.rounds, coala.discount, coala.gae_lambda, RULES[coala.rule])
+        weight = rescaled(weight.flatten(0, 1), layout, coala.advantages)
+        logits = self.model.logits[episodes.observations[:, :-1].long()]
+        policy = -(F.logsigmoid(torch.where(episodes.actions == COOPERATE, logits, -logits)) * weight).mean()
+        chance = torch.sigmoid(logits.detach())
+        entropy = F.binary_cross_entropy(chance, chance)
+        self._optimizer.zero_grad(set_to_none=True)
+        policy.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), coala.max_grad_norm)
+        self._optimizer.param_groups[0]["lr"] = _scheduled(coala.learning_rate, coala.final_learning_rate, coala, iteration)
+        self._optimizer.step()
+        return Update(policy.detach(), torch.zeros(()), entropy, norm)
+
+    def state(self) -> dict[str, Any]:
+        """As of `RecurrentLearner`."""
+        return _state(self.model, self._optimizer)
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over a `state`."""
+        _restore(self.model, self._optimizer, state)
+
+
+MetaLearner: TypeAlias = RecurrentLearner | FiveLogitLearner
+LEARNERS: dict[str, type[RecurrentLearner] | type[FiveLogitLearner]] = {
+    "recurrent": RecurrentLearner,
+    "five-logit": FiveLogitLearner,
+}
+
+
+def rescaled(weight: Tensor, layout: Layout, how: str) -> Tensor:
+    """Advantages [rows, M T] to mean 0 (and deviation 1), apart for naive and meta co-players (arXiv:2410.18636, App. A.4)."""
+    if how == "as-is":
+        return weight
+    kinds = [part - part.mean() for part in (weight[layout.naive_rows], weight[layout.meta_rows]) if len(part)]
+    if how == "normalised":
+        kinds = [part / (part.std(correction=0) + _SMALLEST_DEVIATION) for part in kinds]
+    return torch.cat(kinds)
+
+
+def without_what_others_foretell(rewards: Tensor, episode_rounds: int, discount: float, lam: float, rule: Rule) -> Tensor:
+    """The rule's returns minus a baseline without a critic, [co-players, B, M T].
+
+    The baseline of round l of game b is the linear regression, over the batch, of that round's returns on what the co-player's
+    other games earn in the same inner episode. They tell how cooperative it is, and this game's actions do not reach them.
+    """
+    nothing = torch.zeros_like(rewards)
+    returns = batch_lambda_returns(rewards, nothing, nothing[..., 0], episode_rounds, discount, lam, rule)
+    games = rewards.shape[-2]
+    earned = rewards.unflatten(-1, (-1, episode_rounds)).sum(-1)  # [co-players, B, M]
+    others = (earned.sum(1, keepdim=True) - earned) / max(games - 1, 1)
+    others = others.repeat_interleave(episode_rounds, -1)
+    others, centred = others - others.mean((0, 1)), returns - returns.mean((0, 1))
+    slope = (others * centred).mean((0, 1)) / others.square().mean((0, 1)).clamp(min=_SMALLEST_DEVIATION)
+    return centred - slope * others
+
+
+def _state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    return {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+
+
+def _restore(model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+
+
+def _log_chosen(outputs: Tensor, actions: Tensor) -> Tensor:
+    return outputs[..., :-1].movedim(-1, 0).log_softmax(0).gather(0, actions.long()[None])[0]
+
+
+def _scheduled(first: float, final: float, coala: CoalaConfig, iteration: int) -> float:
+    """A setting that goes linearly from its first value, in iteration 1, to its final one in the last iteration."""
+    return first + (final - first) * (iteration - 1) / max(coala.iterations - 1, 1)
