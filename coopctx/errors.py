@@ -2,22 +2,22 @@
 
 
 class CoopctxError(Exception):
-    """Anything coopctx refuses or fails at, with a message fit to be shown as it stands."""
+    """An error with a message that can be shown to the user as it is; the base of all others."""
 
     exit_status = 1
 
 
 class UsageError(CoopctxError):
-    """What was asked for is wrong (an unknown name, an impossible value): exit status 2."""
+    """The request is wrong (an unknown name, an impossible value): exit status 2."""
 
     exit_status = 2
 
 
 class RunError(CoopctxError):
-    """What was asked for could not be carried out (disk, damaged file, device): exit status 1."""
+    """The request could not be carried out (disk, damaged file, device): exit status 1."""
 
 
 class Interrupted(CoopctxError):
-    """The user stopped it (Ctrl-C): exit status 130, as shells have it."""
+    """The user pressed Ctrl-C: exit status 130, the convention of shells."""
 
     exit_status = 130

@@ -16,7 +16,7 @@ def cuda_here() -> bool:
 
 
 def resolve_device(name: str, cuda: Callable[[], bool] = cuda_here) -> str:
-    """ "cpu" or "cuda" for "auto", "cpu" or "cuda"; UsageError for another name, RunError where CUDA is not there."""
+    """ "cpu" or "cuda" for "auto", "cpu" or "cuda"; UsageError for another name, RunError if there is no CUDA device."""
     if name not in ("auto", "cpu", "cuda"):
         raise UsageError(f"unknown device {name!r}; allowed: auto, cpu, cuda")
     if name == "auto":
@@ -27,5 +27,5 @@ def resolve_device(name: str, cuda: Callable[[], bool] = cuda_here) -> str:
 
 
 def available_cores() -> int:
-    """The cores this process may use, where the system tells; otherwise all there are."""
+    """The number of cores that this process may use; all cores of the machine if the system does not say."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""What every run does alike, whatever kind of agent learns: who meets whom how often, and what is written down of it."""
+"""What all agents' runs share: how episodes are split over opponents, and the rows that are written to the tables."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from coopctx.runs.run import Run
 
 
 class Learner(Protocol):
-    """What is known here of those who learn."""
+    """What this module needs of a learner."""
 
     @property
     def number(self) -> int:
-        """Its place in the run, from 1."""
+        """1 or 2: which learner of the run it is."""
 
     @property
     def model(self) -> nn.Module:
-        """What it has learned."""
+        """The trained model."""
 
 
 @dataclass(frozen=True)
 class Match:
-    """Games of one learner (the ego) against one kind of opponent, from both sides.
+    """Games of one learner (the ego) against one kind of opponent, as both players saw them.
 
     divergence: mean KL(pi || p) of the ego on these games, nats per decision; nan for an agent without a prior.
     """
@@ -46,7 +46,7 @@ class Match:
 
 
 def shares(episodes: int, pool: Pool, tabular_share: float) -> dict[str, int]:
-    """How many of an agent's ``episodes`` are against each kind of opponent of its pool."""
+    """The number of an agent's ``episodes`` against each kind of opponent in its pool."""
     if len(pool.opponents) == 1:
         return {pool.opponents[0]: episodes}
     tabular = min(max(round(episodes * tabular_share), 1), episodes - 1)
@@ -54,17 +54,17 @@ def shares(episodes: int, pool: Pool, tabular_share: float) -> dict[str, int]:
 
 
 def named_strategies(pool: Pool, game: MatrixGame) -> tuple[str, ...]:
-    """Those that within-episode curves are recorded against; they have two actions, a larger game goes without them."""
+    """The strategies that within-episode curves are recorded against; none in a game of more than two actions."""
     return tuple(PAPER_STRATEGIES) if pool.probed and game.n_actions == 2 else ()
 
 
 def counted(chosen: Iterable[int], last: int) -> set[int]:
-    """The ``chosen`` phases or iterations from 1 to ``last``; negative ones count from the last, which is -1."""
+    """The ``chosen`` phases or iterations that lie in 1 to ``last``; negative numbers count from the last, which is -1."""
     return {n for n in (n if n > 0 else last + 1 + n for n in chosen) if 1 <= n <= last}
 
 
 def record_averages(run: Run, iteration: int, matches: Iterable[Match]) -> None:
-    """Rows of the training table."""
+    """Add rows to the training table."""
     run.record(
         "training",
         (
@@ -84,7 +84,7 @@ def record_averages(run: Run, iteration: int, matches: Iterable[Match]) -> None:
 
 
 def record_curves(run: Run, iteration: int, matches: Iterable[Match]) -> None:
-    """Rows of the episodes table: within-episode curves of learner 1, the only one whose matches are looked at."""
+    """Add rows to the episodes table: within-episode curves of learner 1. Matches of learner 2 are passed over."""
     for match in matches:
         for player, episodes in match.sides() if match.learner == 1 else ():
             per_round = episodes.games_per_round(), episodes.cooperation_per_round(), episodes.reward_per_round()
@@ -101,13 +101,13 @@ def record_curves(run: Run, iteration: int, matches: Iterable[Match]) -> None:
 
 
 def diagnose(run: Run, iteration: int, learner: int, quantities: Mapping[str, float]) -> None:
-    """Rows of the diagnostics table."""
+    """Add rows to the diagnostics table."""
     keys = {"iteration": iteration, "learner": learner}
     run.record("diagnostics", ({**keys, "quantity": name, "value": value} for name, value in quantities.items()))
 
 
 def record_timings(run: Run, iteration: int, seconds: Mapping[str, float]) -> None:
-    """Rows of the timings table."""
+    """Add rows to the timings table."""
     run.record("timings", ({"iteration": iteration, "part": part, "seconds": value} for part, value in seconds.items()))
 
 
@@ -123,7 +123,7 @@ def summary(pool: Pool, matches: Sequence[Match]) -> dict[str, float]:
 
 
 def final_weights(learners: Iterable[Learner]) -> dict[str, Tensor]:
-    """All learners' weights by name, as `Run.finish` takes them."""
+    """The weights of all learners by name, in the form that `Run.finish` takes."""
     return {
         f"learner{learner.number}.{name}": tensor.cpu().contiguous()
         for learner in learners

@@ -1,4 +1,4 @@
-"""The paper's own numbers, read off its figures by eye: good to about 0.01 of a rate or reward."""
+"""The paper's values, read off its figures by eye, to about 0.01 of a rate or reward."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ Reading = tuple[str, str, str, str, int]  # figure, panel, series, metric, and x
 
 @dataclass(frozen=True)
 class Target:
-    """What a curve of the paper shows at a point.
+    """The value of a curve of the paper at a point.
 
-    tolerance: how far from ``value`` the paper's true mean may be: 0.02 for reading it off, and the half-width of the paper's
-    own 95 % interval over seeds, 1.96 sd / sqrt(seeds); 0.05 where its standard deviation could not be read off.
+    tolerance: how far the paper's true mean may be from ``value``: 0.02 for the reading plus the half-width of the paper's
+    own 95 % interval over seeds, 1.96 sd / sqrt(seeds); 0.05 if its standard deviation could not be read off.
     """
 
     value: float
@@ -24,17 +24,17 @@ class Target:
 
 
 def paper_value(figure: str, panel: str, series: str, metric: str, x: int) -> float:
-    """What a curve of the paper shows at ``x`` (a phase, gradient step or round); KeyError where it was not read off."""
+    """The value of a curve of the paper at ``x`` (a phase, gradient step or round); KeyError if it was not read off."""
     return paper_target((figure, panel, series, metric, x)).value
 
 
 def paper_target(reading: Reading) -> Target:
-    """As `paper_value`, with tolerance and source; KeyError where it was not read off."""
+    """The value of a reading with its tolerance and source; KeyError if it was not read off."""
     return _targets()[reading]
 
 
 def paper_readings() -> list[Reading]:
-    """All that was read off, in the order of the paper's figures."""
+    """All readings, in the order of the paper's figures."""
     return list(_targets())
 
 

@@ -1,4 +1,4 @@
-"""What a shell offers where a value is to be completed. Nothing here imports torch, which takes seconds."""
+"""Shell completion of values. Nothing here imports torch, which takes seconds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 from coopctx.experiments.settings import load_preset, preset_names, to_dict
 
-# As `coopctx evaluate --against` knows them: coopctx.game.tabular.NAMED_STRATEGIES and the random memory-one players.
+# The names that `coopctx evaluate --against` accepts: coopctx.game.tabular.NAMED_STRATEGIES and tabular.
 OPPONENTS = (
     "tit-for-tat",
     "always-cooperate",
@@ -28,12 +28,12 @@ OPPONENTS = (
 
 
 def one_of(*names: str) -> Callable[[str], list[str]]:
-    """Completes to one of ``names``."""
+    """A completion that offers ``names``."""
     return lambda incomplete: _starting(names, incomplete)
 
 
 def settings(context: typer.Context, incomplete: str) -> list[str]:
-    """Every setting with its value in the preset that is asked for so far, such as ``ppi.rollouts=12``."""
+    """Every setting with its value in the preset given so far, such as ``ppi.rollouts=12``."""
     preset = context.params.get("preset")
     sections = to_dict(load_preset(preset if preset in preset_names() else "cpu"))
     flat = ((f"{section}.{key}", value) for section, values in sections.items() for key, value in values.items())
@@ -41,13 +41,13 @@ def settings(context: typer.Context, incomplete: str) -> list[str]:
 
 
 def runs(incomplete: str) -> list[str]:
-    """Directories of runs in the results folders here; where none fits, any directory."""
+    """Directories of runs in the results folders of this directory; if none fits, any directory."""
     found = sorted(str(manifest.parent) for manifest in Path().glob("*/*/*/seed-*/run.json"))
     return _starting(found, incomplete) or sorted(str(path) for path in Path().glob(f"{incomplete}*/"))
 
 
 def opponents(incomplete: str) -> list[str]:
-    """Whom an agent can be evaluated against: `OPPONENTS`, other runs."""
+    """The opponents of an evaluation: `OPPONENTS` and other runs."""
     return _starting(OPPONENTS, incomplete) or runs(incomplete)
 
 
@@ -56,5 +56,5 @@ def _starting(names: Iterable[str], incomplete: str) -> list[str]:
 
 
 def _written(value: object) -> str:
-    """A setting's value as it is written after KEY=, without spaces."""
+    """A setting's value in the form that follows KEY=, without spaces."""
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))

@@ -27,10 +27,10 @@ _LARGEST_SEED = 2**32 - 1  # of the library's generator, excluded
 
 
 def library_strategy(name: str) -> type[axl.Player]:
-    """The library's strategy of this name, such as ``Tit For 2 Tats``, whatever its capitals.
+    """The library's strategy with this name, such as ``Tit For 2 Tats``; upper and lower case do not matter.
 
-    Raises UsageError with the nearest names for any other, and for the one strategy that breaks the tournament's rules
-    by carrying over what it learned from one game to the next (Darwin): here games are played side by side.
+    Raises UsageError for an unknown name (with the nearest names), and for the one strategy that keeps what it learned
+    from one game to the next, against the tournament's rules (Darwin): here games are played side by side.
     """
     known = {strategy.name.casefold(): strategy for strategy in axl.all_strategies}
     strategy = known.get(name.casefold())
@@ -44,15 +44,16 @@ def library_strategy(name: str) -> type[axl.Player]:
 
 
 def library_game(game: MatrixGame) -> axl.Game:
-    """The game of two actions as the library describes it, by its payoffs R, S, T and P."""
+    """A game of two actions in the library's form: its payoffs R, S, T and P."""
     (reward, sucker), (temptation, punishment) = game.payoffs
     return axl.Game(r=reward, s=sucker, t=temptation, p=punishment)
 
 
 class AxelrodPlayer:
-    """A strategy of the library, a fresh instance in every game, told of the game what a match of the library tells.
+    """A strategy of the library, with a fresh instance in every game.
 
-    That is its payoffs and its number of rounds. Every instance draws from its own generator, seeded from ``generator``.
+    Each instance is told what a match of the library tells: the payoffs and the number of rounds. Each draws from its own
+    generator, which is seeded from ``generator``.
     """
 
     def __init__(
@@ -60,19 +61,19 @@ class AxelrodPlayer:
     ) -> None:
         self._strategy, self._generator = strategy, generator
         self._game, self._noise = library_game(game), game.noise
-        self._rounds = rounds if game.over is None else math.inf  # as the library tells it where the end is random
+        self._rounds = rounds if game.over is None else math.inf  # the library's value if the end is random
         self._codes = range(1, game.n_outcomes)
 
     def begin(self, games: int) -> None:
         seeds = torch.randint(_LARGEST_SEED, (games,), generator=self._generator).tolist()
         self._players = [self._seated(seed) for seed in seeds]
-        self._others = [axl.MockPlayer() for _ in seeds]  # nothing but the agent's history, for the strategy to look at
+        self._others = [axl.MockPlayer() for _ in seeds]  # hold the agent's history, which the strategy reads
 
     def identity(self) -> None:
-        """An agent with opponent ID is told nothing (z = 0): these are no memory-one policies (App. A.4.1)."""
+        """None: the library's strategies have no memory-one policy, so an agent with opponent ID gets z = 0 (App. A.4.1)."""
 
     def meet(self, identity: Tensor | None) -> None:
-        """A strategy learns about its co-player from the co-player's actions alone."""
+        """Ignored: a strategy learns about its co-player from the co-player's actions only."""
 
     def act(self, observation: Tensor, reward: Tensor) -> Tensor:
         pairs = list(zip(self._players, self._others, strict=True))
@@ -99,7 +100,7 @@ class Agent(Protocol):
 
 
 class AgentPlayer(axl.Player):
-    """An agent at the library's table: a batch of one game. The library seeds it anew and keeps the score."""
+    """An agent as a player of the library: a batch of one game. The library seeds it before each match and keeps the score."""
 
     name = "coopctx agent"
     classifier: ClassVar[dict[str, Any]] = {

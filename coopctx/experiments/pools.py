@@ -1,4 +1,4 @@
-"""The paper's runs as data: who learns, whom they meet, what they start from (SPEC section 4)."""
+"""The paper's runs as data: who learns, against whom, and from what start (Sec. 4, App. A.4)."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ DECADE = 10  # Step 3 pairs the Step-2 runs of ten seeds in a circle: 0 with 1, 
 
 @dataclass(frozen=True)
 class Pool:
-    """Whom the learners of a run meet, and what they start from.
+    """The opponents of a run's learners, and what the learners start from.
 
     learners: how many learn.
-    opponents: kinds of co-players of their training episodes: ``learner`` (the other one), ``tabular`` (random
-        memory-one players), ``fixed-icl`` (the frozen agent of the Step-1 run with the same seed).
-    initial_data: what PPI's D_0 holds, as many episodes of each: ``tabular`` players against each other, ``random`` actions
-        (App. A.4.2), ``play`` of the agent that the learner starts from against its own Fixed-ICL.
+    opponents: the kinds of opponents in training: ``learner`` (the other learner), ``tabular`` (random memory-one
+        players), ``fixed-icl`` (the frozen agent of the Step-1 run with the same seed).
+    initial_data: the kinds of episodes in PPI's D_0, the same number of each: ``tabular`` players against each other,
+        ``random`` actions (App. A.4.2), ``play`` of the agent that the learner starts from against its own Fixed-ICL.
     pretrained: the learners start as agents of other runs (`RunSpec.needs`), not as fresh models (PPI: fitted to D_0).
-    probed: within-episode curves are recorded against the named strategies too.
+    probed: within-episode curves are also recorded against the named strategies.
     """
 
     learners: int
@@ -37,17 +37,17 @@ POOLS: dict[str, Pool] = {
     "tabular": Pool(learners=1, opponents=("tabular",)),  # Step 1
     "learners": Pool(learners=2, opponents=("learner",), initial_data=("random",)),  # App. A.4.2
     "extortion": Pool(learners=1, opponents=("fixed-icl",), probed=False),  # Step 2
-    # Step 3. The kinds of data that a Step-2 agent was trained on: its D_0, and its own play.
+    # Step 3. D_0 has the two kinds of episodes that a Step-2 agent was trained on: its own D_0 and its play.
     "mutual-extortion": Pool(
         learners=2, opponents=("learner",), initial_data=("tabular", "play"), pretrained=True, probed=False
     ),
 }
-EARLY_ROUND = 5  # early in an episode: what the paper shows before its curves bend (Figs. 2F, 3, 4F)
+EARLY_ROUND = 5  # a round early in the episode, before the paper's curves rise (Figs. 2F, 3, 4F)
 
 
 @dataclass(frozen=True)
 class RunSpec:
-    """One run: an agent, a pool, an ablation, a seed and the preset its configuration began from."""
+    """One run: an agent, a pool, an ablation, a seed and the preset that its settings are based on."""
 
     agent: str
     pool: str
@@ -75,7 +75,7 @@ class RunSpec:
 
     @property
     def keys(self) -> dict[str, str | bool | int]:
-        """The columns that every row of the run carries, and its preset."""
+        """The columns that every row of the run's tables has, and the preset."""
         return {
             "agent": self.agent,
             "experiment": self.experiment,
@@ -89,13 +89,13 @@ class RunSpec:
 
     @property
     def command(self) -> tuple[str, ...]:
-        """What to type to get this run, as far as the specification tells."""
+        """The words of the command that makes this run, without changed settings."""
         flag = ("--opponent-id",) if self.opponent_id else ()
         words = ("coopctx", "train", "--agent", self.agent, "--pool", self.pool, *flag)
         return (*words, "--preset", self.preset, "--seed", str(self.seed))
 
     def needs(self) -> tuple[RunSpec, ...]:
-        """The finished runs that this one starts from or plays against, in the order of its learners."""
+        """The finished runs that this run starts from or plays against, in the order of its learners."""
         if self.pool == "extortion":
             return (self._sibling("tabular", self.seed),)
         if self.pool == "mutual-extortion":
@@ -112,12 +112,12 @@ def run_name(agent: str, pool: str, opponent_id: bool = False) -> str:
 
 
 def all_needs(spec: RunSpec) -> list[RunSpec]:
-    """What ``spec`` needs, what that needs, and so on: each once, none before what it needs itself."""
+    """The runs that ``spec`` needs, directly or indirectly: each once, and after the runs that it needs itself."""
     return with_needs(spec.needs())
 
 
 def with_needs(specs: Iterable[RunSpec]) -> list[RunSpec]:
-    """``specs`` and everything that they need: each once, none before what it needs itself."""
+    """``specs`` and all runs that they need: each once, and after the runs that it needs itself."""
     ordered: dict[RunSpec, None] = {}
     for spec in specs:
         ordered.update(dict.fromkeys((*all_needs(spec), spec)))
@@ -125,5 +125,5 @@ def with_needs(specs: Iterable[RunSpec]) -> list[RunSpec]:
 
 
 def partner(seed: int) -> int:
-    """The other Step-2 seed whose agent meets this one's in Step 3: the next in a circle of ten."""
+    """The Step-2 seed whose agent is the opponent of this seed's agent in Step 3: the next in a circle of ten."""
     return seed - seed % DECADE + (seed + 1) % DECADE

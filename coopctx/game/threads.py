@@ -1,4 +1,4 @@
-"""Threads in which PyTorch computes exactly as in the one that starts them."""
+"""Threads in which PyTorch computes exactly as in the thread that starts them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ import torch
 
 
 def thread_pool(size: int) -> ThreadPoolExecutor:
-    """A pool of up to ``size`` threads that all compute on as many PyTorch threads as this one.
+    """A pool of up to ``size`` threads that use as many PyTorch threads as the calling thread.
 
-    Left to itself, a new thread begins with one per core, whatever this one was set to, until PyTorch first shares out
-    work there; and matrix products of few rows are rounded differently by one and by several. Results would depend on
-    which thread happened to take which task.
+    By default a new thread uses one PyTorch thread per core, whatever the calling thread was set to. One PyTorch thread and
+    several round matrix products of few rows differently, so results would depend on which thread took which task.
     """
     return ThreadPoolExecutor(size, initializer=torch.set_num_threads, initargs=(torch.get_num_threads(),))

@@ -1,4 +1,4 @@
-"""How a run tells how far it is: a live bar, plain lines, nothing, or messages to a parent process."""
+"""Progress displays: a live bar, plain lines, or messages to a parent process."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from rich.table import Column
 
 from coopctx.runs.progress import OPPONENTS, Progress
 
-SHORTEST_INTERVAL = 0.2  # seconds between two messages about activity that a worker process sends
+SHORTEST_INTERVAL = 0.2  # seconds between two activity messages of a worker process
 
 
 class Counts(NamedTuple):
-    """How many runs of several have ended well, are going on, have failed, and have yet to begin."""
+    """How many of several runs are finished, running, failed and not yet started."""
 
     done: int
     running: int
@@ -32,10 +32,10 @@ class Counts(NamedTuple):
 
 
 class Overall(Protocol):
-    """What several runs together report."""
+    """The progress of several runs together."""
 
     def tell(self, counts: Counts) -> None:
-        """Where they stand; called again and again."""
+        """Show the present counts; called repeatedly."""
 
 
 class PlainProgress:
@@ -70,7 +70,7 @@ class PlainProgress:
 
 
 class RichProgress:
-    """Its own lines in a live `display` (made by `new_display`), with which several runs are shown at once.
+    """The lines of one run in a live `display` (made by `new_display`), which shows several runs at once.
 
     They show phase, time left, cooperation and reward against learners and tabular players; at the end one line stays.
     """
@@ -121,7 +121,7 @@ class RichProgress:
 
 
 class PlainOverall:
-    """One plain line whenever a run has ended, for pipes and logs."""
+    """One plain line each time a run ends, for pipes and logs."""
 
     def __init__(self, print_line: Callable[[str], object] = partial(print, flush=True)) -> None:
         self._print = print_line
@@ -135,7 +135,7 @@ class PlainOverall:
 
 
 class RichOverall:
-    """The line of all runs in a live `display`: how many have ended, are going on and have failed, and the time left."""
+    """The line for all runs in a live `display`: how many are finished, running and failed, and the time left."""
 
     def __init__(self, display: Display) -> None:
         self._display = display
@@ -146,7 +146,7 @@ class RichOverall:
         total, ended = sum(counts), counts.done + counts.failed
         if self._task is None:
             self._task = self._display.add_task(f"all {total} runs", total=total, now="", phase="", summary="", left="")
-        if ended:  # the pace is that since the beginning, not since the first run ended
+        if ended:  # the pace is measured from the start, not from the end of the first run
             self._clock.advance(ended)
         now = f"{counts.running} running, {counts.failed} failed"
         left = self._clock.left(total)
@@ -154,7 +154,7 @@ class RichOverall:
 
 
 class PipeProgress:
-    """Sends everything, as (method, arguments), to the process that shows it; may be used from several threads."""
+    """Sends each call as (method, arguments) to the process that shows it. Several threads may use it."""
 
     def __init__(self, send: Callable[[tuple[str, tuple[Any, ...]]], object]) -> None:
         self._send_unlocked = send
@@ -185,7 +185,7 @@ class PipeProgress:
 
 
 class LabelledProgress:
-    """Another progress, with a label after the title."""
+    """A progress that adds a label to the title of another one."""
 
     def __init__(self, inner: Progress, label: str) -> None:
         self._label = label
@@ -197,7 +197,7 @@ class LabelledProgress:
 
 
 class Clock:
-    """Time left, from the pace since the first phase began (pre-training has a pace of its own)."""
+    """Estimates the time left from the pace since the first phase began (pre-training is not counted)."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
@@ -213,7 +213,7 @@ class Clock:
         self._completed = completed
 
     def left(self, total: int) -> str:
-        """Such as ``"3:20 left"``; empty as long as nothing is completed, or nothing is left."""
+        """A text such as ``"3:20 left"``; empty if nothing is completed yet or nothing is left."""
         passed = self._completed - self._first
         if passed <= 0 or self._completed >= total:
             return ""
@@ -221,7 +221,7 @@ class Clock:
 
 
 class _SteadyBar(BarColumn):
-    """A bar that does not pulse before the first phase: on a bar that stands still, movement would mislead."""
+    """A bar that does not pulse before the first phase, when nothing has advanced yet."""
 
     def render(self, task: Task) -> ProgressBar:
         bar = super().render(task)
@@ -230,7 +230,7 @@ class _SteadyBar(BarColumn):
 
 
 def new_display(console: Console | None = None) -> Display:
-    """A Rich display with two lines per run, that fits 80 columns."""
+    """A Rich display with two lines per run. It fits into 80 columns."""
     fields = (
         "{task.description}\n  {task.fields[now]}",
         "{task.fields[phase]}\n{task.fields[left]}",
@@ -241,7 +241,7 @@ def new_display(console: Console | None = None) -> Display:
 
 
 def describe(summary: dict[str, float]) -> list[str]:
-    """``["cooperation 0.81 vs learner, 0.07 vs tabular", "reward 0.88, 0.99"]``, as far as the pool has them."""
+    """``["cooperation 0.81 vs learner, 0.07 vs tabular", "reward 0.88, 0.99"]``, for the opponents that the pool has."""
     told = {
         measure: {
             opponent: summary[f"{measure}_{opponent}"]

@@ -1,4 +1,4 @@
-"""Where several runs are carried out at once: processes of this machine, or tasks of a Ray cluster."""
+"""The engines that carry out several runs at a time: processes of this machine, or tasks of a Ray cluster."""
 
 from coopctx.errors import RunError, UsageError
 from coopctx.launch.job import Engine
@@ -8,7 +8,7 @@ NAMES = ("local", "ray")
 
 
 def engine(name: str) -> Engine:
-    """The engine "local" or "ray"; UsageError for another name, RunError where Ray is not installed."""
+    """The engine "local" or "ray"; UsageError for another name, RunError if Ray is not installed."""
     if name not in NAMES:
         raise UsageError(f"unknown engine {name!r}; allowed: {', '.join(NAMES)}")
     if name == "local":

@@ -1,4 +1,4 @@
-"""Runs in processes of their own on this machine."""
+"""Runs as processes on this machine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from coopctx.runs.progress import Progress
 
 
 class Processes:
-    """An `Engine`: a process per job. `work` is what it does there; it must be importable."""
+    """An `Engine` that starts one process per job. The process calls `work`, which must be importable."""
 
     alone_here = True
 
@@ -33,10 +33,10 @@ class Processes:
         return cuda_here()
 
     def start(self, job: Job, progress: Progress) -> None:
-        context = multiprocessing.get_context("spawn")  # a fork would copy torch's threads in an unknown state
+        context = multiprocessing.get_context("spawn")  # a fork would copy torch's threads in an undefined state
         receiver, sender = context.Pipe(duplex=False)
         process = context.Process(target=_in_worker, args=(self._work, job, sender), daemon=True)
-        with _without_interruption():  # the new process inherits this, so Ctrl-C reaches the parent alone
+        with _without_interruption():  # the new process inherits this, so that Ctrl-C reaches only the parent
             process.start()
         sender.close()
         self._running[receiver] = _Worker(job, process, progress)
@@ -68,14 +68,14 @@ def _in_worker(work: Callable[[Job, Progress], Outcome], job: Job, connection: C
     def send(message: tuple[str, tuple[Any, ...]]) -> None:
         try:
             connection.send(message)
-        except OSError:  # the parent is gone: stop as if killed, the checkpoint remains
+        except OSError:  # the parent has ended: stop as if killed; the checkpoint remains
             os._exit(1)
 
     send(("outcome", (work(job, PipeProgress(send)),)))
 
 
 def _receive(connection: Connection, worker: _Worker) -> Outcome | None:
-    """Pass one message of a worker on to its progress; its outcome if it has ended, however it did."""
+    """Pass one message of a worker on to its progress. Returns the outcome if the worker has ended, None otherwise."""
     try:
         method, arguments = connection.recv()
         if method != "outcome":

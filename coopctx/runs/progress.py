@@ -1,4 +1,4 @@
-"""What a run reports on its way; `coopctx.launch.display` shows it."""
+"""What a run reports while it goes on; `coopctx.launch.display` shows it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ OPPONENTS = ("learner", "tabular", "fixed-icl")
 
 
 class Progress(Protocol):
-    """What a run reports. Iteration 0 is what precedes the first one (PPI: pre-training)."""
+    """What a run reports. Iteration 0 is what comes before the first iteration (PPI: pre-training)."""
 
     def begin(self, title: str, total: int, done: int, unit: str = "phase") -> None:
-        """A run of `total` iterations, each called a `unit`, starts, `done` of them completed earlier."""
+        """A run of `total` iterations starts; `done` of them were completed earlier. `unit` is the word for an iteration."""
 
     def activity(self, iteration: int, what: str, fraction: float) -> None:
         """Within an iteration: `what` is being done, `fraction` (0 to 1) of the iteration has passed."""
@@ -23,7 +23,7 @@ class Progress(Protocol):
         """
 
     def note(self, line: str) -> None:
-        """Something that the user should know."""
+        """A line that the user should read."""
 
     def end(self) -> None:
         """The run has stopped, finished or not."""
