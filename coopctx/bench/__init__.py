@@ -1,4 +1,4 @@
 """How fast training is, against references and other implementations.
 
-May import agents and all that they may, and launch to carry out whole runs.
+May import agents, launch (to carry out whole runs) and everything that these may import.
 """

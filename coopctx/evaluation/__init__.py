@@ -1,4 +1,4 @@
 """A trained agent against others: in our arena, in Axelrod's tournaments, against a spread of memory-one players.
 
-May import agents, analysis and all that they may; never launch. Not named `evaluate`, which is a function: `coopctx.evaluate`.
+May import agents, analysis and everything that these may import; never launch. `evaluate` is the function `coopctx.evaluate`.
 """

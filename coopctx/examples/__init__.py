@@ -1,1 +1,4 @@
-"""Scripts to start from."""
+"""Scripts to copy and change.
+
+May import coopctx's public names and nothing else.
+"""

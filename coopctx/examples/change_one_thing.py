@@ -1,7 +1,7 @@
-"""Another game, another pool, another agent, another training loop: a few lines each, to copy and change.
+"""Another game, another pool, another agent, another training loop: a few lines each, to be copied and changed.
 
 ``python -m coopctx.examples.change_one_thing`` runs all four, in seconds and at toy scale (preset ``smoke``), and leaves two
-runs under ``results-example/``. With ``"cpu"`` in place of ``"smoke"`` they are experiments, of minutes each.
+runs under ``results-example/``. With ``"cpu"`` instead of ``"smoke"`` they are experiments that take minutes each.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ PRESET = "smoke"
 
 
 def another_game(results: Path) -> float:
-    """A stag hunt, in which hunting together is an equilibrium too: how often do the learners hunt?"""
+    """How often do the learners cooperate in a stag hunt, where hunting together is an equilibrium too?"""
     payoffs = "game.payoffs=[[4, 0], [3, 2]]"  # [own action][other's action]; action 0, to hunt, counts as cooperation
     (run,) = coopctx.train(agent="ppi", pool="mixed", preset=PRESET, overrides=[payoffs], results=results / "stag-hunt")
     return cooperation_of_learners(run)
 
 
 def another_pool(results: Path) -> float:
-    """Nine games in ten against tabular players, not one in two: how often do the learners cooperate with each other?"""
+    """How often do the learners cooperate with each other if nine in ten games, not one in two, are against tabular players?"""
     share = "pool.tabular_share=0.9"
     (run,) = coopctx.train(agent="ppi", pool="mixed", preset=PRESET, overrides=[share], results=results / "more-tabular")
     return cooperation_of_learners(run)
 
 
 def cooperation_of_learners(run: Outcome) -> float:
-    """With each other, in the last phase."""
+    """The learners' cooperation rate with each other in the last phase."""
     rows = run.table("training").query("opponent == 'learner' and player == 'ego'")
     return float(rows[rows["iteration"] == rows["iteration"].max()]["cooperation_rate"].mean())
 
 
 class Grudger(coopctx.Player):
-    """An agent of one's own: cooperates until it is defected upon, then never again. Plays a batch of games at once."""
+    """An agent of your own: it cooperates until the opponent defects, then never again. It plays a batch of games at once."""
 
     def begin(self, games: int) -> None:
         self.angry = torch.zeros(games, dtype=torch.bool)
@@ -50,7 +50,7 @@ class Grudger(coopctx.Player):
 
 
 def another_agent() -> float:
-    """What the `Grudger` earns per round against random memory-one players, a fresh one in each of 1000 games."""
+    """The `Grudger`'s reward per round against random memory-one players, a fresh one in each of 1000 games."""
     game = PRISONERS_DILEMMA
     pool = coopctx.RandomTabular(game.n_observations, game.n_actions, coopctx.stream(0, "pool"))
     ego, _ = coopctx.play(game, rounds=100, games=1000, players=(Grudger(), pool))
@@ -58,7 +58,7 @@ def another_agent() -> float:
 
 
 def another_loop() -> float:
-    """PPI by hand, with the `Grudger` for its only opponent: how often does it cooperate in the end?"""
+    """How often does a PPI learner cooperate after training against the `Grudger` alone? The training loop is written out."""
     game, config = PRISONERS_DILEMMA, coopctx.load_preset(PRESET)
     first, second = (coopctx.RandomTabular(game.n_observations, game.n_actions, coopctx.stream(0, side)) for side in (1, 2))
     learner = coopctx.PPILearner(1, game, config.model, config.ppi, seed=0)
@@ -71,7 +71,7 @@ def another_loop() -> float:
 
 
 def main(results: Path = Path("results-example")) -> None:
-    """All of them, with a line each."""
+    """Run all four and print a line each."""
     print(f"stag hunt: the learners hunt together in {another_game(results):.0%} of the rounds")
     print(f"nine in ten games against tabular players: the learners cooperate in {another_pool(results):.0%}")
     print(f"the Grudger earns {another_agent():.2f} per round against tabular players")

@@ -1,4 +1,4 @@
-"""What is played, without any learning: payoffs, episodes, tabular players, the arena, exact values of memory-one play.
+"""The game, without learning: payoffs, episodes, tabular players, the arena, exact values of memory-one play.
 
 May import native.
 """

@@ -1,4 +1,4 @@
-"""A repeated, symmetric, two-player matrix game and its first-person observation codes (Sec. 2, App. A.2)."""
+"""A repeated, symmetric, two-player matrix game and its first-person observation codes (App. A.2)."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:  # torch takes seconds to import, and the settings only need t
 COOPERATE, DEFECT = 0, 1
 START = 0  # observation code of the first round: nothing has been played yet
 
-# Payoffs [own action][other's action] by name; action 0 cooperates. R, S, T, P: both cooperate, the one who cooperates
-# alone, the one who defects alone, both defect.
+# Payoffs [own action][other's action] by name; action 0 cooperates. R: both cooperate; S: only the player itself
+# cooperates; T: only the player itself defects; P: both defect.
 NAMED_GAMES: dict[str, tuple[tuple[float, ...], ...]] = {
     "prisoners-dilemma": ((1, -1), (2, 0)),  # T > R > P > S; the paper's: a gift of 2 to the other costs 1
     "stag-hunt": ((4, 0), (3, 2)),  # R > T > P > S: hunting together is an equilibrium, and so is hunting alone
@@ -31,13 +31,13 @@ class MatrixGame:
     """A symmetric matrix game with ``n`` actions.
 
     payoffs: ``payoffs[own][other]`` is a player's reward for one round.
-    noise: the probability with which a chosen action is played as another one (each of them equally likely), independently
-        for each player and round. Payoffs and observations are of the actions played.
-    continuation: the probability that another round follows a round; 1: there are as many rounds as are asked for.
+    noise: the probability that another action is played than the chosen one (each of the others equally likely),
+        independently for each player and round. Payoffs and observations are those of the actions played.
+    continuation: the probability that a round is followed by another one; 1: the number of rounds is fixed.
 
-    An observation is the last round's joint action as it was played, own action first: code 0 is the start of the episode,
-    code ``1 + own * n + other`` what follows a round. In a game with a random ending one more code, the last, says that the
-    game is over; what players do from then on has no effect and is rewarded with 0.
+    An observation is the joint action played in the last round, own action first: code 0 is the start of the episode, code
+    ``1 + own * n + other`` follows a round. A game with a random ending has one more code, the last: the game is over. Actions
+    after the end have no effect, and their reward is 0.
     """
 
     payoffs: tuple[tuple[float, ...], ...]
@@ -64,7 +64,7 @@ class MatrixGame:
 
     @property
     def n_outcomes(self) -> int:
-        """The codes that a memory-one player decides by: the start and each joint action."""
+        """The number of codes that a memory-one player has a probability for: the start and each joint action."""
         return 1 + self.n_actions**2
 
     @property
@@ -73,12 +73,12 @@ class MatrixGame:
 
     @property
     def over(self) -> int | None:
-        """The code that says that the game is over; None where it has as many rounds as are asked for."""
+        """The code "the game is over"; None if the number of rounds is fixed."""
         return self.n_outcomes if self.continuation < 1 else None
 
     @property
     def by_chance(self) -> bool:
-        """Whether chance has a part in it, besides the players: noise or a random ending."""
+        """Whether the game itself is random: it has noise or a random ending."""
         return self.noise > 0 or self.continuation < 1
 
     def observe(self, own: Tensor, other: Tensor) -> Tensor:
@@ -92,7 +92,7 @@ class MatrixGame:
         return torch.tensor(self.payoffs, device=own.device)[own.long(), other.long()]
 
     def played(self, chosen: Tensor, uniform: Tensor) -> Tensor:
-        """The actions that are played where ``chosen`` were chosen; ``uniform``: random numbers in [0, 1) of their shape."""
+        """The actions that are played, from the ``chosen`` ones; ``uniform``: random numbers in [0, 1) of the same shape."""
         if self.noise == 0:
             return chosen
         others = self.n_actions - 1

@@ -1,7 +1,7 @@
 """Named random streams: one seed per run, one independent generator per purpose.
 
-A stream is addressed by what it is for (``stream(seed, "play", phase, "learner")``), never by how many draws came
-before it. Adding a stream therefore moves no other, and a resumed run needs no saved random state.
+A stream is named after its purpose (``stream(seed, "play", phase, "learner")``); it does not depend on how many draws came
+before it. A new stream therefore changes no other one, and a resumed run needs no saved random state.
 """
 
 from __future__ import annotations

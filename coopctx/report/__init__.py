@@ -1,4 +1,4 @@
 """The report in Markdown and HTML, and the generated blocks of README and docs.
 
-May import analysis, figures and all that they may; never agents.
+May import analysis, figures and everything that these may import; never agents.
 """

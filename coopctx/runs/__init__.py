@@ -1,4 +1,4 @@
 """What is on disk: a run's directory, its tables and its manifest.
 
-May import experiments and game; never what trains.
+May import experiments and game; nothing that trains.
 """

@@ -1,4 +1,4 @@
 """The PPI agent (Alg. 1): its planner, its player, its learner and its training.
 
-May import what agents may, and no other agent's folder.
+May import whatever agents/ may import, but no other agent's folder.
 """
