@@ -1,6 +1,7 @@
 # make test       lint, types, imports, tests
 # make lint       ruff, mypy and the import contract alone
 # make faults     kills, full disks, damaged files and random inputs, many of each: minutes
+# make mutants    changes the code that decides weights and actions in thousands of ways: does a test notice? An hour or more
 # make figures    figures, report and the tables of README and docs from what is in results/; says what is missing
 # make reproduce  everything: the runs that are not finished in results/, then figures and report; PRESET=cpu SEEDS=0-9
 # make smoke      the whole line at toy scale: train, draw, report, check (build/smoke/)
@@ -16,7 +17,7 @@ SEEDS ?= 0-9
 OUT ?= $(if $(filter cpu,$(PRESET)),figures,build/figures-$(PRESET))
 
 .DEFAULT_GOAL := help
-.PHONY: help lint test faults figures reproduce smoke clean
+.PHONY: help lint test faults mutants figures reproduce smoke clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -39,6 +40,11 @@ test: lint
 faults: $(READY)
 	@$(VENV)/bin/python -m pytest -m slow
 
+mutants: $(READY)
+	@$(VENV)/bin/pip install -q -q --disable-pip-version-check --no-input -c constraints.txt -e '.[mutants]'
+	@OMP_NUM_THREADS=1 nice $(VENV)/bin/mutmut run --max-children 1
+	@$(VENV)/bin/python tests/mutation/score.py --survivors
+
 figures: $(READY)
 	@$(COOPCTX) plot all
 	@$(COOPCTX) report $(patsubst %,--fill %,$(shell grep -l '^<!-- begin ' README.md docs/*.md))
@@ -52,5 +58,5 @@ smoke: $(READY)
 	@$(VENV)/bin/python tests/smoke_check.py $(SMOKE)
 
 clean:
-	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .mypy_cache mutants .ruff_cache
 	@find coopctx tests -name __pycache__ -type d -prune -exec rm -rf {} +

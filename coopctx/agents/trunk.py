@@ -74,10 +74,10 @@ class Trunk(nn.Module):
         self._draw = {"uniform": self._draw_uniform, "flax": self._draw_flax}[initialisation]
         self.initialise(generator)
 
-    @torch.no_grad()
     def initialise(self, generator: torch.Generator) -> None:
         """Draw all weights anew, from ``generator`` alone."""
-        self._draw(generator)
+        with torch.no_grad():
+            self._draw(generator)
 
     def _draw_uniform(self, generator: torch.Generator) -> None:
         """PyTorch's own: uniform in +-1/sqrt(fan-in) (the GRU: hidden size), biases included."""
@@ -132,7 +132,6 @@ class Trunk(nn.Module):
         inputs = self.observation.weight.T[:, None] + actions  # [O, A + 1, E]
         return (inputs + self.observation.bias + self.reward.bias).flatten(0, 1)
 
-    @torch.no_grad()
     def unfold(self, d: Gates, d_extra: Tensor | None, identity: Tensor) -> list[Tensor]:
         """Gradients of `parameters`, in their order, from those of `gates` and of `identity_gates` of ``identity``.
 

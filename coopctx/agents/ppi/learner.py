@@ -87,13 +87,13 @@ class PPILearner:
             on_progress(fraction)
         return Losses(*torch.stack(history[-last_pass:]).mean(0).tolist())
 
-    @torch.no_grad()
     def _mix_in_fresh_weights(self, phase: int) -> None:
         """w <- (1 - share) w + share * fresh: the paper's re-initialisation at 1, shrink-and-perturb between 0 and 1."""
-        before = [parameter.clone() for parameter in self.model.parameters()]
-        self.model.initialise(self._stream("initialise", phase))
-        for parameter, old in zip(self.model.parameters(), before, strict=True):
-            parameter.lerp_(old, 1 - self._ppi.reinitialise)
+        with torch.no_grad():
+            before = [parameter.clone() for parameter in self.model.parameters()]
+            self.model.initialise(self._stream("initialise", phase))
+            for parameter, old in zip(self.model.parameters(), before, strict=True):
+                parameter.lerp_(old, 1 - self._ppi.reinitialise)
 
     def _gradient_step(self, games: Tensor, weights: Tensor, optimizer: torch.optim.Optimizer) -> Tensor:
         """One step on the weighted loss of these episodes of the data; returns the three losses, [3].
@@ -113,13 +113,13 @@ class PPILearner:
                 parameter.copy_(values.view_as(parameter))
         return losses
 
-    @torch.no_grad()
     def evaluate(self, episodes: Episodes) -> Losses[float]:
         """Mean losses on ``episodes`` (held out as long as they are not in ``data``)."""
         parts = [episodes[i : i + EVALUATION_BATCH] for i in range(0, len(episodes), EVALUATION_BATCH)]
         sums = torch.zeros(3, dtype=torch.float64, device=self._device)
         for part in parts:
-            sums += torch.stack(self.model.losses(part)).double() * len(part)
+            with torch.no_grad():
+                sums += torch.stack(self.model.losses(part)).double() * len(part)
         return Losses(*(sums / len(episodes)).tolist())
 
     def player(self, *purpose: str | int, threads: int = 1) -> PPIPlayer:

@@ -92,7 +92,6 @@ def stratified_uniforms(games: int, rollouts: int, horizon: int, generator: torc
     return uniforms.clamp_(max=1 - 2**-24).permute(0, 3, 1, 2).contiguous()
 
 
-@torch.no_grad()
 def returns(
     gates: Gates, n_actions: int, hidden: Tensor, extra: Tensor | None, uniforms: Tensor, discount: float, expected: bool
 ) -> Tensor:

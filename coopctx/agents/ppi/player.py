@@ -14,10 +14,9 @@ from coopctx.game.sampling import choose
 class PPIPlayer:
     """Plays pi(a | x), proportional to p(a | x) exp(beta Q(x, a)), with a model that it does not change.
 
-    Keeps, over the games since it was made, the sum of KL(pi || p) on the histories it visited (SPEC section 5).
+    Keeps, over the games since it was made, the sum of KL(pi || p) on the histories it visited (App. C).
     """
 
-    @torch.no_grad()
     def __init__(self, model: SequenceModel, planner: Planner, generator: torch.Generator, threads: int = 1) -> None:
         self._model, self._planner = model, planner
         self._generator, self._threads = generator, threads
@@ -25,7 +24,6 @@ class PPIPlayer:
         self._divergence: Tensor | float = 0.0
         self._decisions = 0
 
-    @torch.no_grad()
     def begin(self, games: int) -> None:
         weights = self._gates.table
         self._hidden = weights.new_zeros(games, self._model.hidden)
@@ -35,13 +33,12 @@ class PPIPlayer:
     def identity(self) -> Tensor | None:
         return None
 
-    @torch.no_grad()
     def meet(self, identity: Tensor | None) -> None:
         games, device = len(self._hidden), self._hidden.device
         known = torch.zeros(games, self._model.identity_size) if identity is None else identity
-        self._extra = self._model.identity_gates(known.to(device)) if self._model.identity_size else None
+        extra = self._model.identity_gates(known.to(device))
+        self._extra = None if extra is None else extra.detach()
 
-    @torch.no_grad()
     def act(self, observation: Tensor, reward: Tensor) -> Tensor:
         model, gates = self._model, self._gates
         index = model.index(observation, self._previous)
