@@ -13,7 +13,8 @@ from matplotlib.image import imread
 
 from coopctx.experiments.settings import load_preset
 from coopctx.figures import FIGURES
-from coopctx.runs.run import SCHEMAS, finished_seeds
+from coopctx.runs.read import finished_seeds
+from coopctx.runs.schema import SCHEMAS
 
 PRESET = "smoke"
 SEEDS = [0, 1]

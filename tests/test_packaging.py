@@ -16,7 +16,7 @@ import pytest
 import coopctx
 from coopctx.examples import change_one_thing
 from coopctx.experiments.settings import preset_names
-from coopctx.runs.run import read_manifest
+from coopctx.runs.manifest import read_manifest
 
 ROOT = Path(__file__).parents[1]
 DATA = {".toml", ".c", ".h", ".csv", ".css", ".typed"}

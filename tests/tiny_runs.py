@@ -8,7 +8,8 @@ from coopctx.agents import execute
 from coopctx.experiments.pools import RunSpec
 from coopctx.experiments.settings import Config, load_preset, to_dict
 from coopctx.runs.progress import SilentProgress
-from coopctx.runs.run import REPRODUCIBLE, Run
+from coopctx.runs.run import Run
+from coopctx.runs.schema import REPRODUCIBLE
 
 CPU = torch.device("cpu")
 TINY = (

@@ -15,7 +15,8 @@ from coopctx.experiments.pools import POOLS, RunSpec
 from coopctx.experiments.settings import Config, from_dict, with_defaults
 from coopctx.game.player import Player
 from coopctx.game.streams import stream
-from coopctx.runs.run import read_manifest, read_weights
+from coopctx.runs.manifest import read_manifest
+from coopctx.runs.read import read_weights
 
 
 @dataclass(frozen=True)

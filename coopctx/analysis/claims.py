@@ -24,7 +24,8 @@ from coopctx.errors import RunError
 from coopctx.experiments.pools import EARLY_ROUND, run_name
 from coopctx.experiments.settings import with_defaults
 from coopctx.game.matrix import PRISONERS_DILEMMA
-from coopctx.runs.run import finished_seeds, read_manifest, read_table
+from coopctx.runs.manifest import read_manifest
+from coopctx.runs.read import finished_seeds, read_table
 
 AGENTS = {"ppi": "PPI", "a2c": "A2C"}
 Side = Literal["above", "below"]  # of a threshold

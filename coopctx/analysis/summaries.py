@@ -7,7 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from coopctx.experiments.agents import AGENTS
-from coopctx.runs.run import read_manifest, read_run_table
+from coopctx.runs.manifest import read_manifest
+from coopctx.runs.read import read_run_table
 
 LAST_MEASUREMENTS = 5  # what a run is summed up by: the mean over the last ones (PPI: each phase is one)
 

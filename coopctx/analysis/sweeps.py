@@ -7,10 +7,8 @@ one that is added again replaces itself.
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,15 +21,11 @@ from coopctx.analysis.summaries import late_training
 from coopctx.errors import RunError
 from coopctx.experiments.pools import POOLS, run_name
 from coopctx.experiments.settings import LEARNERS, SECTIONS, comparable, flat, load_preset, to_dict
-from coopctx.runs.run import (
-    KEYS,
-    LOCK,
-    SCHEMAS,
-    check_writable,
-    read_manifest,
-    read_run_table,
-    write_parquet,
-)
+from coopctx.runs.files import check_writable, write_parquet
+from coopctx.runs.lock import alone
+from coopctx.runs.manifest import read_manifest
+from coopctx.runs.read import read_run_table
+from coopctx.runs.schema import KEYS, SCHEMAS
 
 FOLDER = "sweep"  # in the results: the runs of sweeps and their parquet
 TRAINING = SCHEMAS["training"].names
@@ -81,7 +75,7 @@ def add(results: Path, preset: str, directories: Iterable[Path]) -> Path:
     """
     path = path_of(results, preset)
     check_writable(path.parent)
-    with _alone(path.parent):
+    with alone(path.parent):
         rows = _frame(pa.concat_tables([_stored(path), *map(_run, directories)], promote_options="default"))
         columns = _columns(rows)
         where = [name for name in columns if name not in ("cooperation_rate", "reward", "episodes")]
@@ -171,11 +165,3 @@ def _frame(table: pa.Table) -> pd.DataFrame:
                 rows[name] = pd.Series([None] * len(rows), dtype=pd.ArrowDtype(pa.scalar(value).type))
             rows.loc[theirs & rows[name].isna(), name] = value
     return rows
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Wait until no other process changes the folder's parquet."""
-    with open(folder / LOCK, "ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -45,7 +45,7 @@ from coopctx.game.tabular import RandomTabular
 from coopctx.launch.job import Job, run_one
 from coopctx.machine import available_cores
 from coopctx.runs.progress import SilentProgress
-from coopctx.runs.run import read_run_table
+from coopctx.runs.read import read_run_table
 
 CPU = torch.device("cpu")
 MOST_REPEATS = 1000

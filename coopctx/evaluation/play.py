@@ -36,7 +36,9 @@ from coopctx.game.player import Player
 from coopctx.game.streams import stream
 from coopctx.game.tabular import NAMED_STRATEGIES, RandomTabular, TabularPlayer, named_strategy
 from coopctx.machine import available_cores, resolve_device
-from coopctx.runs.run import KEYS, MANIFEST, OWN_FILES, check_ordinary, check_writable, read_manifest, write_parquet
+from coopctx.runs.files import check_ordinary, check_writable, write_parquet
+from coopctx.runs.manifest import read_manifest
+from coopctx.runs.schema import KEYS, MANIFEST, OWN_FILES
 
 TABULAR = "tabular"
 AXELROD = "axelrod:"

@@ -45,7 +45,7 @@ from coopctx.game.player import Player
 from coopctx.game.streams import stream
 from coopctx.game.tabular import PAPER_STRATEGIES, TabularPlayer, TabularSpread, memory_one_policy
 from coopctx.machine import available_cores, resolve_device
-from coopctx.runs.run import write_parquet
+from coopctx.runs.files import write_parquet
 
 CO_PLAYERS = 64  # memory-one: the 32 deterministic ones and 32 of U(0, 1)^5
 GAMES = 8  # against each co-player, per seed

@@ -8,7 +8,7 @@ import pandas as pd
 
 from coopctx.errors import RunError
 from coopctx.experiments.pools import run_name
-from coopctx.runs.run import read_table
+from coopctx.runs.read import read_table
 
 SEEDS = range(10)  # the paper's number of seeds
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.typing import RcKeyType
 
 from coopctx.errors import RunError
-from coopctx.runs.run import write_atomically
+from coopctx.runs.files import write_atomically
 
 # By opponent: apart for colour-blind readers (no red against green) and in print without colour (each of another lightness).
 COLOURS = {

@@ -16,7 +16,8 @@ from coopctx.experiments.pools import RunSpec, all_needs
 from coopctx.experiments.settings import Config, to_dict
 from coopctx.launch.display import LabelledProgress
 from coopctx.runs.progress import Progress
-from coopctx.runs.run import Run, read_run_table
+from coopctx.runs.read import read_run_table
+from coopctx.runs.run import Run
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,9 @@ from coopctx.launch.display import (
 )
 from coopctx.launch.job import Engine, Job, Outcome, run_one
 from coopctx.machine import resolve_device
+from coopctx.runs.files import check_writable
+from coopctx.runs.manifest import is_finished
 from coopctx.runs.progress import Progress, SilentProgress
-from coopctx.runs.run import check_writable, is_finished
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from ray.util.queue import Queue
 from coopctx.errors import CoopctxError, RunError
 from coopctx.launch.display import PipeProgress
 from coopctx.launch.job import Job, Outcome, run_one
+from coopctx.runs.manifest import is_finished
 from coopctx.runs.progress import Progress
-from coopctx.runs.run import is_finished
 
 RETRIES = 3  # of a run whose worker died
 INTERVAL = 0.2  # seconds between two looks at what the workers report

@@ -16,7 +16,9 @@ from coopctx.errors import RunError
 from coopctx.experiments.settings import load_preset, to_dict
 from coopctx.launch.display import duration
 from coopctx.launch.jobs import Request
-from coopctx.runs.run import MANIFEST, is_finished, read_manifest, standing
+from coopctx.runs.manifest import is_finished, read_manifest
+from coopctx.runs.run import standing
+from coopctx.runs.schema import MANIFEST
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from coopctx.experiments.pools import EARLY_ROUND, RunSpec
 from coopctx.experiments.settings import Config, load_preset
 from coopctx.launch.job import Engine
 from coopctx.launch.jobs import train
-from coopctx.runs.run import read_run_table
+from coopctx.runs.read import read_run_table
 
 STEPS = ("tabular", "extortion", "mutual-extortion")  # pools of Steps 1, 2, 3
 COOPERATION_BY = 15  # the phase by which PPI's Step 3 has reached its plateau in the paper, half-way; so has A2C's

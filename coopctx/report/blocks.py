@@ -18,7 +18,7 @@ from coopctx.errors import RunError
 from coopctx.experiments.agents import AGENTS as KINDS
 from coopctx.experiments.pools import run_name
 from coopctx.report import pages as report
-from coopctx.runs.run import read_table
+from coopctx.runs.read import read_table
 
 
 @dataclass(frozen=True)

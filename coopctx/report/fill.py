@@ -9,7 +9,7 @@ from pathlib import Path
 from coopctx.errors import RunError
 from coopctx.experiments.settings import suggestion
 from coopctx.report.blocks import BLOCKS, Block, Sources
-from coopctx.runs.run import check_ordinary, write_atomically
+from coopctx.runs.files import check_ordinary, write_atomically
 
 MARKER = re.compile(r"^<!-- (begin|end) ([a-z0-9-]+) -->(?:\n|\Z)", re.MULTILINE)
 

@@ -19,7 +19,7 @@ from coopctx.analysis.intervals import interval, number
 from coopctx.analysis.summaries import LAST_MEASUREMENTS
 from coopctx.figures import FIGURES, image
 from coopctx.figures.runs import NothingToDraw
-from coopctx.runs.run import check_writable, write_atomically
+from coopctx.runs.files import check_writable, write_atomically
 
 COLUMNS = ("ours", "95 % interval", "n", "paper", "difference", "verdict")
 STYLES = {"reproduced": "green", "partly": "yellow", "not": "red", "not run": "dim"}

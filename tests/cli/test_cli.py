@@ -24,8 +24,9 @@ from coopctx.launch.display import PlainProgress
 from coopctx.launch.engines import Processes
 from coopctx.launch.job import Job, Outcome
 from coopctx.launch.jobs import run_side_by_side
+from coopctx.runs.manifest import read_manifest
 from coopctx.runs.progress import SilentProgress
-from coopctx.runs.run import finished_seeds, read_manifest
+from coopctx.runs.read import finished_seeds
 
 TRAIN = ["train", "--agent", "ppi", "--pool", "mixed", "--preset", "smoke"]
 

@@ -8,7 +8,7 @@ import pytest
 
 import coopctx
 from coopctx.experiments.pools import POOLS
-from coopctx.runs.run import FILES, KEYS, LOCK, SCHEMAS, WHEN
+from coopctx.runs.schema import FILES, KEYS, LOCK, SCHEMAS, WHEN
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/data-format.md").read_text()

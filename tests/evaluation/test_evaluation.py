@@ -20,7 +20,8 @@ from coopctx.game.matrix import PRISONERS_DILEMMA, MatrixGame
 from coopctx.game.memory_one import best_response, expected_play
 from coopctx.game.streams import stream
 from coopctx.game.tabular import NAMED_STRATEGIES, RandomTabular, named_strategy
-from coopctx.runs.run import KEYS, read_weights
+from coopctx.runs.read import read_weights
+from coopctx.runs.schema import KEYS
 
 ROUNDS = 8  # of the toy runs
 

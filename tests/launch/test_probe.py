@@ -20,7 +20,8 @@ from coopctx.experiments.settings import load_preset
 from coopctx.launch import steps as probe
 from coopctx.launch.engines import Processes
 from coopctx.launch.job import Outcome
-from coopctx.runs.run import Run, finished_seeds
+from coopctx.runs.read import finished_seeds
+from coopctx.runs.run import Run
 
 SEEDS = (0, 1, 4)
 

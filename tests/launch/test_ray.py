@@ -18,8 +18,9 @@ from coopctx.experiments.settings import load_preset  # noqa: E402
 from coopctx.launch import on_ray  # noqa: E402
 from coopctx.launch.job import Job  # noqa: E402
 from coopctx.launch.jobs import run_side_by_side  # noqa: E402
+from coopctx.runs.manifest import read_manifest  # noqa: E402
 from coopctx.runs.progress import SilentProgress  # noqa: E402
-from coopctx.runs.run import finished_seeds, read_manifest  # noqa: E402
+from coopctx.runs.read import finished_seeds  # noqa: E402
 
 TRAIN = ["train", "--agent", "ppi", "--pool", "mixed", "--preset", "smoke", "--device", "cpu"]
 SWEEP = ["sweep", "--preset", "smoke", "--device", "cpu", "--seeds", "0-1", "--vary", "ppi.rollouts=2,4"]

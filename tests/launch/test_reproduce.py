@@ -19,7 +19,8 @@ from coopctx.launch.engines import Processes
 from coopctx.launch.job import Job, Outcome
 from coopctx.launch.jobs import Request, run_side_by_side
 from coopctx.runs.progress import SilentProgress
-from coopctx.runs.run import Run, finished_seeds
+from coopctx.runs.read import finished_seeds
+from coopctx.runs.run import Run
 
 COMMAND = ["reproduce", "--preset", "smoke", "--agent", "ppi", "--seeds", "0-1", "--device", "cpu"]
 TINY = ("game.rounds=8", "ppi.initial_episodes=40", "ppi.episodes_per_phase=10", "measure.episode_games=4")

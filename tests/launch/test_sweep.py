@@ -18,7 +18,7 @@ from coopctx.experiments.pools import POOLS
 from coopctx.figures import sensitivity, style
 from coopctx.launch import engines, jobs, sweep
 from coopctx.launch import job as job_module
-from coopctx.runs.run import read_manifest
+from coopctx.runs.manifest import read_manifest
 
 SWEEP = ["sweep", "--preset", "smoke", "--device", "cpu", "--seeds", "0-1"]
 ROLLOUTS, HORIZON = ["--vary", "ppi.rollouts=2,4"], ["--vary", "ppi.horizon=5,10"]  # the preset's own values come first

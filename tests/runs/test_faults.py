@@ -21,8 +21,9 @@ from conftest import few_or_many
 from struck import AGENTS, TINY, Struck, directory, train
 
 from coopctx.errors import RunError
-from coopctx.runs import run as store
-from coopctx.runs.run import CHECKPOINTS, MANIFEST, REPRODUCIBLE, TABLE_FILES, WEIGHTS, read_manifest
+from coopctx.runs import files as run_files
+from coopctx.runs.manifest import read_manifest
+from coopctx.runs.schema import CHECKPOINTS, MANIFEST, REPRODUCIBLE, TABLE_FILES, WEIGHTS
 
 SAME = (*(f"{table}.parquet" for table in REPRODUCIBLE), WEIGHTS)  # files that must come out the same
 UNITS = {"ppi": "phase", "a2c": "iteration"}
@@ -141,7 +142,7 @@ def disk(monkeypatch, free: int) -> Iterator[None]:
         return io.BufferedWriter(Raw(path, mode)) if mode == "wb" else open(path, mode)
 
     with monkeypatch.context() as patch:
-        patch.setattr(store, "open", opened, raising=False)
+        patch.setattr(run_files, "open", opened, raising=False)
         yield
 
 

@@ -17,17 +17,11 @@ from safetensors.torch import load_file
 from coopctx.errors import RunError
 from coopctx.experiments.pools import RunSpec
 from coopctx.experiments.settings import load_preset, to_dict
-from coopctx.runs.run import (
-    KEYS,
-    REPRODUCIBLE,
-    SCHEMAS,
-    Run,
-    finished_seeds,
-    read_manifest,
-    read_run_table,
-    read_table,
-    write_atomically,
-)
+from coopctx.runs.files import write_atomically
+from coopctx.runs.manifest import read_manifest
+from coopctx.runs.read import Results, finished_seeds, read_run_table, read_table
+from coopctx.runs.run import Run
+from coopctx.runs.schema import KEYS, REPRODUCIBLE, SCHEMAS
 
 CONFIG = to_dict(load_preset("smoke"))
 OTHER_CONFIG = to_dict(load_preset("smoke", ["ppi.rollouts=7"]))
@@ -286,8 +280,8 @@ def test_a_file_in_the_way_is_refused(tmp_path):
 
 def test_a_run_in_use_is_refused_even_from_another_process_and_free_afterwards(tmp_path):
     opening = (
-        "import sys; from pathlib import Path; from coopctx.runs.run import _locked\n"
-        f"with _locked(Path({str(directory(tmp_path))!r})): print('held', flush=True); sys.stdin.read()"
+        "import sys; from pathlib import Path; from coopctx.runs.lock import locked\n"
+        f"with locked(Path({str(directory(tmp_path))!r})): print('held', flush=True); sys.stdin.read()"
     )
     directory(tmp_path).mkdir(parents=True)
     with subprocess.Popen([sys.executable, "-c", opening], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
@@ -454,7 +448,7 @@ def test_a_full_disk_in_the_middle_of_a_checkpoint_keeps_the_last_one(tmp_path, 
     checkpointed(tmp_path)
     with open_run(tmp_path) as run:
         monkeypatch.setattr(
-            "coopctx.runs.run.os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+            "coopctx.runs.files.os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device"))
         )
         message = refusal(run.checkpoint, {"step": 4})
         monkeypatch.undo()
@@ -516,3 +510,15 @@ def test_manifests_of_the_first_version_say_true_where_today_s_say_together(tmp_
         changed = to_dict(load_preset("smoke", [f"a2c.normalise_advantages={other}"]))
         message = refusal(Run.open, tmp_path / str(old), its, changed, "cpu")
         assert f"a2c.normalise_advantages: {new!r} there, {other!r} here" in message
+
+
+def test_each_manifest_is_read_once(tmp_path, monkeypatch):
+    for seed in (0, 1, 2):
+        finish(tmp_path, seed=seed)
+    read = []
+    monkeypatch.setattr("coopctx.runs.read.read_manifest", lambda path: read.append(path) or read_manifest(path))
+    results = Results(tmp_path, "smoke")
+    assert results.seeds("ppi-mixed") == [0, 1, 2]
+    for table in REPRODUCIBLE:
+        assert results.table("ppi-mixed", table).equals(read_table(tmp_path, "smoke", "ppi-mixed", table))
+    assert len(read) == 3 + 3 * len(REPRODUCIBLE), "once for the results, and once more by each call of read_table"

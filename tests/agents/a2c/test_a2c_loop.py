@@ -9,7 +9,8 @@ from coopctx.agents.a2c.player import A2CPlayer
 from coopctx.agents.a2c.training import A2CTraining
 from coopctx.game.matrix import PRISONERS_DILEMMA
 from coopctx.game.threads import thread_pool
-from coopctx.runs.run import SCHEMAS, read_weights
+from coopctx.runs.read import read_weights
+from coopctx.runs.schema import SCHEMAS
 
 RUNS = [spec(), spec(opponent_id=True), spec("tabular"), spec("learners"), spec("extortion"), spec("mutual-extortion")]
 

@@ -15,7 +15,9 @@ from coopctx.experiments.settings import Config, load_preset, to_dict
 from coopctx.game.matrix import PRISONERS_DILEMMA
 from coopctx.game.streams import stream
 from coopctx.runs.progress import SilentProgress
-from coopctx.runs.run import REPRODUCIBLE, Run, read_table, read_weights
+from coopctx.runs.read import read_table, read_weights
+from coopctx.runs.run import Run
+from coopctx.runs.schema import REPRODUCIBLE
 
 CPU = torch.device("cpu")
 TINY = (

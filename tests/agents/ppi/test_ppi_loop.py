@@ -13,7 +13,8 @@ from coopctx.game.episodes import Episodes
 from coopctx.game.matrix import PRISONERS_DILEMMA
 from coopctx.game.tabular import TabularPlayer
 from coopctx.runs.progress import SilentProgress
-from coopctx.runs.run import SCHEMAS, read_table, read_weights
+from coopctx.runs.read import read_table, read_weights
+from coopctx.runs.schema import SCHEMAS
 
 CPU = torch.device("cpu")
 FIELDS = ("observations", "actions", "rewards")

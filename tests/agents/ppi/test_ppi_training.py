@@ -9,7 +9,7 @@ from coopctx.agents.ppi.training import PPITraining
 from coopctx.errors import UsageError
 from coopctx.experiments.pools import RunSpec
 from coopctx.runs.progress import SilentProgress
-from coopctx.runs.run import read_table
+from coopctx.runs.read import read_table
 
 
 class InterruptAfter(SilentProgress):

@@ -10,7 +10,7 @@ from coopctx.agents.ppi.training import PPITraining
 from coopctx.errors import RunError
 from coopctx.experiments.pools import partner
 from coopctx.runs.progress import SilentProgress
-from coopctx.runs.run import read_table, read_weights
+from coopctx.runs.read import read_table, read_weights
 
 CPU = torch.device("cpu")
 

@@ -1,0 +1,41 @@
+"""The file that a killed run resumes from."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+from coopctx.errors import RunError
+from coopctx.runs.files import sha256, write_atomically
+
+CHECKPOINT_HEADER = b"coopctx checkpoint 1 sha256 "
+
+
+def write_checkpoint(path: Path, keep: Path | None, contents: dict[str, Any]) -> None:
+    """Write a header line with the checksum of what torch saved, then that: truncation or a flipped bit is recognised."""
+    import torch
+
+    buffer = io.BytesIO()
+    torch.save(contents, buffer)
+    payload = buffer.getbuffer()
+    header = CHECKPOINT_HEADER + sha256(payload).encode() + b"\n"
+    write_atomically(path, lambda file: file.writelines((header, payload)), keep)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """What `write_checkpoint` wrote; RunError where it is damaged or cannot be read."""
+    import torch
+
+    try:
+        with open(path, "rb") as file:
+            header, payload = file.readline(200), file.read()
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror}") from error
+    if header != CHECKPOINT_HEADER + sha256(payload).encode() + b"\n":
+        raise RunError(f"{path} is damaged (its checksum does not match); --fresh starts the run over")
+    try:
+        return torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError) as error:  # intact, but written by another torch
+        raise RunError(f"{path} cannot be read by torch {torch.__version__}; --fresh starts the run over") from error

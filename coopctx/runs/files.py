@@ -1,0 +1,91 @@
+"""Files that are replaced whole or not at all, and what stands in a file's way."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from coopctx.errors import RunError
+
+
+def check_writable(directory: Path) -> None:
+    """Create `directory` where it is missing; RunError where it cannot be created, read or written."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise RunError(f"cannot write {directory}: a file is in the way where a directory should be") from error
+    except OSError as error:
+        raise RunError(f"cannot write {directory}: {error.strerror}") from error
+    if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
+        raise RunError(f"cannot write {directory}: permission denied")
+
+
+def check_ordinary(path: Path) -> None:
+    """RunError where `path` is there and is no ordinary file: a directory, or a device or pipe that a file would replace."""
+    if path.is_dir():
+        raise RunError(f"cannot write {path}: a directory is in the way")
+    if path.exists() and not path.is_file():
+        raise RunError(f"cannot write {path}: it is not an ordinary file")
+
+def write_atomically(path: Path, write: Callable[[BinaryIO], object], keep: Path | None = None) -> None:
+    """Replace `path` by what `write` writes; on any error the old file stays. RunError when the disk refuses.
+
+    keep: where the old file is moved to, once the new one is complete. This is our own because the libraries for it neither
+    keep the old file nor say that the disk refused; `make faults` kills it at every step.
+    """
+    temporary = path.with_name(f"{path.name}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        if keep is not None and path.exists():
+            os.replace(path, keep)
+        os.replace(temporary, path)
+        _sync(path.parent)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise RunError(f"cannot write {path}: {error.strerror or error}") from error
+        raise
+
+
+def write_parquet(path: Path, table: pa.Table) -> None:
+    """Replace `path` by ``table``, as `write_atomically` does.
+
+    Arrow writes into memory of its own, and reads from it: its threads that have met a Python file can abort the
+    interpreter's end.
+    """
+    memory = pa.BufferOutputStream()
+    pq.write_table(table, memory, compression="zstd")
+    write_atomically(path, lambda file: file.write(memory.getvalue()))
+
+
+def _sync(directory: Path) -> None:
+    """Make the names in `directory` outlast a power cut, on file systems that can do so."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+def delete(directory: Path, names: Iterable[str]) -> None:
+    """Delete those of the named files that are there; RunError where one cannot be."""
+    for name in names:
+        try:
+            (directory / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise RunError(f"cannot delete {directory / name}: {error.strerror}") from error
+
+def sha256(contents: bytes | memoryview) -> str:
+    """The checksum as 64 hexadecimal digits."""
+    return hashlib.sha256(contents).hexdigest()
