@@ -141,6 +141,26 @@ def best_response(
     return _play(reversed(decisions), chosen, payoffs, noise)
 
 
+def expected_cooperation(observations: ArrayLike, cooperated: ArrayLike) -> Floats:
+    """The posterior predictive probability that a memory-one player cooperates, float64 ``[games, T]``.
+
+    observations: what the player saw before each decision, codes 0 to 4 (start, CC, CD, DC, DD, its own action first),
+    ``[games, T]``. cooperated: whether it then did, ``[games, T]`` or ``[games, T - 1]``, where the last is still to come.
+    The prior is the tabular pool: five independent probabilities, uniform on [0, 1]. After k times C in n decisions of the
+    same observation the prediction is (k + 1) / (n + 2), Laplace's rule; only earlier rounds of the same game count.
+    """
+    seen, did = np.asarray(observations, dtype=np.int64), np.asarray(cooperated, dtype=np.float64)
+    games = np.arange(len(seen))
+    times, cooperations = np.zeros((2, len(seen), 5))
+    expected = np.empty(seen.shape)
+    for t, situation in enumerate(seen.T):
+        expected[:, t] = (cooperations[games, situation] + 1) / (times[games, situation] + 2)
+        if t < did.shape[1]:
+            times[games, situation] += 1
+            cooperations[games, situation] += did[:, t]
+    return expected
+
+
 def zd_extortion(chi: float, phi: float | None = None, payoffs: Payoffs = PRISONERS_DILEMMA.payoffs) -> Floats:
     """Press & Dyson's extortionate zero-determinant strategy, float64 ``[5]``.
 

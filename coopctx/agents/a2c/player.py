@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from coopctx import native
+from coopctx.agents.beliefs import Beliefs
 from coopctx.agents.trunk import ActorCritic, Gates, step
 from coopctx.experiments.settings import Config
 from coopctx.game.player import NativePart
@@ -53,10 +54,20 @@ class A2CPlayer:
 
     @torch.no_grad()
     def act(self, observation: Tensor, reward: Tensor) -> Tensor:
-        logits = self._outputs(self._model.index(observation, self._previous), reward)[:, :-1]
+        self._held = self._outputs(self._model.index(observation, self._previous), reward)
+        logits = self._held[:, :-1]
         uniform = torch.rand(len(logits), generator=self._generator).to(logits.device)
         self._previous = sample(logits, uniform)
         return self._previous
+
+    @property
+    def beliefs(self) -> Beliefs:
+        """What it held before its last decision, ``[games, ...]``; AttributeError before the first `act`."""
+        return Beliefs(self._held[:, :-1].softmax(1), value=self._held[:, -1])
+
+    def replay(self, action: Tensor) -> None:
+        """Go on as if it had chosen ``action``, long [games], in its last decision."""
+        self._previous = action
 
     def natively(self, rounds: int, kernel: native.Kernel) -> list[NativePart]:
         rows = len(self._hidden)

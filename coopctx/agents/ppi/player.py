@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from coopctx.agents.beliefs import Beliefs, predicted_action
 from coopctx.agents.ppi.planner import Planner
 from coopctx.agents.trunk import Gates, SequenceModel, predict, step
 from coopctx.experiments.settings import Config
@@ -43,16 +44,29 @@ class PPIPlayer:
         model, gates = self._model, self._gates
         index = model.index(observation, self._previous)
         self._hidden = step(gates, self._hidden, index, reward, self._extra)
-        prior = predict(gates, self._hidden, model.n_actions).action
+        heads = predict(gates, self._hidden, model.n_actions)
+        prior = heads.action
         values = self._planner.action_values(
             gates, model.n_actions, self._hidden, self._extra, self._generator, self._threads
         )
         policy = self._planner.improve(prior, values)
         self._divergence = self._divergence + (policy.exp() * (policy - prior)).sum(dtype=torch.float64)
         self._decisions += len(policy)
+        self._held = heads, values, policy
         uniform = torch.rand(len(policy), generator=self._generator).to(policy.device)
         self._previous = choose(policy.exp(), uniform)
         return self._previous
+
+    @property
+    def beliefs(self) -> Beliefs:
+        """What it held before its last decision, ``[games, ...]``; AttributeError before the first."""
+        heads, values, log_policy = self._held
+        policy = log_policy.exp()
+        return Beliefs(policy, heads.action.exp(), values, predicted_action(policy, heads.observation))
+
+    def replay(self, action: Tensor) -> None:
+        """Go on as if it had chosen ``action``, long [games], in its last decision."""
+        self._previous = action
 
     def mean_divergence(self) -> float:
         """Mean KL(pi || p) in nats per decision so far; nan before the first."""

@@ -1,0 +1,139 @@
+"""What an agent holds before it decides: its policy, PPI's prior, values and prediction of the co-player, A2C's value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor
+
+from coopctx.game.episodes import Episodes
+from coopctx.game.matrix import COOPERATE, DEFECT, START, MatrixGame
+from coopctx.game.memory_one import expected_cooperation
+from coopctx.game.player import Player
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Beliefs:
+    """Beliefs before a decision, float32; leading dimensions are those of the decision: ``[games]`` or ``[games, rounds]``.
+
+    policy      [..., A]  probabilities of the agent's own next action
+    prior       [..., A]  PPI: the same as its model predicts them, before the planner's improvement (Alg. 1); else None
+    values      [..., A]  PPI: Q(x, a), estimated return of the planner's horizon in payoff units; else None
+    prediction  [..., A]  PPI: probabilities of the co-player's next action; else None
+    value       [...]     A2C: V(x), the return from here on in rescaled and discounted units (App. A.3.2); else None
+    """
+
+    policy: Tensor
+    prior: Tensor | None = None
+    values: Tensor | None = None
+    prediction: Tensor | None = None
+    value: Tensor | None = None
+
+    @staticmethod
+    def stack(decisions: list[Beliefs]) -> Beliefs:
+        """Beliefs of the same games before consecutive decisions, as one with the dimensions ``[games, rounds]``."""
+
+        def stacked(name: str) -> Any:
+            column = [getattr(held, name) for held in decisions]
+            return None if column[0] is None else torch.stack(column, 1)
+
+        return Beliefs(**{field.name: stacked(field.name) for field in fields(Beliefs)})
+
+
+class Believer(Player, Protocol):
+    """A player whose beliefs can be read: `PPIPlayer` and `A2CPlayer`."""
+
+    @property
+    def beliefs(self) -> Beliefs:
+        """What it held before its last decision, ``[games, ...]``."""
+
+    def replay(self, action: Tensor) -> None:
+        """Go on as if it had chosen ``action``, long [games], in its last decision."""
+
+
+def predicted_action(policy: Tensor, following: Tensor) -> Tensor:
+    """Probabilities of the co-player's next action, [..., A].
+
+    policy: of the agent's own action, [..., A]. following: log-probabilities of the next observation given that action,
+    [..., A, O], with observations coded as `MatrixGame` has them; the start, which cannot follow a round, is left out.
+    """
+    n = policy.shape[-1]
+    played = following[..., START + 1 :].softmax(-1).unflatten(-1, (n, n)).sum(-2)  # [..., own action, other's action]
+    return (policy[..., None] * played).sum(-2)
+
+
+@torch.no_grad()
+def replayed(player: Believer, episodes: Episodes) -> Beliefs:
+    """What ``player`` would have held in the games of ``episodes``, ``[games, rounds + 1, ...]``; the last is after all rounds.
+
+    It meets the co-player that the episodes name, sees their observations and rewards, and goes on from their actions.
+    PPI's values are those of the random numbers that the player draws now.
+    """
+    player.begin(len(episodes))
+    player.meet(episodes.identity if episodes.identity.shape[1] else None)
+    reward = torch.zeros(len(episodes), device=episodes.rewards.device)
+    decisions = []
+    for t in range(episodes.rounds + 1):
+        player.act(episodes.observations[:, t].long(), reward)
+        decisions.append(player.beliefs)
+        if t < episodes.rounds:
+            player.replay(episodes.actions[:, t].long())
+            reward = episodes.rewards[:, t].contiguous()
+    return Beliefs.stack(decisions)
+
+
+def bayes(game: MatrixGame, episodes: Episodes) -> Tensor:
+    """The probability that the co-player cooperates, float64 ``[games, rounds + 1]``, to an exact Bayesian observer.
+
+    Its prior is the tabular pool (App. A.2): see `memory_one.expected_cooperation`. Only for games of two actions.
+    """
+    seen = episodes.observations.long()
+    own, other = (seen - 1) // game.n_actions, (seen - 1) % game.n_actions
+    theirs = torch.where(seen == START, START, game.observe(other, own))  # the co-player's own first-person observations
+    cooperated = other[:, 1:] == COOPERATE
+    return torch.from_numpy(expected_cooperation(theirs.cpu().numpy(), cooperated.cpu().numpy()))
+
+
+def beliefs_table(game: MatrixGame, episodes: Episodes, beliefs: Beliefs) -> pd.DataFrame:
+    """Games and beliefs of ``[games, rounds]`` or ``[games, rounds + 1]``, a row per decision; games of two actions.
+
+    Columns: game (from 0), round (from 1), own and other (C or D; missing after the last round), prediction, bayes (both: the
+    probability that the co-player cooperates), q_c, q_d, prior, policy (both: that the agent does), value. What the agent's
+    kind does not have is missing.
+    """
+    import pandas as pd
+
+    games, decisions = beliefs.policy.shape[:2]
+    game_number, number = torch.meshgrid(torch.arange(games), torch.arange(decisions), indexing="ij")
+    seen = episodes.observations.long()[:, 1 : decisions + 1]
+    own, other = (seen - 1) // game.n_actions, (seen - 1) % game.n_actions
+
+    def named(actions: Tensor) -> list[str | None]:
+        missing = decisions - actions.shape[1]
+        return [name for row in actions.tolist() for name in (*("CD"[action] for action in row), *[None] * missing)]
+
+    def column(values: Tensor | None, action: int | None = None) -> list[float] | float:
+        if values is None:
+            return float("nan")
+        return (values if action is None else values[..., action]).flatten().tolist()
+
+    return pd.DataFrame(
+        {
+            "game": game_number.flatten().tolist(),
+            "round": (number + 1).flatten().tolist(),
+            "own": named(own),
+            "other": named(other),
+            "prediction": column(beliefs.prediction, COOPERATE),
+            "bayes": column(bayes(game, episodes)[:, :decisions]),
+            "q_c": column(beliefs.values, COOPERATE),
+            "q_d": column(beliefs.values, DEFECT),
+            "prior": column(beliefs.prior, COOPERATE),
+            "policy": column(beliefs.policy, COOPERATE),
+            "value": column(beliefs.value),
+        }
+    )
