@@ -12,7 +12,10 @@ from coopctx._version import __version__ as __version__
 if TYPE_CHECKING:
     from coopctx.agents.ppi.learner import PPILearner
     from coopctx.agents.trained import TrainedAgent
-    from coopctx.evaluation.play import evaluate
+    from coopctx.errors import CoopctxError
+    from coopctx.evaluation import envs
+    from coopctx.evaluation.agent import Agent, load
+    from coopctx.evaluation.play import Evaluation, evaluate
     from coopctx.experiments.settings import load_preset
     from coopctx.game.arena import play
     from coopctx.game.episodes import Episodes
@@ -27,13 +30,18 @@ __all__ = [
     "DEFECT",
     "PRISONERS_DILEMMA",
     "START",
+    "Agent",
+    "CoopctxError",
     "Episodes",
+    "Evaluation",
     "MatrixGame",
     "PPILearner",
     "Player",
     "RandomTabular",
     "TrainedAgent",
+    "envs",
     "evaluate",
+    "load",
     "load_preset",
     "named_strategy",
     "play",
@@ -43,7 +51,9 @@ __all__ = [
 _MODULES = {
     "agents.ppi.learner": ("PPILearner",),
     "agents.trained": ("TrainedAgent",),
-    "evaluation.play": ("evaluate",),
+    "errors": ("CoopctxError",),
+    "evaluation.agent": ("Agent", "load"),
+    "evaluation.play": ("Evaluation", "evaluate"),
     "experiments.settings": ("load_preset",),
     "game.arena": ("play",),
     "game.episodes": ("Episodes",),
@@ -56,7 +66,16 @@ _MODULES = {
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 
+_FOLDERS = {"envs": "evaluation.envs"}  # what is a module itself
+
+
 def __getattr__(name: str) -> Any:
+    if name in _FOLDERS:
+        return import_module(f"coopctx.{_FOLDERS[name]}")
     if name not in _HOME:
         raise AttributeError(f"module 'coopctx' has no attribute {name!r}")
     return getattr(import_module(f"coopctx.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -1,6 +1,9 @@
 """What all tests share: the same examples on every machine, however slow, and a command run as a user would."""
 
+import importlib
+import os
 from collections import Counter
+from types import ModuleType
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -9,6 +12,13 @@ from rich.console import Console
 # No random seeds and no timed checks in the properties.
 settings.register_profile("coopctx", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("coopctx")
+
+
+def optional(module: str) -> ModuleType:
+    """A module of an extra; where it is missing the test is skipped, and where all extras must be there (`.ci/run`) it fails."""
+    if os.environ.get("COOPCTX_ALL_EXTRAS") == "1":
+        return importlib.import_module(module)
+    return pytest.importorskip(module)
 
 
 # The same test twice: small in every run, at length in `make faults`.

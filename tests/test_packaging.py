@@ -19,7 +19,7 @@ from coopctx.experiments.settings import preset_names
 from coopctx.runs.manifest import read_manifest
 
 ROOT = Path(__file__).parents[1]
-DATA = {".toml", ".c", ".h", ".csv", ".css", ".typed"}
+DATA = {".toml", ".c", ".h", ".csv", ".css", ".html", ".js", ".json", ".safetensors", ".typed"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
@@ -56,6 +56,10 @@ def test_no_package_has_the_name_of_a_public_function():
 def test_what_reads_results_loads_neither_torch_nor_matplotlib(module):
     check = f"import sys, {module}; sys.exit(not sys.modules.keys().isdisjoint({{'torch', 'matplotlib'}}))"
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
+
+
+def test_dir_lists_what_a_script_needs_and_nothing_else():
+    assert dir(coopctx) == sorted([*coopctx.__all__, "__version__"])
 
 
 def test_the_code_in_the_readme_runs(tmp_path, monkeypatch, capsys):

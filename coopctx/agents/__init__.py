@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
+    from coopctx.agents.beliefs import Believer
     from coopctx.agents.trunk import Trunk
     from coopctx.experiments.pools import RunSpec
     from coopctx.experiments.settings import Config
-    from coopctx.game.player import Player
     from coopctx.runs.progress import Progress
     from coopctx.runs.run import Run
 
@@ -28,7 +28,7 @@ class Classes:
     """Where the classes of one kind of agent are, each as ``"module:name"`` below `coopctx.agents`.
 
     training: carries out one run, called as `execute` is. model: the subclass of `Trunk`. player: a function of model,
-    settings, generator and threads that returns a `Player` which does not learn.
+    settings, generator and threads that returns a `Believer` which does not learn.
     """
 
     training: str
@@ -57,7 +57,7 @@ def model_class(agent: str) -> Callable[..., Trunk]:
     return _load(CLASSES[agent].model)
 
 
-def player_of(agent: str, model: Trunk, config: Config, generator: torch.Generator, threads: int = 1) -> Player:
+def player_of(agent: str, model: Trunk, config: Config, generator: torch.Generator, threads: int = 1) -> Believer:
     """A player of this kind with ``model``, which it does not change; it draws from ``generator`` alone."""
     return _load(CLASSES[agent].player)(model, config, generator, threads)
 

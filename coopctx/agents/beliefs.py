@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from coopctx.game.episodes import Episodes
 from coopctx.game.matrix import COOPERATE, DEFECT, START, MatrixGame
@@ -60,10 +61,10 @@ def predicted_action(policy: Tensor, following: Tensor) -> Tensor:
     """Probabilities of the co-player's next action, [..., A].
 
     policy: of the agent's own action, [..., A]. following: log-probabilities of the next observation given that action,
-    [..., A, O], with observations coded as `MatrixGame` has them; the start, which cannot follow a round, is left out.
+    [..., A, O], with observations coded as `MatrixGame` has them; the start and the end are left out.
     """
     n = policy.shape[-1]
-    played = following[..., START + 1 :].softmax(-1).unflatten(-1, (n, n)).sum(-2)  # [..., own action, other's action]
+    played = following[..., 1 : 1 + n * n].softmax(-1).unflatten(-1, (n, n)).sum(-2)  # [..., own action, other's action]
     return (policy[..., None] * played).sum(-2)
 
 
@@ -90,13 +91,22 @@ def replayed(player: Believer, episodes: Episodes) -> Beliefs:
 def bayes(game: MatrixGame, episodes: Episodes) -> Tensor:
     """The probability that the co-player cooperates, float64 ``[games, rounds + 1]``, to an exact Bayesian observer.
 
-    Its prior is the tabular pool (App. A.2): see `memory_one.expected_cooperation`. Only for games of two actions.
+    Its prior is the tabular pool (App. A.2): see `memory_one.expected_cooperation`. nan after the end of a game. Only for
+    games of two actions; under noise it is Laplace's rule for the actions played, no longer exact.
     """
-    seen = episodes.observations.long()
-    own, other = (seen - 1) // game.n_actions, (seen - 1) % game.n_actions
-    theirs = torch.where(seen == START, START, game.observe(other, own))  # the co-player's own first-person observations
+    own, other, going_on = _joint(game, episodes)
+    theirs = torch.where(going_on & (episodes.observations > START), game.observe(other, own), START)  # the co-player's view
     cooperated = other[:, 1:] == COOPERATE
-    return torch.from_numpy(expected_cooperation(theirs.cpu().numpy(), cooperated.cpu().numpy()))
+    expected = torch.from_numpy(expected_cooperation(theirs.cpu().numpy(), cooperated.cpu().numpy()))
+    return expected.masked_fill(~going_on.cpu(), float("nan"))
+
+
+def _joint(game: MatrixGame, episodes: Episodes) -> tuple[Tensor, Tensor, Tensor]:
+    """Own and other's action as each observation tells them, 0 where it does not; and whether the game was going on."""
+    seen = episodes.observations.long()
+    going_on = torch.ones_like(seen, dtype=torch.bool) if episodes.over is None else seen != episodes.over
+    last = torch.where(going_on & (seen > START), seen - 1, 0)
+    return last // game.n_actions, last % game.n_actions, going_on
 
 
 def beliefs_table(game: MatrixGame, episodes: Episodes, beliefs: Beliefs) -> pd.DataFrame:
@@ -110,12 +120,11 @@ def beliefs_table(game: MatrixGame, episodes: Episodes, beliefs: Beliefs) -> pd.
 
     games, decisions = beliefs.policy.shape[:2]
     game_number, number = torch.meshgrid(torch.arange(games), torch.arange(decisions), indexing="ij")
-    seen = episodes.observations.long()[:, 1 : decisions + 1]
-    own, other = (seen - 1) // game.n_actions, (seen - 1) % game.n_actions
+    *joint, going_on = (part[:, 1 : decisions + 1] for part in _joint(game, episodes))
+    played = [pad(torch.where(going_on, actions, -1), (0, decisions - actions.shape[1]), value=-1) for actions in joint]
 
     def named(actions: Tensor) -> list[str | None]:
-        missing = decisions - actions.shape[1]
-        return [name for row in actions.tolist() for name in (*("CD"[action] for action in row), *[None] * missing)]
+        return ["CD"[action] if action >= 0 else None for action in actions.flatten().tolist()]
 
     def column(values: Tensor | None, action: int | None = None) -> list[float] | float:
         if values is None:
@@ -126,8 +135,8 @@ def beliefs_table(game: MatrixGame, episodes: Episodes, beliefs: Beliefs) -> pd.
         {
             "game": game_number.flatten().tolist(),
             "round": (number + 1).flatten().tolist(),
-            "own": named(own),
-            "other": named(other),
+            "own": named(played[0]),
+            "other": named(played[1]),
             "prediction": column(beliefs.prediction, COOPERATE),
             "bayes": column(bayes(game, episodes)[:, :decisions]),
             "q_c": column(beliefs.values, COOPERATE),

@@ -1,48 +1,73 @@
-"""A finished run's agent, ready to play: its models as they ended, PPI's planner as it was configured."""
+"""A finished run's agent, ready to play: its models as they ended, PPI's planner as it was configured.
+
+Seed 0 of five runs is packaged, weights and manifest as they are in results/ (`packaged_agents`).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from coopctx.agents import model_class, player_of
+from coopctx.agents.beliefs import Believer
 from coopctx.agents.trunk import Trunk
-from coopctx.errors import RunError
-from coopctx.experiments.pools import POOLS, RunSpec
+from coopctx.errors import RunError, UsageError
+from coopctx.experiments.pools import POOLS, RunSpec, run_name
 from coopctx.experiments.settings import Config, from_dict, with_defaults
-from coopctx.game.player import Player
 from coopctx.game.streams import stream
 from coopctx.runs.manifest import read_manifest
 from coopctx.runs.read import read_weights
+from coopctx.runs.schema import KEYS, MANIFEST
+
+PACKAGED = Path(__file__).with_name("data")  # a folder per packaged agent, with a run's manifest and weights
 
 
 @dataclass(frozen=True)
 class TrainedAgent:
     """The learners of a finished run: one model each (state dictionaries), and the run's settings.
 
-    kind: of agent, a name in `coopctx.experiments.agents.AGENTS`, which tells the class of the models.
+    keys: agent, experiment, opponent_id, seed and preset of the run.
     """
 
     directory: Path
     config: Config
     weights: tuple[dict[str, Tensor], ...]
-    kind: str
+    keys: Mapping[str, Any]
 
     @classmethod
-    def load(cls, directory: Path, command: str = "") -> TrainedAgent:
-        """Read the run in ``directory``; RunError if it is not a finished run (naming ``command``, which makes it) or damaged."""
-        if not (directory / "run.json").exists() or (manifest := read_manifest(directory))["state"] != "finished":
-            hint = f"; make it with: {command}" if command else ""
-            raise RunError(f"{directory} is not a finished run{hint}")
+    def load(cls, run: str | Path, command: str = "") -> Self:
+        """Read the run in the directory ``run``, or the packaged agent of that name.
+
+        Raises RunError if it is neither (naming ``command``, which makes the run), or damaged.
+        """
+        directory = find_run(run)
+        if not (directory / MANIFEST).exists() or (manifest := read_manifest(directory))["state"] != "finished":
+            hint = f"make it with: {command}" if command else f"packaged agents: {', '.join(packaged_agents())}"
+            raise RunError(f"{directory} is not a finished run; {hint}")
         named: dict[str, dict[str, Tensor]] = {}
         for name, tensor in read_weights(directory).items():
             learner, parameter = name.split(".", 1)
             named.setdefault(learner, {})[parameter] = tensor
         models = tuple(named[learner] for learner in sorted(named))
-        return cls(directory, from_dict(with_defaults(manifest["configuration"])), models, manifest["agent"])
+        keys = {name: manifest[name] for name in (*KEYS, "preset")}
+        return cls(directory, from_dict(with_defaults(manifest["configuration"])), models, keys)
+
+    @property
+    def kind(self) -> str:
+        """``ppi``, whose models are of the class `SequenceModel`, or ``a2c``, `ActorCritic`."""
+        return str(self.keys["agent"])
+
+    @property
+    def name(self) -> str:
+        """Run and seed, such as ``ppi-mixed seed 0``."""
+        keys = self.keys
+        return f"{run_name(keys['agent'], keys['experiment'], keys['opponent_id'])} seed {keys['seed']}"
 
     def check_game(self, config: Config) -> None:
         """RunError, naming the difference, unless this agent was trained in the game and horizon of ``config``."""
@@ -51,9 +76,15 @@ class TrainedAgent:
             if ours != theirs:
                 raise RunError(f"{self.directory} was trained with game.{name} = {_plain(ours)}, not {_plain(theirs)}")
 
+    def learner_weights(self, learner: int) -> dict[str, Tensor]:
+        """The state dictionary of learner ``learner`` (from 1); UsageError where there is no such learner."""
+        if not (isinstance(learner, int) and 1 <= learner <= len(self.weights)):
+            raise UsageError(f"--learner must be from 1 to {len(self.weights)} for {self.directory}, not {learner}")
+        return self.weights[learner - 1]
+
     def model(self, learner: int = 1, device: torch.device | None = None) -> Trunk:
         """The model of learner ``learner`` (from 1), one's own copy."""
-        game, weights = self.config.game.matrix(), self.weights[learner - 1]
+        game, weights = self.config.game.matrix(), self.learner_weights(learner)
         identity = weights["identity.weight"].shape[1] if "identity.weight" in weights else 0
         sizes = game.n_observations, game.n_actions, self.config.model.hidden, self.config.model.embedding, identity
         model = model_class(self.kind)(*sizes, stream(0))  # every weight is replaced
@@ -62,9 +93,22 @@ class TrainedAgent:
 
     def player(
         self, generator: torch.Generator, learner: int = 1, device: torch.device | None = None, threads: int = 1
-    ) -> Player:
+    ) -> Believer:
         """Learner ``learner`` (from 1) as a player that no longer learns."""
         return player_of(self.kind, self.model(learner, device), self.config, generator, threads)
+
+
+@cache
+def packaged_agents() -> tuple[str, ...]:
+    """The names of the agents that ship with the package, such as ``ppi-mixed``."""
+    return tuple(sorted(path.name for path in PACKAGED.iterdir() if (path / MANIFEST).exists()))
+
+
+def find_run(run: str | Path) -> Path:
+    """The directory of a run: a packaged agent's for its name, otherwise ``run`` itself. UsageError for no name at all."""
+    if not isinstance(run, str | Path) or not str(run):
+        raise UsageError(f"a run is named by its directory or a packaged agent's name, not by {run!r}")
+    return PACKAGED / run if str(run) in packaged_agents() else Path(run)
 
 
 def needed_agents(spec: RunSpec, config: Config, results: Path) -> list[TrainedAgent]:

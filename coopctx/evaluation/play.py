@@ -1,4 +1,4 @@
-"""A trained agent against players of all kinds: named strategies, the tabular pool, other runs, the Axelrod library.
+"""A trained agent against players of all kinds (`coopctx.evaluation.opponents`), and what came of it.
 
 Against memory-one opponents the exact best response is the reference, computed for the very opponents that were met
 (`coopctx.game.memory_one.best_response`). What it earns more per round is the agent's regret. It knows its opponent before
@@ -7,42 +7,36 @@ the first round, so an agent that has to find out whom it meets is not without r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import html
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import torch
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from coopctx import native
-from coopctx.agents.trained import TrainedAgent
 from coopctx.analysis.extortion import episode_thirds
 from coopctx.errors import RunError, UsageError
-from coopctx.experiments.settings import LARGEST_INTEGER, suggestion
+from coopctx.evaluation.opponents import FEWEST_ROUNDS, Contestant, Host, Opponent, agent_of, guests
+from coopctx.experiments.settings import LARGEST_INTEGER
 from coopctx.game.arena import play
 from coopctx.game.episodes import Episodes
 from coopctx.game.matrix import COOPERATE, MatrixGame
 from coopctx.game.memory_one import ExpectedPlay, best_response
 from coopctx.game.player import Player
 from coopctx.game.streams import stream
-from coopctx.game.tabular import NAMED_STRATEGIES, RandomTabular, TabularPlayer, named_strategy
-from coopctx.machine import available_cores, resolve_device
+from coopctx.game.tabular import TabularPlayer
+from coopctx.machine import resolve_device
 from coopctx.runs.files import check_ordinary, check_writable, write_parquet
-from coopctx.runs.manifest import read_manifest
 from coopctx.runs.schema import KEYS, MANIFEST, OWN_FILES
 
-TABULAR = "tabular"
-AXELROD = "axelrod:"
-FEWEST_ROUNDS = 3  # an early, a middle and a late one
 GAMES_AT_ONCE = 1024  # in one batch: bounds the planner's memory, however many games are asked for
 SCHEMA = pa.schema(
     {
@@ -73,56 +67,99 @@ class Meeting:
     best: ExpectedPlay | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
-    """An agent's meetings. keys: agent, experiment, opponent_id, seed and preset of its run, and which learner it is."""
+    """A player's meetings, one after the other; printed as a table of them.
 
+    player: how it is called. keys: agent, experiment, opponent_id, seed and preset of its run, and which learner it is; None
+    where it is no trained agent.
+    """
+
+    player: str
     keys: dict[str, Any]
     meetings: tuple[Meeting, ...]
 
+    @property
+    def table(self) -> pd.DataFrame:
+        """A row per opponent, with the columns of `summary`; missing where the best response is not known."""
+        rows = {meeting.opponent: summary(meeting) for meeting in self.meetings}
+        return pd.DataFrame.from_dict(rows, orient="index").rename_axis("opponent")
+
+    @property
+    def rounds(self) -> pd.DataFrame:
+        """A row per opponent, player and round, with the columns of `SCHEMA`."""
+        return curves(self).to_pandas()
+
+    def __repr__(self) -> str:
+        return f"{self._title}\n{self._overview.to_string(float_format='{:.3f}'.format)}"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html.escape(self._title)}</p>{self._overview.to_html(float_format='{:.3f}'.format)}"
+
+    @property
+    def _title(self) -> str:
+        games, rounds = self.meetings[0].ego.actions.shape
+        return f"{self.player}: {games} games of {rounds} rounds; early, middle, late: its cooperation in thirds of the game"
+
+    @property
+    def _overview(self) -> pd.DataFrame:
+        table = self.table
+        return table[[name for name in _OVERVIEW if name in table]].rename(columns=_OVERVIEW)
+
 
 def evaluate(
-    directory: Path,
-    against: Sequence[str] = (),
+    agent: Contestant,
+    against: Contestant | Iterable[Contestant] = (),
     *,
     learner: int = 1,
     games: int = 256,
     rounds: int | None = None,
     seed: int = 0,
     device: str = "auto",
-    out: Path | None = None,
+    out: str | Path | None = None,
     report: Callable[[str, float], None] = lambda opponent, share: None,
 ) -> Evaluation:
-    """Play ``games`` games of a finished run's learner against each opponent; write the `curves` to ``out``, if given.
+    """Play ``games`` games of ``agent`` against each opponent; write the `curves` to ``out``, if given.
 
-    against: names of strategies (`NAMED_STRATEGIES`), ``tabular`` (a fresh random memory-one player in every game),
-    directories of other runs, whose first learner it meets, or ``axelrod:`` and the name of a strategy of the Axelrod
-    library. None given: all named strategies and tabular; tabular alone where the game has more than two actions.
-    rounds: None for as many as the agent was trained with. seed: of these games, not of the run. report hears which
+    agent: a finished run's directory, the name of a packaged agent, a `TrainedAgent`, of which learner ``learner`` plays, or
+    whatever can be an opponent. against: one or several of these, trained agents playing with their first learner; names of
+    strategies (`NAMED_STRATEGIES`); ``tabular``, a fresh random memory-one player in every game; ``axelrod:`` and the name
+    of a strategy of the Axelrod library; or players of one's own. None given: all named strategies and tabular; tabular
+    alone where the game has more than two actions. The game is that of the first trained agent, or the prisoner's dilemma.
+    rounds: None for as many as that agent was trained with, or 100. seed: of these games, not of the run. report hears which
     opponent is being met and the share of its games that is played.
 
-    Raises UsageError for a name or number that will not do, RunError where a directory holds no finished run, a run of
-    another game or horizon is to be met, the library is missing, or ``out`` cannot be written.
+    Raises UsageError for a name, thing or number that will not do, RunError where a directory holds no finished run, a run
+    of another game or horizon is to be met, the library is missing, or ``out`` cannot be written.
     """
     for name, value, least in (("--games", games, 1), ("--rounds", rounds, FEWEST_ROUNDS), ("--seed", seed, 0)):
         check_number(least, name, value)
     place = torch.device(resolve_device(device))
     if out is not None:
-        _check_out(out)
-    agent = TrainedAgent.load(directory)
-    if not 1 <= learner <= len(agent.weights):
-        raise UsageError(f"--learner must be from 1 to {len(agent.weights)} for {directory}, not {learner}")
-    host = _Host(agent, rounds or agent.config.game.rounds, place)
-    met = {opponent.name: opponent for opponent in map(host.opponent, against or host.usual())}
+        _check_out(Path(out))
+    asked = guests(against)
+    ego = agent_of(agent)
+    host = Host(ego or next(filter(None, map(agent_of, asked)), None), rounds, place)
+    if ego:
+        ego.learner_weights(learner)
+        keys = {**ego.keys, "learner": learner}
+    else:
+        keys = dict.fromkeys((*KEYS, "preset", "learner"))
+    who = host.opponent(ego or agent)
+    met = _named([host.opponent(guest) for guest in asked or host.usual()])
     meetings = []
     with _torch_threads(host.torch_threads()):
-        for opponent in met.values():
-            ego, co = (stream(seed, "evaluate", opponent.stream, side) for side in ("ego", "co"))
-            pair, chance = (host.seat(agent, ego, learner), opponent.player(co)), stream(seed, "chance", opponent.stream)
-            meetings.append(meet(opponent.name, pair, host.game, host.rounds, games, place, report, chance))
-    evaluation = Evaluation({**_run_keys(directory), "learner": learner}, tuple(meetings))
+        for name, opponent in met.items():
+            own, other = (stream(seed, "evaluate", opponent.stream, side) for side in ("ego", "co"))
+            pair = host.seat(ego, own, learner) if ego else who.player(own), opponent.player(other)
+            if pair[0] is pair[1]:
+                raise UsageError(f"a player cannot meet itself; make a second {who.name}")
+            chance = stream(seed, "chance", opponent.stream)
+            meetings.append(meet(name, pair, host.game, host.rounds, games, place, report, chance))
+    called = f"{ego.name}, learner {learner}" if ego else who.name
+    evaluation = Evaluation(called, keys, tuple(meetings))
     if out is not None:
-        write_parquet(out, curves(evaluation))
+        write_parquet(Path(out), curves(evaluation))
     return evaluation
 
 
@@ -244,77 +281,22 @@ def tables(evaluation: Evaluation) -> Group:
 
 def check_number(least: int, name: str, value: int | None) -> None:
     """UsageError, naming the option, for a value below ``least`` or above `LARGEST_INTEGER`."""
-    if value is not None and not least <= value <= LARGEST_INTEGER:
-        above = f" and <= {LARGEST_INTEGER}" if value > LARGEST_INTEGER else ""
-        raise UsageError(f"{name} must be an integer >= {least}{above}, not {value}")
+    whole = isinstance(value, int)
+    if value is not None and not (whole and least <= value <= LARGEST_INTEGER):
+        above = f" and <= {LARGEST_INTEGER}" if whole and value > LARGEST_INTEGER else ""
+        raise UsageError(f"{name} must be an integer >= {least}{above}, not {value!r}")
 
 
-def library() -> ModuleType:
-    """`coopctx.evaluation.axelrod`; RunError where the Axelrod library that it needs is not installed."""
-    try:
-        return import_module("coopctx.evaluation.axelrod")
-    except ImportError as error:
-        raise RunError(f"this needs the Axelrod library ({error}); pip install 'coopctx[axelrod]'") from error
-
-
-@dataclass(frozen=True)
-class _Opponent:
-    """name: as shown; stream: the name of its games' random streams; player: what it is when given a stream."""
-
-    name: str
-    stream: str
-    player: Callable[[torch.Generator], Player]
-
-
-class _Host:
-    """Knows the game that is played and who can be asked to it."""
-
-    def __init__(self, agent: TrainedAgent, rounds: int, device: torch.device) -> None:
-        if rounds < FEWEST_ROUNDS:
-            raise UsageError(f"{agent.directory} was trained with game.rounds = {rounds}; give --rounds {FEWEST_ROUNDS} or more")
-        self.game, self.rounds = agent.config.game.matrix(), rounds
-        self._agent, self._device, self._threads = agent, device, available_cores()
-
-    def usual(self) -> tuple[str, ...]:
-        return (*(NAMED_STRATEGIES if self.game.n_actions == 2 else ()), TABULAR)
-
-    def torch_threads(self) -> int:
-        """One where the native kernel is in use: torch's idle threads would take the cores from its own."""
-        return 1 if native.kernel_for(self._device, self._agent.config.model.hidden) else self._threads
-
-    def seat(self, agent: TrainedAgent, generator: torch.Generator, learner: int = 1) -> Player:
-        return agent.player(generator, learner, self._device, self._threads)
-
-    def opponent(self, name: str) -> _Opponent:
-        if name == TABULAR:
-            return _Opponent(name, name, partial(RandomTabular, self.game.n_outcomes, self.game.n_actions))
-        if name in NAMED_STRATEGIES:
-            self._check_two_actions(name)
-            return _Opponent(name, name, partial(named_strategy, name))
-        if name.startswith(AXELROD):
-            return self._library_strategy(name)
-        if "/" in name or (name and Path(name).is_dir()):
-            return self._other_run(Path(name))
-        near = suggestion(name, self.usual())
-        raise UsageError(f"unknown opponent '{name}'; {near} (also: a run's directory, or {AXELROD}NAME)")
-
-    def _library_strategy(self, name: str) -> _Opponent:
-        self._check_two_actions(name)
-        axelrod = library()
-        strategy = axelrod.library_strategy(name.removeprefix(AXELROD))
-        name = AXELROD + strategy.name
-        return _Opponent(name, name, partial(axelrod.AxelrodPlayer, strategy, self.game, self.rounds))
-
-    def _other_run(self, directory: Path) -> _Opponent:
-        other = TrainedAgent.load(directory)
-        other.check_game(self._agent.config)
-        keys = "/".join(map(str, _run_keys(directory).values()))  # the same games, wherever the run is kept
-        return _Opponent(str(directory), keys, partial(self.seat, other))
-
-    def _check_two_actions(self, name: str) -> None:
-        if self.game.n_actions != 2:
-            played = f"{self._agent.directory} was trained with {self.game.n_actions}"
-            raise UsageError(f"'{name}' plays games of two actions; {played}: it can meet {TABULAR} and other runs")
+def _named(opponents: Sequence[Opponent]) -> dict[str, Opponent]:
+    """Each once by its name; players of one's own that share a name are numbered."""
+    named: dict[str, Opponent] = {}
+    for opponent in opponents:
+        name, number = opponent.name, 1
+        while name in named and named[name].player is not opponent.player and opponent.own:
+            number += 1
+            name = f"{opponent.name} ({number})"
+        named[name] = opponent
+    return named
 
 
 @contextmanager
@@ -325,11 +307,6 @@ def _torch_threads(n: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _run_keys(directory: Path) -> dict[str, Any]:
-    manifest = read_manifest(directory)
-    return {name: manifest[name] for name in (*KEYS, "preset")}
 
 
 def _check_out(path: Path) -> None:
@@ -346,6 +323,17 @@ def _mean(per_round: np.ndarray, window: tuple[int, int]) -> float:
     return float(np.nanmean(within)) if not np.isnan(within).all() else float("nan")
 
 
+# The columns that an evaluation shows, and how it calls them.
+_OVERVIEW = {
+    "cooperation": "cooperation",
+    "cooperation_early": "early",
+    "cooperation_middle": "middle",
+    "cooperation_late": "late",
+    "reward": "reward",
+    "co_cooperation": "their coop.",
+    "co_reward": "their reward",
+    "regret": "regret",
+}
 _THIRDS = ("early", "middle", "late")
 _REFERENCE = ("best_response_reward", "best_response_cooperation", "regret", "regret_error")
 

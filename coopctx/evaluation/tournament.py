@@ -8,7 +8,8 @@ from pathlib import Path
 
 from coopctx.agents.trained import TrainedAgent
 from coopctx.errors import UsageError
-from coopctx.evaluation.play import AXELROD, check_number, library
+from coopctx.evaluation.opponents import AXELROD, library
+from coopctx.evaluation.play import check_number
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch import Tensor
 from coopctx import native
 from coopctx.game.episodes import Episodes
 from coopctx.game.matrix import START, MatrixGame
-from coopctx.game.player import NativePlayer, Player
+from coopctx.game.player import NativePlayer, Player, checked_actions
 from coopctx.game.sampling import sample
 from coopctx.game.threads import thread_pool
 
@@ -44,7 +44,8 @@ def play(
     with thread_pool(2) as pool:
         each = pool.map if side_by_side else map
         for t in range(rounds):
-            action = list(each(_act, players, observation, reward))
+            moves = each(_act, players, observation, reward)
+            action = [checked_actions(*move, games, game.n_actions) for move in zip(players, moves, strict=True)]
             played = _played(game, action, chance)
             reward = [game.reward(played[i], played[1 - i]) for i in (0, 1)]
             following = [game.observe(played[i], played[1 - i]) for i in (0, 1)]

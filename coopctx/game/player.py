@@ -7,6 +7,7 @@ from typing import Protocol, TypeAlias
 from torch import Tensor
 
 from coopctx import native
+from coopctx.errors import UsageError
 
 # Consecutive games of a player: how many, a random number per draw [rounds, games], and `coopctx.native.Seat.policy`.
 NativePart: TypeAlias = tuple[int, Tensor, native.Recurrence | Tensor]
@@ -41,3 +42,19 @@ class NativePlayer(Player, Protocol):
 
     def natively(self, rounds: int, kernel: native.Kernel) -> list[NativePart]:
         """Instead of ``rounds`` calls of `act` after `begin` and `meet`: what decides them, with the same random numbers."""
+
+
+def checked_actions(player: Player, actions: object, games: int, n_actions: int) -> Tensor:
+    """``actions``, which ``player`` returned; UsageError unless they are integers from 0 to ``n_actions`` - 1, one per game."""
+    wanted = f"a tensor of {games} integers from 0 to {n_actions - 1}"
+    whole = isinstance(actions, Tensor) and not (actions.is_floating_point() or actions.is_complex())
+    if isinstance(actions, Tensor) and whole and actions.shape == (games,):
+        lowest, highest = actions.long().aminmax()
+        if lowest >= 0 and highest < n_actions:
+            return actions
+        got = f"{int(lowest if lowest < 0 else highest)}"
+    elif isinstance(actions, Tensor):
+        got = f"{actions.dtype} of shape {list(actions.shape)}"
+    else:
+        got = type(actions).__name__
+    raise UsageError(f"{type(player).__name__}.act must return {wanted}, not {got}")

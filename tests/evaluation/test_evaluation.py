@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from rich.console import Console
 from tiny_runs import config, spec, train
 
+from coopctx.agents.trained import TrainedAgent
 from coopctx.cli import app as cli
 from coopctx.errors import CoopctxError, RunError, UsageError
 from coopctx.evaluation import play as evaluation
-from coopctx.evaluation.play import SCHEMA, TABULAR, curves, evaluate, meet, summary
+from coopctx.evaluation.opponents import TABULAR, Host
+from coopctx.evaluation.play import SCHEMA, curves, evaluate, meet, summary
 from coopctx.game.matrix import PRISONERS_DILEMMA, MatrixGame
 from coopctx.game.memory_one import best_response, expected_play
 from coopctx.game.streams import stream
@@ -189,7 +191,7 @@ def test_a_run_meets_another_and_itself(run, monkeypatch):
 
 
 def test_the_other_run_plays_with_the_weights_of_its_first_learner(run):
-    host = evaluation._Host(evaluation.TrainedAgent.load(run("tabular")), ROUNDS, torch.device("cpu"))
+    host = Host(TrainedAgent.load(run("tabular")), ROUNDS, torch.device("cpu"))
     other = host.opponent(str(run())).player(stream(0))
     assert torch.equal(other._model.head.weight, read_weights(run())["learner1.head.weight"])
 
@@ -280,7 +282,7 @@ def test_a_missing_library_is_told_with_what_installs_it(run, monkeypatch):
 
 @given(st.text(max_size=40).filter(lambda name: not name.startswith("axelrod:")))
 def test_any_name_is_known_or_refused(results, name):
-    host = evaluation._Host(evaluation.TrainedAgent.load(directory(results)), ROUNDS, torch.device("cpu"))
+    host = Host(TrainedAgent.load(directory(results)), ROUNDS, torch.device("cpu"))
     try:
         assert host.opponent(name).name == name
     except CoopctxError as error:

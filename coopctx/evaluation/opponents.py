@@ -1,0 +1,157 @@
+"""Who can be asked to a game: named strategies, the tabular pool, trained agents, the Axelrod library, one's own players."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeAlias, cast
+
+import torch
+
+from coopctx import native
+from coopctx.agents.trained import PACKAGED, TrainedAgent, packaged_agents
+from coopctx.errors import RunError, UsageError
+from coopctx.experiments.settings import suggestion
+from coopctx.game.matrix import PRISONERS_DILEMMA, MatrixGame
+from coopctx.game.player import Player
+from coopctx.game.tabular import NAMED_STRATEGIES, RandomTabular, named_strategy
+from coopctx.machine import available_cores
+
+# A strategy's name, ``tabular``, ``axelrod:NAME``, a packaged agent's name, a run's directory, an agent, or a player.
+Contestant: TypeAlias = str | Path | TrainedAgent | Player
+
+TABULAR = "tabular"
+AXELROD = "axelrod:"
+FEWEST_ROUNDS = 3  # an early, a middle and a late one
+USUAL_ROUNDS = 100  # where no trained agent says otherwise
+_METHODS = ("begin", "identity", "meet", "act")
+
+
+@dataclass(frozen=True)
+class Opponent:
+    """name: as shown; stream: the name of its games' random streams; player: what it is when given a stream; own: a user's."""
+
+    name: str
+    stream: str
+    player: Callable[[torch.Generator], Player]
+    own: bool = False
+
+
+class Host:
+    """Knows the game that is played and who can be asked to it.
+
+    agent: whose game it is; None: that of ``game``. rounds: None for as many as it was trained with. Raises UsageError for
+    too few rounds, and where ``game`` is not the agent's.
+    """
+
+    def __init__(
+        self, agent: TrainedAgent | None, rounds: int | None, device: torch.device, game: MatrixGame | None = None
+    ) -> None:
+        if not rounds and agent and agent.config.game.rounds < FEWEST_ROUNDS:
+            trained = f"{agent.directory} was trained with game.rounds = {agent.config.game.rounds}"
+            raise UsageError(f"{trained}; give --rounds {FEWEST_ROUNDS} or more")
+        self.game = agent.config.game.matrix() if agent else game or PRISONERS_DILEMMA
+        if agent and game not in (None, self.game):
+            raise UsageError(f"{agent.directory} was trained in another game: {agent.config.game}")
+        self.rounds = rounds or (agent.config.game.rounds if agent else USUAL_ROUNDS)
+        self._agent, self._device, self._threads = agent, device, available_cores()
+
+    def usual(self) -> tuple[str, ...]:
+        """All named strategies and the tabular pool; the pool alone where the game has more than two actions."""
+        return (*(NAMED_STRATEGIES if self.game.n_actions == 2 else ()), TABULAR)
+
+    def torch_threads(self) -> int:
+        """One where the native kernel is in use: torch's idle threads would take the cores from its own."""
+        hidden = self._agent.config.model.hidden if self._agent else 0
+        return 1 if native.kernel_for(self._device, hidden) else self._threads
+
+    def seat(self, agent: TrainedAgent, generator: torch.Generator, learner: int = 1) -> Player:
+        """A learner of a trained agent as a player, on the device that is played on."""
+        return agent.player(generator, learner, self._device, self._threads)
+
+    def opponent(self, who: Contestant) -> Opponent:
+        """The opponent that ``who`` names, or is.
+
+        Raises UsageError for a name or thing that will not do, RunError where a directory holds no finished run, a run of
+        another game or horizon is named, or the Axelrod library is missing.
+        """
+        if isinstance(who, TrainedAgent):
+            return self._trained(who)
+        if not isinstance(who, str | Path):
+            return self._own(who)
+        name = str(who)
+        if name == TABULAR:
+            return Opponent(name, name, partial(RandomTabular, self.game.n_outcomes, self.game.n_actions))
+        if name in NAMED_STRATEGIES:
+            self._check_two_actions(name)
+            return Opponent(name, name, partial(named_strategy, name))
+        if name.startswith(AXELROD):
+            return self._library_strategy(name)
+        if agent := agent_of(who):
+            return self._trained(agent)
+        near = suggestion(name, (*self.usual(), *packaged_agents()))
+        raise UsageError(f"unknown opponent '{name}'; {near} (also: a run's directory, or {AXELROD}NAME)")
+
+    def _trained(self, agent: TrainedAgent) -> Opponent:
+        if self._agent:
+            agent.check_game(self._agent.config)
+        keys = "/".join(map(str, agent.keys.values()))  # the same games, wherever the run is kept
+        return Opponent(shown(agent), keys, partial(self.seat, agent))
+
+    def _library_strategy(self, name: str) -> Opponent:
+        self._check_two_actions(name)
+        axelrod = library()
+        strategy = axelrod.library_strategy(name.removeprefix(AXELROD))
+        name = AXELROD + strategy.name
+        return Opponent(name, name, partial(axelrod.AxelrodPlayer, strategy, self.game, self.rounds))
+
+    def _own(self, who: Any) -> Opponent:
+        kind = who if isinstance(who, type) else type(who)
+        missing = [name for name in _METHODS if not callable(getattr(kind, name, None))]
+        if missing:
+            raise UsageError(f"a {kind.__name__} is no player: it has no method {missing[0]} (inherit from coopctx.Player)")
+        if isinstance(who, type):
+            raise UsageError(f"give a player, not its class: {kind.__name__}(...)")
+        return Opponent(kind.__name__, kind.__name__, lambda generator: cast(Player, who), own=True)
+
+    def _check_two_actions(self, name: str) -> None:
+        if self.game.n_actions != 2:
+            played = f"{f'{self._agent.directory} was trained with' if self._agent else 'this one has'} {self.game.n_actions}"
+            raise UsageError(f"'{name}' plays games of two actions; {played}: it can meet {TABULAR} and other runs")
+
+
+def agent_of(who: Contestant) -> TrainedAgent | None:
+    """The trained agent that ``who`` is, or names: by its own name if it is packaged, or by its run's directory; else None."""
+    if isinstance(who, TrainedAgent):
+        return who
+    if isinstance(who, Path):
+        return TrainedAgent.load(who)
+    if not isinstance(who, str) or who in (TABULAR, *NAMED_STRATEGIES) or who.startswith(AXELROD):
+        return None
+    is_run = who in packaged_agents() or "/" in who or (who and Path(who).is_dir())
+    return TrainedAgent.load(who) if is_run else None
+
+
+def shown(agent: TrainedAgent) -> str:
+    """How an agent is called among opponents: a packaged one by its name, others by their directory."""
+    return agent.directory.name if agent.directory.parent == PACKAGED else str(agent.directory)
+
+
+def guests(against: Contestant | Iterable[Contestant]) -> list[Contestant]:
+    """One contestant or several as a list."""
+    one = isinstance(against, str | Path | TrainedAgent | type) or callable(getattr(against, "act", None))
+    if not one and not isinstance(against, Iterable):
+        raise UsageError(f"opponents are names, directories, agents or players, not {against!r}")
+    return [cast(Contestant, against)] if one else list(cast(Iterable[Contestant], against))
+
+
+def library() -> ModuleType:
+    """`coopctx.evaluation.axelrod`; RunError where the Axelrod library that it needs is not installed."""
+    try:
+        return import_module("coopctx.evaluation.axelrod")
+    except ImportError as error:
+        raise RunError(f"this needs the Axelrod library ({error}); pip install 'coopctx[axelrod]'") from error
