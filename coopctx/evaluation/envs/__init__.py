@@ -1,0 +1,53 @@
+"""Standard environments, for any library that trains on them: PettingZoo's for two learners, Gymnasium's against our players.
+
+``gymnasium.make("coopctx/AgainstPool-v0", opponent=...)`` works once this is imported; installed with ``coopctx[envs]``, without.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from coopctx.errors import RunError
+
+if TYPE_CHECKING:
+    from coopctx.evaluation.envs.parallel import TwoLearners
+
+AGAINST_POOL = "coopctx/AgainstPool-v0"
+_HERE = "coopctx.evaluation.envs.against"
+
+
+def register() -> None:
+    """Tell Gymnasium of our environments. Raises RunError where it is not installed."""
+    try:
+        from gymnasium.envs import registration  # gymnasium itself may still be importing: it calls this as a plugin
+    except ImportError as error:
+        raise _missing(error) from error
+    if AGAINST_POOL not in registration.registry:
+        registration.register(AGAINST_POOL, entry_point=f"{_HERE}:AgainstPool", vector_entry_point=f"{_HERE}:AgainstPoolVector")
+
+
+def parallel_env(**settings: Any) -> TwoLearners:
+    """The repeated matrix game as a PettingZoo ``ParallelEnv``; settings as of `TwoLearners`: game, rounds, render_mode."""
+    try:
+        from coopctx.evaluation.envs.parallel import TwoLearners
+    except ImportError as error:
+        raise _missing(error) from error
+    return TwoLearners(**settings)
+
+
+def sb3_vec_env(num_envs: int, **settings: Any) -> Any:
+    """`AgainstPoolVector` as a Stable-Baselines3 ``VecEnv``; settings as of `Opposition`: opponent, rounds, game."""
+    try:
+        from coopctx.evaluation.envs.sb3 import StableBaselinesGames
+    except ImportError as error:
+        raise RunError(f"this needs Stable-Baselines3 ({error}); pip install 'coopctx[envs]' sb3-contrib") from error
+    return StableBaselinesGames(num_envs, **settings)
+
+
+def _missing(error: ImportError) -> RunError:
+    return RunError(f"this needs Gymnasium and PettingZoo ({error}); pip install 'coopctx[envs]'")
+
+
+with contextlib.suppress(RunError):  # told when one is asked for
+    register()

@@ -1,0 +1,112 @@
+"""Many games at once of a seat that is played from outside, against one of our players: what the environments share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from coopctx.errors import UsageError
+from coopctx.evaluation.opponents import TABULAR, Contestant, Host, agent_of, guests
+from coopctx.evaluation.play import check_number
+from coopctx.game.matrix import START, MatrixGame
+from coopctx.game.player import Player, checked_actions
+from coopctx.game.seats import Seats
+from coopctx.game.streams import stream
+
+Codes: TypeAlias = NDArray[np.int64]
+_CPU = torch.device("cpu")
+
+
+def as_game(game: MatrixGame | Sequence[Sequence[float]]) -> MatrixGame:
+    """The game, or that of these payoffs; UsageError for anything else."""
+    try:
+        return game if isinstance(game, MatrixGame) else MatrixGame.of(game)
+    except (TypeError, ValueError):
+        raise UsageError(f"game must be a MatrixGame or n rows of n payoffs, n >= 2, not {game!r}") from None
+
+
+class Opposition:
+    """``games`` games at once against whomever ``opponent`` names; all begin and end together.
+
+    opponent: whatever `coopctx.evaluate` can meet, or several, of whom each game's is drawn anew, all equally likely. rounds,
+    game: None for those of the first trained agent among them, or 100 rounds of the prisoner's dilemma. The seat sees
+    observation codes, as `MatrixGame` has them, and its own rewards. It is introduced as a learner (App. A.4.1: z = 0).
+    """
+
+    def __init__(
+        self,
+        games: int,
+        opponent: Contestant | Iterable[Contestant] = TABULAR,
+        rounds: int | None = None,
+        game: MatrixGame | Sequence[Sequence[float]] | None = None,
+    ) -> None:
+        check_number(1, "num_envs", games)
+        check_number(1, "rounds", rounds)
+        asked = guests(opponent)
+        if not asked:
+            raise UsageError("there must be an opponent")
+        host = Host(next(filter(None, map(agent_of, asked)), None), rounds, _CPU, None if game is None else as_game(game))
+        self.game, self.rounds, self.games = host.game, host.rounds, games
+        self._opponents = [host.opponent(guest) for guest in asked]
+        self._players: list[Player] = []
+
+    def begin(self, seed: int | None) -> Codes:
+        """Begin all games anew; the first observations. seed: of the opponents' random numbers; None: go on with the last."""
+        if seed is not None or not self._players:
+            seed = int(np.random.default_rng().integers(2**31)) if seed is None else seed
+            names = [f"{number} {opponent.stream}" for number, opponent in enumerate(self._opponents)]
+            self._players = [
+                opponent.player(stream(seed, "environment", name)) for opponent, name in zip(self._opponents, names, strict=True)
+            ]
+            self._chance = np.random.default_rng(seed)
+        self._opponent = self._seated()
+        self._opponent.begin(self.games)
+        self._opponent.meet(None)
+        self._observation = torch.full((self.games,), START)
+        self._reward = torch.zeros(self.games)
+        self.played: list[tuple[int, int]] = []  # the first game's actions so far
+        return self._codes(self._observation)
+
+    def play(self, actions: ArrayLike) -> tuple[Codes, NDArray[np.float64], bool]:
+        """Play a round with these actions [games]: observations, rewards, and whether that was the last one."""
+        if not self._players or len(self.played) == self.rounds:
+            raise UsageError("the game has not begun, or is over: call reset() first")
+        own = self._checked(actions)
+        other = checked_actions(self._opponent, self._act(), self.games, self.game.n_actions)
+        self._observation, self._reward = self.game.observe(other, own), self.game.reward(other, own)
+        self.played.append((int(own[0]), int(other[0])))
+        rewards = self.game.reward(own, other).double().numpy()
+        return self._codes(self.game.observe(own, other)), rewards, len(self.played) == self.rounds
+
+    def transcript(self) -> str:
+        """The first game so far, a line per player; C and D where there are two actions."""
+        letters = "CD" if self.game.n_actions == 2 else "0123456789"
+        lines = zip(("agent   ", "opponent"), zip(*self.played, strict=True) if self.played else ((), ()), strict=True)
+        return "\n".join(f"{name} {''.join(letters[action] for action in actions)}" for name, actions in lines)
+
+    @torch.no_grad()
+    def _act(self) -> Tensor:
+        return self._opponent.act(self._observation, self._reward)
+
+    def _seated(self) -> Player:
+        """One player of all games: the opponents, as many games of each as chance has it."""
+        if len(self._players) == 1:
+            return self._players[0]
+        shares = self._chance.multinomial(self.games, np.full(len(self._players), 1 / len(self._players)))
+        return Seats([(player, rows) for player, rows in zip(self._players, shares.tolist(), strict=True) if rows])
+
+    def _checked(self, actions: ArrayLike) -> Tensor:
+        values: NDArray[Any] = np.asarray(actions)
+        n = self.game.n_actions
+        if values.shape != (self.games,) or values.dtype.kind not in "iu" or not ((values >= 0) & (values < n)).all():
+            raise UsageError(f"actions must be {self.games} integers from 0 to {n - 1}, not {actions!r}")
+        return torch.from_numpy(values.astype(np.int64))
+
+    @staticmethod
+    def _codes(observation: Tensor) -> Codes:
+        return observation.numpy().astype(np.int64)

@@ -1,0 +1,89 @@
+"""PettingZoo's parallel environment of the repeated matrix game: two learners, simultaneous moves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from gymnasium.spaces import Discrete
+from pettingzoo import ParallelEnv
+
+from coopctx.errors import UsageError
+from coopctx.evaluation.envs.opposition import as_game
+from coopctx.evaluation.play import check_number
+from coopctx.game.matrix import PRISONERS_DILEMMA, START, MatrixGame
+
+PLAYERS = ("player_0", "player_1")
+
+
+class TwoLearners(ParallelEnv[str, np.int64, int]):
+    """``rounds`` rounds of ``game`` (a `MatrixGame`, or payoffs[own][other]) between ``player_0`` and ``player_1``.
+
+    Each observes the code of the last round's joint action, own action first (0: nothing has been played), and is paid the
+    game's payoff. Both terminate after the last round; the round's number is not observed. Nothing is random.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"name": "coopctx_matrix_game_v0", "render_modes": ["ansi"], "is_parallelizable": True}
+
+    def __init__(
+        self,
+        game: MatrixGame | Sequence[Sequence[float]] = PRISONERS_DILEMMA,
+        rounds: int = 100,
+        render_mode: str | None = None,
+    ) -> None:
+        check_number(1, "rounds", rounds)
+        if render_mode not in (None, "ansi"):
+            raise UsageError(f"render_mode must be None or 'ansi', not {render_mode!r}")
+        self.game, self.rounds, self.render_mode = as_game(game), rounds, render_mode
+        self.possible_agents = list(PLAYERS)
+        self.agents: list[str] = []
+        self.observation_spaces = {name: Discrete(self.game.n_observations) for name in PLAYERS}
+        self.action_spaces = {name: Discrete(self.game.n_actions) for name in PLAYERS}
+        self._played: list[list[int]] = []
+
+    def observation_space(self, agent: str) -> Discrete:
+        return self.observation_spaces[agent]
+
+    def action_space(self, agent: str) -> Discrete:
+        return self.action_spaces[agent]
+
+    def reset(
+        self, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, np.int64], dict[str, dict[str, Any]]]:
+        """Begin a new game; the first observations and empty infos."""
+        self.agents = list(PLAYERS)
+        self._played = []
+        return dict.fromkeys(PLAYERS, np.int64(START)), {name: {} for name in PLAYERS}
+
+    def step(self, actions: dict[str, int]) -> tuple[
+        dict[str, np.int64], dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]
+    ]:
+        """Play a round: observations, rewards, terminations, truncations (never) and empty infos, by player."""
+        if not self.agents:
+            return {}, {}, {}, {}, {}
+        if set(actions) != set(PLAYERS) or not all(self.action_spaces[name].contains(actions[name]) for name in PLAYERS):
+            highest = self.game.n_actions - 1
+            raise UsageError(f"both {' and '.join(PLAYERS)} must choose an integer from 0 to {highest}, not {actions!r}")
+        chosen = torch.tensor([int(actions[name]) for name in PLAYERS])
+        observations, rewards = self.game.observe(chosen, chosen.flip(0)), self.game.reward(chosen, chosen.flip(0))
+        self._played.append(chosen.tolist())
+        over = len(self._played) == self.rounds
+        self.agents = [] if over else self.agents
+        return (
+            dict(zip(PLAYERS, map(np.int64, observations.tolist()), strict=True)),
+            dict(zip(PLAYERS, rewards.tolist(), strict=True)),
+            dict.fromkeys(PLAYERS, over),
+            dict.fromkeys(PLAYERS, False),
+            {name: {} for name in PLAYERS},
+        )
+
+    def render(self) -> str | None:
+        """Both players' actions so far, a line each, in the mode ``ansi``."""
+        if self.render_mode is None:
+            return None
+        return "\n".join(f"{name} {' '.join(str(pair[i]) for pair in self._played)}".rstrip() for i, name in enumerate(PLAYERS))
+
+    def close(self) -> None:
+        """There is nothing to close."""
