@@ -14,6 +14,7 @@ from coopctx.game.matrix import PRISONERS_DILEMMA, MatrixGame
 gymnasium, pettingzoo = optional("gymnasium"), optional("pettingzoo")
 envs = coopctx.envs
 THREE = [[2, 0, 1], [3, 1, 0], [0, 2, 1]]
+BY_CHANCE = MatrixGame.of([[1, -1], [2, 0]], noise=0.2, continuation=0.8)
 POOLS = ["tabular", "tit-for-tat", "a2c-tabular", "ppi-tabular", ("grim", "random", "a2c-tabular")]
 
 
@@ -35,7 +36,7 @@ def make(**settings):
 # Two learners: PettingZoo -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("settings", [{"rounds": 7}, {"rounds": 100}, {"game": THREE, "rounds": 12}])
+@pytest.mark.parametrize("settings", [{"rounds": 7}, {"rounds": 100}, {"game": THREE, "rounds": 12}, {"game": BY_CHANCE, "rounds": 12}])
 def test_pettingzoos_own_checks(settings):
     from pettingzoo.test import parallel_api_test, parallel_seed_test
 
@@ -103,6 +104,23 @@ def test_the_game_is_that_of_the_trained_agent_or_the_given_one():
     env = make(opponent="a2c-tabular", rounds=None)
     env.reset(seed=1)
     assert [env.step(1)[2] for _ in range(100)] == [False] * 99 + [True]
+
+
+def test_noise_and_a_random_ending_are_played_as_the_game_says():
+    env = make(opponent="always-cooperate", game=BY_CHANCE, rounds=1000)
+    lengths, seen = [], []
+    for episode in range(300):
+        env.reset(seed=0 if episode == 0 else None)
+        over, length = False, 0
+        while not over:
+            observation, _, over, _, _ = env.step(0)
+            length += 1
+            seen += [] if over else [observation]
+        assert observation == BY_CHANCE.over and env.observation_space.contains(observation)
+        lengths.append(length)
+    assert np.mean(lengths) == pytest.approx(5, abs=4 * np.sqrt(20 / 300))  # geometric: mean 1 / 0.2
+    shares = np.bincount(seen, minlength=5)[1:] / len(seen)
+    assert shares == pytest.approx([0.64, 0.16, 0.16, 0.04], abs=0.05)
 
 
 def test_a_seed_repeats_a_game_and_the_next_one_goes_on():
@@ -211,10 +229,11 @@ def test_a_recurrent_learner_of_stable_baselines_finds_a_response_to_a_frozen_ag
         (lambda: make(opponent=()), "there must be an opponent"),
         (lambda: make(opponent=3), "opponents are names, directories, agents or players, not 3"),
         (lambda: make(opponent="tabular", rounds=0), "rounds must be an integer >= 1, not 0"),
-        (lambda: make(opponent="tabular", game=[[1, 2]]), "game must be a MatrixGame or n rows of n payoffs, n >= 2, not"),
-        (lambda: make(opponent="tabular", game="chess"), "game must be a MatrixGame or n rows of n payoffs"),
+        (lambda: make(opponent="tabular", game=[[1, 2]]), "game must be a MatrixGame, a name or n rows of n payoffs, n >= 2, not"),
+        (lambda: make(opponent="tabular", game="chess"), "unknown game 'chess'; .*chicken"),
+        (lambda: vector(2, opponent="tabular", game=BY_CHANCE), "a random ending is played by itself, not 2 at once"),
         (lambda: make(opponent="grim", game=THREE), "'grim' plays games of two actions; this one has 3"),
-        (lambda: make(opponent="a2c-tabular", game=THREE), "a2c-tabular was trained in another game, with payoffs"),
+        (lambda: make(opponent="a2c-tabular", game=THREE), "a2c-tabular was trained in another game: GameConfig"),
         (lambda: make(opponent="grim").unwrapped.step(0), r"the game has not begun, or is over: call reset\(\) first"),
         (lambda: vector(0, opponent="grim"), "num_envs must be an integer >= 1, not 0"),
         (lambda: envs.parallel_env(rounds=-1), "rounds must be an integer >= 1, not -1"),

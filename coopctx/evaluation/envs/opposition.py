@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -13,21 +13,25 @@ from torch import Tensor
 from coopctx.errors import UsageError
 from coopctx.evaluation.opponents import TABULAR, Contestant, Host, agent_of, guests
 from coopctx.evaluation.play import check_number
-from coopctx.game.matrix import START, MatrixGame
+from coopctx.experiments.settings import suggestion
+from coopctx.game.matrix import NAMED_GAMES, START, MatrixGame
 from coopctx.game.player import Player, checked_actions
 from coopctx.game.seats import Seats
 from coopctx.game.streams import stream
 
 Codes: TypeAlias = NDArray[np.int64]
+Game: TypeAlias = MatrixGame | str | Sequence[Sequence[float]]  # or a game's name, or payoffs[own][other]
 _CPU = torch.device("cpu")
 
 
-def as_game(game: MatrixGame | Sequence[Sequence[float]]) -> MatrixGame:
-    """The game, or that of these payoffs; UsageError for anything else."""
+def as_game(game: Game) -> MatrixGame:
+    """The game that is given, or of that name or these payoffs; UsageError for anything else."""
+    if isinstance(game, str) and game not in NAMED_GAMES:
+        raise UsageError(f"unknown game {game!r}; {suggestion(game, NAMED_GAMES)}")
     try:
-        return game if isinstance(game, MatrixGame) else MatrixGame.of(game)
+        return game if isinstance(game, MatrixGame) else MatrixGame.of(NAMED_GAMES[game] if isinstance(game, str) else game)
     except (TypeError, ValueError):
-        raise UsageError(f"game must be a MatrixGame or n rows of n payoffs, n >= 2, not {game!r}") from None
+        raise UsageError(f"game must be a MatrixGame, a name or n rows of n payoffs, n >= 2, not {game!r}") from None
 
 
 class Opposition:
@@ -36,6 +40,7 @@ class Opposition:
     opponent: whatever `coopctx.evaluate` can meet, or several, of whom each game's is drawn anew, all equally likely. rounds,
     game: None for those of the first trained agent among them, or 100 rounds of the prisoner's dilemma. The seat sees
     observation codes, as `MatrixGame` has them, and its own rewards. It is introduced as a learner (App. A.4.1: z = 0).
+    A game with a random ending is played alone, and ends after ``rounds`` rounds at the latest.
     """
 
     def __init__(
@@ -43,7 +48,7 @@ class Opposition:
         games: int,
         opponent: Contestant | Iterable[Contestant] = TABULAR,
         rounds: int | None = None,
-        game: MatrixGame | Sequence[Sequence[float]] | None = None,
+        game: Game | None = None,
     ) -> None:
         check_number(1, "num_envs", games)
         check_number(1, "rounds", rounds)
@@ -52,6 +57,8 @@ class Opposition:
             raise UsageError("there must be an opponent")
         host = Host(next(filter(None, map(agent_of, asked)), None), rounds, _CPU, None if game is None else as_game(game))
         self.game, self.rounds, self.games = host.game, host.rounds, games
+        if self.game.over is not None and games > 1:
+            raise UsageError(f"a game with a random ending is played by itself, not {games} at once")
         self._opponents = [host.opponent(guest) for guest in asked]
         self._players: list[Player] = []
 
@@ -70,18 +77,22 @@ class Opposition:
         self._observation = torch.full((self.games,), START)
         self._reward = torch.zeros(self.games)
         self.played: list[tuple[int, int]] = []  # the first game's actions so far
+        self._over = False
         return self._codes(self._observation)
 
     def play(self, actions: ArrayLike) -> tuple[Codes, NDArray[np.float64], bool]:
         """Play a round with these actions [games]: observations, rewards, and whether that was the last one."""
-        if not self._players or len(self.played) == self.rounds:
+        if not self._players or self._over:
             raise UsageError("the game has not begun, or is over: call reset() first")
         own = self._checked(actions)
         other = checked_actions(self._opponent, self._act(), self.games, self.game.n_actions)
+        own, other = (self.game.played(chosen, torch.from_numpy(self._chance.random(self.games))) for chosen in (own, other))
         self._observation, self._reward = self.game.observe(other, own), self.game.reward(other, own)
         self.played.append((int(own[0]), int(other[0])))
-        rewards = self.game.reward(own, other).double().numpy()
-        return self._codes(self.game.observe(own, other)), rewards, len(self.played) == self.rounds
+        ended = self.game.over is not None and self._chance.random() >= self.game.continuation
+        self._over = ended or len(self.played) == self.rounds
+        observation = torch.full_like(own, cast(int, self.game.over)) if ended else self.game.observe(own, other)
+        return self._codes(observation), self.game.reward(own, other).double().numpy(), self._over
 
     def transcript(self) -> str:
         """The first game so far, a line per player; C and D where there are two actions."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,25 +10,25 @@ from gymnasium.spaces import Discrete
 from pettingzoo import ParallelEnv
 
 from coopctx.errors import UsageError
-from coopctx.evaluation.envs.opposition import as_game
+from coopctx.evaluation.envs.opposition import Game, as_game
 from coopctx.evaluation.play import check_number
-from coopctx.game.matrix import PRISONERS_DILEMMA, START, MatrixGame
+from coopctx.game.matrix import PRISONERS_DILEMMA, START
 
 PLAYERS = ("player_0", "player_1")
 
 
 class TwoLearners(ParallelEnv[str, np.int64, int]):
-    """``rounds`` rounds of ``game`` (a `MatrixGame`, or payoffs[own][other]) between ``player_0`` and ``player_1``.
+    """``rounds`` rounds of ``game`` (a `MatrixGame`, its name, or payoffs[own][other]) between ``player_0`` and ``player_1``.
 
     Each observes the code of the last round's joint action, own action first (0: nothing has been played), and is paid the
-    game's payoff. Both terminate after the last round; the round's number is not observed. Nothing is random.
+    game's payoff. Both terminate after the last round, or at the game's random ending; the round's number is not observed.
     """
 
     metadata: ClassVar[dict[str, Any]] = {"name": "coopctx_matrix_game_v0", "render_modes": ["ansi"], "is_parallelizable": True}
 
     def __init__(
         self,
-        game: MatrixGame | Sequence[Sequence[float]] = PRISONERS_DILEMMA,
+        game: Game = PRISONERS_DILEMMA,
         rounds: int = 100,
         render_mode: str | None = None,
     ) -> None:
@@ -42,6 +41,7 @@ class TwoLearners(ParallelEnv[str, np.int64, int]):
         self.observation_spaces = {name: Discrete(self.game.n_observations) for name in PLAYERS}
         self.action_spaces = {name: Discrete(self.game.n_actions) for name in PLAYERS}
         self._played: list[list[int]] = []
+        self._chance = np.random.default_rng()
 
     def observation_space(self, agent: str) -> Discrete:
         return self.observation_spaces[agent]
@@ -55,6 +55,8 @@ class TwoLearners(ParallelEnv[str, np.int64, int]):
         """Begin a new game; the first observations and empty infos."""
         self.agents = list(PLAYERS)
         self._played = []
+        if seed is not None:
+            self._chance = np.random.default_rng(seed)
         return dict.fromkeys(PLAYERS, np.int64(START)), {name: {} for name in PLAYERS}
 
     def step(self, actions: dict[str, int]) -> tuple[
@@ -67,9 +69,13 @@ class TwoLearners(ParallelEnv[str, np.int64, int]):
             highest = self.game.n_actions - 1
             raise UsageError(f"both {' and '.join(PLAYERS)} must choose an integer from 0 to {highest}, not {actions!r}")
         chosen = torch.tensor([int(actions[name]) for name in PLAYERS])
-        observations, rewards = self.game.observe(chosen, chosen.flip(0)), self.game.reward(chosen, chosen.flip(0))
-        self._played.append(chosen.tolist())
-        over = len(self._played) == self.rounds
+        own = self.game.played(chosen, torch.from_numpy(self._chance.random(2)))
+        observations, rewards = self.game.observe(own, own.flip(0)), self.game.reward(own, own.flip(0))
+        self._played.append(own.tolist())
+        ended = self.game.over is not None and self._chance.random() >= self.game.continuation
+        over = ended or len(self._played) == self.rounds
+        if ended:
+            observations = torch.full_like(own, self.game.n_observations - 1)
         self.agents = [] if over else self.agents
         return (
             dict(zip(PLAYERS, map(np.int64, observations.tolist()), strict=True)),
