@@ -1,7 +1,7 @@
 """The runs of all sweeps of a preset in one tidy parquet: their training tables, with every setting of the run as a column.
 
-It stands for itself: figures need it alone, not the directories of the runs. A run is told by its keys and its settings;
-one that is added again replaces itself.
+Figures need only this file, not the directories of the runs. A run is identified by its keys and its settings; a run that is
+added again replaces its old rows.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from coopctx.runs.manifest import read_manifest
 from coopctx.runs.read import read_run_table
 from coopctx.runs.schema import KEYS, SCHEMAS
 
-FOLDER = "sweep"  # in the results: the runs of sweeps and their parquet
+FOLDER = "sweep"  # the folder in the results with the runs of sweeps and their parquet
 TRAINING = SCHEMAS["training"].names
 SETTINGS = [f"{section}.{field.name}" for section, kind in SECTIONS.items() for field in dataclasses.fields(kind)]
 
@@ -38,25 +38,25 @@ def path_of(results: Path, preset: str) -> Path:
 
 
 def settings_of(configuration: Mapping[str, Mapping[str, Any]], agent: str) -> dict[str, Any]:
-    """What a run of this agent reads of a configuration in the `to_dict` form, under dotted names; lists as JSON."""
+    """The settings of a configuration (`to_dict`) that a run of this agent reads, by dotted name; lists as JSON."""
     settings = flat(comparable(configuration, agent))
     return {name: json.dumps(value) if isinstance(value, list) else value for name, value in settings.items()}
 
 
 @cache
 def own_settings(agent: str, pool: str, preset: str) -> Mapping[str, Any]:
-    """The preset's own for such a run, as `settings_of` has them."""
+    """The preset's own settings for such a run, in the form of `settings_of`."""
     return settings_of(to_dict(load_preset(preset, (), pool)), agent)
 
 
 def changes(agent: str, pool: str, preset: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of a run's ``settings`` (`settings_of`) that are not the preset's own."""
+    """The ``settings`` of a run (`settings_of`) that differ from the preset's own."""
     own = own_settings(agent, pool, preset)
     return {name: value for name, value in settings.items() if own.get(name) != value}
 
 
 def spelt(value: Any) -> str:
-    """A setting's value as it is written after KEY=, such as 4, 0.25, 100 or expected."""
+    """A setting's value in the form that follows KEY=, such as 4, 0.25, 100 or expected."""
     if isinstance(value, bool):
         return str(value).lower()
     return repr(value).removesuffix(".0") if isinstance(value, float) else str(value).replace(" ", "")
@@ -68,10 +68,10 @@ def label(changed: Mapping[str, Any]) -> str:
 
 
 def add(results: Path, preset: str, directories: Iterable[Path]) -> Path:
-    """Put the finished runs in ``directories`` into the preset's parquet, beside those that are in it; its path.
+    """Add the finished runs in ``directories`` to the preset's parquet; returns its path.
 
-    The bytes depend on the runs in it alone, not on the order in which they came. Raises RunError naming a file that is
-    damaged, missing or cannot be written; the parquet is then as it was.
+    The file's bytes depend only on the runs in it, not on the order in which they were added. Raises RunError naming a file
+    that is damaged, missing or cannot be written; the parquet then stays as it was.
     """
     path = path_of(results, preset)
     check_writable(path.parent)
@@ -86,9 +86,9 @@ def add(results: Path, preset: str, directories: Iterable[Path]) -> Path:
 
 
 def read(results: Path, preset: str) -> pd.DataFrame:
-    """The preset's parquet: a training table with the settings as further columns; no rows where there is none.
+    """The preset's parquet: a training table with the settings as further columns; no rows if there is no file.
 
-    Raises RunError where it cannot be read, or lacks a column.
+    Raises RunError if it cannot be read or lacks a column.
     """
     return _frame(_stored(path_of(results, preset)))
 
@@ -96,8 +96,8 @@ def read(results: Path, preset: str) -> pd.DataFrame:
 def finals(rows: pd.DataFrame, preset: str) -> pd.DataFrame:
     """A row for each run in ``rows`` (`read`): name, agent, pool, seed, opponent, cooperation and changed.
 
-    cooperation is what the claims are about, the learners' mean late in training (`late_training`), with each other or, where
-    only one learns, with its ``opponent``; changed are the settings that are not the preset's own (`changes`).
+    cooperation: the learners' mean late in training (`late_training`), with each other or, if there is one learner, with its
+    ``opponent``. changed: the settings that differ from the preset's own (`changes`).
     """
     identity = [*KEYS, *_settings(rows)]
     by_run: Iterable[tuple[Any, pd.DataFrame]] = rows.groupby(identity, sort=False, dropna=False)
@@ -128,7 +128,7 @@ def _stored(path: Path) -> pa.Table:
     try:
         stored = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
-        raise RunError(f"{path} is damaged; without it, sweeps write it anew from the runs that they find finished") from error
+        raise RunError(f"{path} is damaged; delete it, and coopctx sweep makes it again from the finished runs") from error
     lacking = [name for name in TRAINING if name not in stored.column_names]
     if lacking:
         raise RunError(f"{path} is not the parquet of sweeps: it has no column {lacking[0]}")
@@ -149,14 +149,14 @@ def _settings(rows: pd.DataFrame) -> list[str]:
 
 
 def _columns(rows: pd.DataFrame) -> list[str]:
-    """The run's keys, its settings in the order of the configuration, what was measured."""
+    """The columns in order: the run's keys, its settings as in the configuration, the measurements."""
     settings = _settings(rows)
     known = [name for name in SETTINGS if name in settings]
     return [*KEYS, *known, *sorted(set(settings) - set(known)), *(name for name in TRAINING if name not in KEYS)]
 
 
 def _frame(table: pa.Table) -> pd.DataFrame:
-    """The table with every setting: a run made before a setting existed is a run at that setting's default."""
+    """The table with a column for every setting: a run that is older than a setting has the setting's default."""
     rows = table.to_pandas(types_mapper=pd.ArrowDtype)
     for agent in LEARNERS:
         theirs = rows["agent"] == agent

@@ -1,4 +1,4 @@
 """Scripts to copy and change.
 
-May import coopctx's public names and nothing else.
+May import what bench may import.
 """

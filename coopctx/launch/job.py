@@ -1,4 +1,4 @@
-"""One run as a job: how to carry it out, what came of it, and the engines that carry out several at once."""
+"""One run as a job: how to carry it out, how it ended, and the protocol of engines that carry out several jobs."""
 
 from __future__ import annotations
 
@@ -30,65 +30,65 @@ class Job:
     device: str  # "cpu" or "cuda"
     threads: int
     fresh: bool
-    command: tuple[str, ...]  # what to type to get this run alone
-    label: str = ""  # as of a `Request`
+    command: tuple[str, ...]  # the words of the command that makes this run alone
+    label: str = ""  # see `Request`
 
     @property
     def directory(self) -> Path:
         return self.spec.directory(self.results)
 
     def open(self) -> Run:
-        """Its directory, opened; raises as `Run.open`."""
+        """Open the run's directory; raises the errors of `Run.open`."""
         keys, settings = self.spec.keys, to_dict(self.config)
         return Run.open(
             self.directory, keys, settings, self.device, self.fresh, threads=self.threads, command=self.command
         )
 
     def unmet(self, directories: Iterable[Path]) -> list[RunSpec]:
-        """Those of the runs it needs, directly or not, that are in ``directories``."""
+        """The runs that it needs, directly or indirectly, and that are in ``directories``."""
         among = set(directories)
         return [need for need in all_needs(self.spec) if need.directory(self.results) in among]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended; "unchanged": the run was finished before, nothing was done."""
+    """How a job ended. "unchanged": the run was finished before, and nothing was done."""
 
     seed: int
     directory: Path
     state: Literal["finished", "unchanged", "failed"]
-    message: str = ""  # of a failure
+    message: str = ""  # why it failed
 
     def table(self, name: str) -> pd.DataFrame:
-        """A table of the run: training, episodes, diagnostics or timings. RunError where it failed or a file is damaged."""
+        """A table of the run: training, episodes, diagnostics or timings. RunError if the run failed or a file is damaged."""
         if self.state == "failed":
             raise RunError(self.message)
         return read_run_table(self.directory, name).to_pandas()
 
 
 class Engine(Protocol):
-    """Where several jobs are carried out at once."""
+    """Carries out several jobs at a time."""
 
-    alone_here: bool  # a job that has no company is rather carried out in this very process
+    alone_here: bool  # a single job is carried out in the calling process instead
 
     def cores(self) -> list[int]:
-        """The CPU cores of each machine. Raises RunError where there is none to be had."""
+        """The number of CPU cores of each machine. Raises RunError if there is no machine."""
 
     def cuda(self) -> bool:
         """Whether there is a CUDA device."""
 
     def start(self, job: Job, progress: Progress) -> None:
-        """Begin a job; ``progress`` is told how far it is, during `ended`."""
+        """Start a job. Its progress is reported to ``progress`` during calls of `ended`."""
 
     def ended(self) -> dict[Job, Outcome]:
-        """Wait until there is news, and pass it on; the jobs that have ended since the last call, however they did."""
+        """Wait for messages and pass them on. Returns the jobs that have ended since the last call, finished or failed."""
 
     def stop(self) -> None:
-        """End the jobs that are still going on, at once."""
+        """Stop the running jobs at once."""
 
 
 def run_one(job: Job, progress: Progress) -> Outcome:
-    """Carry out one job in this process. Whatever goes wrong, except an interruption, becomes a failed Outcome."""
+    """Carry out one job in this process. Every error except an interruption becomes a failed Outcome."""
     progress = LabelledProgress(progress, job.label) if job.label else progress
     try:
         with job.open() as run:
@@ -101,6 +101,6 @@ def run_one(job: Job, progress: Progress) -> Outcome:
         return Outcome(job.spec.seed, job.directory, "finished")
     except CoopctxError as error:
         return Outcome(job.spec.seed, job.directory, "failed", str(error))
-    except Exception as error:  # unforeseen: one line for the user, the traceback for the developer in the manifest
+    except Exception as error:  # unexpected: one line for the user; the manifest has the traceback
         what = " ".join(f"{type(error).__name__}: {error}".split())
         return Outcome(job.spec.seed, job.directory, "failed", f"{what} (traceback in {job.directory / 'run.json'})")

@@ -1,8 +1,8 @@
 """Runs as tasks of a Ray cluster. Importing this module needs Ray: ``pip install coopctx[ray]``.
 
-The cluster is the one at the address in RAY_ADDRESS, one that runs on this machine, or else one of this process's own
-(``ray.init``). Its workers have coopctx installed and see the results folder under the same path as this process. A run
-whose worker dies is retried by Ray and goes on from its last checkpoint.
+The cluster is the one at the address in RAY_ADDRESS, or one that runs on this machine already, or one that this process starts
+(``ray.init``). The workers must have coopctx installed and see the results folder under the same path as this process. If a
+worker dies, Ray retries its run, which resumes from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from coopctx.runs.manifest import is_finished
 from coopctx.runs.progress import Progress
 
 RETRIES = 3  # of a run whose worker died
-INTERVAL = 0.2  # seconds between two looks at what the workers report
-PATIENCE = 10  # seconds for a cluster to answer at all
+INTERVAL = 0.2  # seconds between two checks for messages of the workers
+PATIENCE = 10  # seconds that a cluster has to answer
 
 
 class RayTasks:
-    """An `Engine`: a Ray task per job, with as many CPUs as it has threads, and with a GPU if it is to use CUDA."""
+    """An `Engine` that starts one Ray task per job, with one CPU per thread, and a GPU if the job uses CUDA."""
 
     alone_here = False
 
@@ -54,13 +54,13 @@ class RayTasks:
 
     def start(self, job: Job, progress: Progress) -> None:
         try:
-            if job.fresh:  # the earlier run is deleted here: a retried task would delete its own checkpoint
+            if job.fresh:  # delete the earlier run here: a retried task would delete its own checkpoint
                 with job.open():
                     pass
         except CoopctxError as error:
             self._refused[job] = Outcome(job.spec.seed, job.directory, "failed", str(error))
             return
-        if self._messages is None:  # an empty queue is false
+        if self._messages is None:  # not `not self._messages`: an empty queue is false
             self._messages = Queue(actor_options={"num_cpus": 0})
         number = next(self._numbers)
         task = ray.remote(num_cpus=job.threads, num_gpus=int(job.device == "cuda"), max_retries=RETRIES)(_in_task)
@@ -73,7 +73,7 @@ class RayTasks:
         if not self._running:
             return outcomes
         done, _ = ray.wait(list(self._running), num_returns=len(self._running), timeout=0 if outcomes else INTERVAL)
-        self._pass_on()  # after the wait: all that the ended ones told is there
+        self._pass_on()  # after the wait: all messages of the ended tasks have arrived
         for reference in done:
             job, progress = self._tasks.pop(self._running.pop(reference))
             progress.end()
@@ -92,7 +92,7 @@ class RayTasks:
         for number, (method, arguments) in self._messages.get_nowait_batch(self._messages.qsize()):
             if number in self._tasks:
                 progress = self._tasks[number].progress
-                if method == "begin":  # for the second time where its worker died
+                if method == "begin":  # a second begin: the worker died and the task was retried
                     progress.end()
                 getattr(progress, method)(*arguments)
 
@@ -108,7 +108,7 @@ def _connect() -> None:
     address = os.environ.get("RAY_ADDRESS", "")
     host, _, port = address.rpartition("//")[2].rpartition(":")
     try:
-        if port.isdigit():  # Ray itself would knock for many minutes
+        if port.isdigit():  # Ray itself would try for many minutes
             socket.create_connection((host, int(port)), PATIENCE).close()
         ray.init(log_to_driver=False, logging_level=logging.ERROR)
     except OSError as error:
@@ -125,13 +125,13 @@ def _in_task(job: Job, number: int, messages: Queue) -> Outcome:
 
 
 def _outcome(reference: ray.ObjectRef, job: Job) -> Outcome:
-    """What an ended task came to, however it ended."""
+    """The outcome of a task that has ended, finished or failed."""
     try:
         outcome = replace(ray.get(reference), directory=job.directory)
     except RayError as error:
         message = f"its Ray task failed, {RETRIES} retries included: {str(error).strip().splitlines()[-1]}"
         return Outcome(job.spec.seed, job.directory, "failed", message)
     if outcome.state != "failed" and not is_finished(job.directory):
-        unseen = f"finished, but {job.directory} is not to be seen here: the cluster's workers must share this folder"
+        unseen = f"finished, but {job.directory} is not visible here: the cluster's workers must share this folder"
         return Outcome(job.spec.seed, job.directory, "failed", unseen)
     return outcome

@@ -14,7 +14,10 @@ CHECKPOINT_HEADER = b"coopctx checkpoint 1 sha256 "
 
 
 def write_checkpoint(path: Path, keep: Path | None, contents: dict[str, Any]) -> None:
-    """Write a header line with the checksum of what torch saved, then that: truncation or a flipped bit is recognised."""
+    """Write ``contents`` as torch saves them, after a header line with their checksum, which detects any damage.
+
+    keep: where the old checkpoint is moved to (`write_atomically`).
+    """
     import torch
 
     buffer = io.BytesIO()
@@ -25,7 +28,7 @@ def write_checkpoint(path: Path, keep: Path | None, contents: dict[str, Any]) ->
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """What `write_checkpoint` wrote; RunError where it is damaged or cannot be read."""
+    """The contents that `write_checkpoint` wrote; RunError if the file is damaged or cannot be read."""
     import torch
 
     try:

@@ -1,4 +1,4 @@
-"""Files that are replaced whole or not at all, and what stands in a file's way."""
+"""Atomic writes, and checks of what stands at a path before it is written."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from coopctx.errors import RunError
 
 
 def check_writable(directory: Path) -> None:
-    """Create `directory` where it is missing; RunError where it cannot be created, read or written."""
+    """Create `directory` if it is missing; RunError if it cannot be created, read or written."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
@@ -28,17 +28,17 @@ def check_writable(directory: Path) -> None:
 
 
 def check_ordinary(path: Path) -> None:
-    """RunError where `path` is there and is no ordinary file: a directory, or a device or pipe that a file would replace."""
+    """RunError if `path` exists and is not an ordinary file: a directory, a device or a pipe."""
     if path.is_dir():
         raise RunError(f"cannot write {path}: a directory is in the way")
     if path.exists() and not path.is_file():
         raise RunError(f"cannot write {path}: it is not an ordinary file")
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object], keep: Path | None = None) -> None:
-    """Replace `path` by what `write` writes; on any error the old file stays. RunError when the disk refuses.
+    """Replace `path` by what `write` writes. On any error the old file stays. RunError if it cannot be written.
 
-    keep: where the old file is moved to, once the new one is complete. This is our own because the libraries for it neither
-    keep the old file nor say that the disk refused; `make faults` kills it at every step.
+    keep: where the old file is moved to once the new one is complete. We have our own function because the libraries for
+    atomic writes do not keep the old file and do not report a full disk. `make faults` kills it at every step.
     """
     temporary = path.with_name(f"{path.name}.tmp")
     try:
@@ -61,8 +61,8 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object], keep: Path
 def write_parquet(path: Path, table: pa.Table) -> None:
     """Replace `path` by ``table``, as `write_atomically` does.
 
-    Arrow writes into memory of its own, and reads from it: its threads that have met a Python file can abort the
-    interpreter's end.
+    Arrow writes into its own memory and never sees the Python file: Arrow threads that have used a Python file can abort the
+    interpreter when it exits.
     """
     memory = pa.BufferOutputStream()
     pq.write_table(table, memory, compression="zstd")
@@ -70,7 +70,7 @@ def write_parquet(path: Path, table: pa.Table) -> None:
 
 
 def _sync(directory: Path) -> None:
-    """Make the names in `directory` outlast a power cut, on file systems that can do so."""
+    """Make the names in `directory` survive a power cut, on file systems that support it."""
     with contextlib.suppress(OSError):
         descriptor = os.open(directory, os.O_RDONLY)
         try:
@@ -79,7 +79,7 @@ def _sync(directory: Path) -> None:
             os.close(descriptor)
 
 def delete(directory: Path, names: Iterable[str]) -> None:
-    """Delete those of the named files that are there; RunError where one cannot be."""
+    """Delete the named files that exist; RunError if one cannot be deleted."""
     for name in names:
         try:
             (directory / name).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Locks between processes: one process per run, one at a time where a file is changed in place."""
+"""Locks between processes: one process per run, and one process at a time that changes a shared file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from coopctx.runs.schema import LOCK
 
 @contextlib.contextmanager
 def alone(directory: Path) -> Iterator[None]:
-    """Hold the directory's lock file, waiting until no other process does. The file stays."""
+    """Hold the directory's lock file; wait while another process holds it. The file is not deleted."""
     with open(directory / LOCK, "ab") as file:
         lock_descriptor(file.fileno())
         yield
@@ -24,7 +24,7 @@ def alone(directory: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Hold the directory's lock file, with this process's number in it; RunError when another process holds it."""
+    """Hold the directory's lock file, which contains this process's number; RunError if another process holds it."""
     path = directory / LOCK
     try:
         file = _lock(path)
@@ -41,9 +41,9 @@ def locked(directory: Path) -> Iterator[None]:
 
 
 def _lock(path: Path) -> BinaryIO:
-    """The open and locked file at ``path``, with this process's number in it; BlockingIOError when another holds it."""
+    """The open and locked file at ``path``, which contains this process's number; BlockingIOError if another holds it."""
     while True:
-        file = open(path, "a+b")  # noqa: SIM115 - it outlives this function as the lock
+        file = open(path, "a+b")  # noqa: SIM115 - the lock lasts as long as the file is open
         try:
             if not lock_descriptor(file.fileno(), blocking=False):
                 raise BlockingIOError
@@ -55,7 +55,7 @@ def _lock(path: Path) -> BinaryIO:
         except BaseException:
             file.close()
             raise
-        file.close()  # the last holder deleted it between our opening and locking it: try the new one
+        file.close()  # the last holder deleted it after we opened it and before we locked it: try again
 
 
 def _is_at(path: Path, file: BinaryIO) -> bool:

@@ -1,4 +1,4 @@
-"""A run's manifest, `run.json`: how the run was made and how far it is."""
+"""A run's manifest, `run.json`: how the run was made and how far it has come."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from coopctx.runs.schema import CASTS, CHECKSUM, KEYS, MANIFEST, SCHEMA_VERSION,
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:
-    """The manifest of the run in `directory`; RunError when it is missing, damaged or of another schema version."""
+    """The manifest of the run in `directory`; RunError if it is missing, damaged or of another schema version."""
     path = directory / MANIFEST
     try:
         manifest = json.loads(path.read_text("utf-8"))
@@ -31,7 +31,7 @@ def read_manifest(directory: Path) -> dict[str, Any]:
 
 
 def _check_entries(manifest: Mapping[str, Any]) -> None:
-    """ValueError, KeyError or TypeError unless everything is there that is relied on, and of its kind."""
+    """ValueError, KeyError or TypeError unless all entries that are used exist and have the right type."""
     if manifest["configuration_hash"] != digest(manifest["configuration"]):
         raise ValueError("configuration")
     if manifest["state"] not in STATES or manifest["agent"] not in LEARNERS:
@@ -44,14 +44,14 @@ def _check_entries(manifest: Mapping[str, Any]) -> None:
         raise TypeError("wall_seconds or sha256")
 
 def is_finished(directory: Path) -> bool:
-    """Whether a finished run is in `directory`, as far as its manifest can tell."""
+    """Whether the manifest in `directory` says that the run is finished; False if it cannot be read."""
     try:
         return read_manifest(directory)["state"] == "finished"
     except RunError:
         return False
 
 def is_manifest(path: Path) -> bool:
-    """Whether the file is a manifest of ours, be it of another version."""
+    """Whether the file is a coopctx manifest, possibly of another version."""
     try:
         contents = json.loads(path.read_bytes())
         return isinstance(contents, dict) and "coopctx" in contents
@@ -61,7 +61,7 @@ def is_manifest(path: Path) -> bool:
 def refuse_other_run(
     directory: Path, manifest: Mapping[str, Any], keys: Mapping[str, Any], config: Mapping[str, Any]
 ) -> None:
-    """RunError, naming the settings that differ, unless the manifest is of the run that ``keys`` and ``config`` describe."""
+    """RunError, naming the settings that differ, unless the manifest belongs to the run that ``keys`` and ``config`` describe."""
     there, here = ({name: source[name] for name in (*KEYS, "preset")} for source in (manifest, keys))
     settings = [comparable(configuration, keys["agent"]) for configuration in (manifest["configuration"], config)]
     differences = differing_keys({**there, **settings[0]}, {**here, **settings[1]})

@@ -1,4 +1,4 @@
-"""What a run's directory holds: the columns of its tables and the names of its files."""
+"""The columns of a run's tables and the names of its files (docs/data-format.md explains them)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SCHEMAS: dict[str, pa.Schema] = {
     "diagnostics": pa.schema({**KEYS, **WHEN, "quantity": pa.string(), "value": pa.float64()}),
     "timings": pa.schema({**KEYS, "iteration": pa.int64(), "part": pa.string(), "seconds": pa.float64()}),
 }
-REPRODUCIBLE = ("training", "episodes", "diagnostics")  # the tables that the same seed fills with the same rows
+REPRODUCIBLE = ("training", "episodes", "diagnostics")  # tables that have the same rows whenever the same seed is run
 CASTS: dict[pa.DataType, Callable[[Any], Any]] = {
     pa.string(): str,
     pa.bool_(): bool,
@@ -30,11 +30,11 @@ CASTS: dict[pa.DataType, Callable[[Any], Any]] = {
 }
 
 MANIFEST, CHECKPOINT, WEIGHTS, LOCK = "run.json", "checkpoint.pt", "weights.safetensors", ".lock"
-PREVIOUS = "checkpoint.previous.pt"  # the one before the last, for when that one is damaged
+PREVIOUS = "checkpoint.previous.pt"  # the last but one, used if the last one is damaged
 CHECKPOINTS = (CHECKPOINT, PREVIOUS)
 TABLE_FILES = {table: f"{table}.parquet" for table in SCHEMAS}
 FILES = (MANIFEST, CHECKPOINT, PREVIOUS, WEIGHTS, *TABLE_FILES.values())
 TEMPORARY = tuple(f"{name}.tmp" for name in FILES)
 OWN_FILES = frozenset({*FILES, *TEMPORARY, LOCK})
 STATES = ("running", "finished", "failed")
-CHECKSUM = "checksum"  # of the manifest, its last entry; manifests from before there was one lack it
+CHECKSUM = "checksum"  # the last entry of a manifest; the oldest manifests do not have it

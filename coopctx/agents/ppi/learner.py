@@ -23,10 +23,11 @@ EVALUATION_BATCH = 1024  # episodes per forward pass when only losses are wanted
 
 
 class PPILearner:
-    """A model and all episodes its agent has played. Two learners share nothing but their seed's name.
+    """A model and all episodes that its agent has played. Two learners of a run share nothing but the seed.
 
-    number: 1 or 2, the learner's place in the run, part of every random stream's name; identity_size: how many numbers
-    it is told about its co-player; data: to be set (D_0) before the first fit, and extended after every phase.
+    number: 1 or 2, which learner of the run it is; part of the name of each of its random streams. identity_size: the size of
+    the co-player's identity z (App. A.4.1), 0 without it. data: to be set to D_0 before the first fit; extended after every
+    phase.
     """
 
     data: Episodes
@@ -67,7 +68,7 @@ class PPILearner:
         if phase > 0 and ppi.reinitialise > 0:
             self._mix_in_fresh_weights(phase)
         steps = math.ceil((ppi.epochs if phase else ppi.initial_epochs) * len(self.data) / ppi.batch_size)
-        weights = parameters_to_vector(self.model.parameters()).detach()  # a step costs less on one tensor than on many
+        weights = parameters_to_vector(self.model.parameters()).detach()  # a step on one tensor is faster than on many
         optimizer = torch.optim.AdamW(
             [weights],
             lr=ppi.learning_rate,
@@ -127,16 +128,16 @@ class PPILearner:
         return PPIPlayer(self.model, self.planner, self._stream("play", *purpose), threads)
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint needs to go on: weights and data (the streams are derived per phase)."""
+        """The state for a checkpoint: weights and data (random streams are derived per phase)."""
         return {"model": self.model.state_dict(), "data": self.data.to(torch.device("cpu")).tensors()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take over a `state`."""
+        """Set the learner to a `state`."""
         self.model.load_state_dict(state["model"])
         self.data = Episodes(**state["data"]).to(self._device)
 
 
 def _minibatches(size: int, batch: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Endless index tensors, pass after pass over a fresh permutation; a pass's last one may be short."""
+    """Index tensors without end: each pass is a fresh permutation; its last batch may be short."""
     while True:
         yield from torch.randperm(size, generator=generator).split(batch)
