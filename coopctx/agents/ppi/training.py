@@ -2,104 +2,72 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from coopctx import native
+from coopctx.agents.loop import Loop, Schedule
 from coopctx.agents.ppi.learner import PPILearner
 from coopctx.agents.record import (
     Match,
-    counted,
     diagnose,
-    final_weights,
     named_strategies,
-    record_averages,
-    record_curves,
-    record_timings,
     shares,
-    summary,
 )
 from coopctx.agents.trained import TrainedAgent, needed_agents
 from coopctx.agents.trunk import Losses
-from coopctx.experiments.pools import POOLS, RunSpec
+from coopctx.experiments.pools import RunSpec
 from coopctx.experiments.settings import Config
 from coopctx.game.arena import play
 from coopctx.game.episodes import Episodes
 from coopctx.game.player import Player
-from coopctx.game.streams import stream
 from coopctx.game.tabular import RandomTabular, named_strategy, uniform_player
 from coopctx.game.threads import thread_pool
 from coopctx.runs.progress import Progress
 from coopctx.runs.run import Run
 
 
-class PPITraining:
-    """The phases of one PPI run: fit, play, measure, repeat."""
+class PPITraining(Loop):
+    """The phases of one PPI run: fit, play, measure, repeat. Phase 0 is pre-training on D_0."""
 
     def __init__(
         self, spec: RunSpec, config: Config, run: Run, results: Path, device: torch.device, threads: int, progress: Progress
     ) -> None:
-        self._spec, self._config, self._run, self._results = spec, config, run, results
-        self._device, self._threads, self._progress = device, threads, progress
+        super().__init__(spec, config, run, results, device, threads, progress)
+        self._schedule = Schedule.of(config.ppi.phases, 1, config.measure.episode_phases, untrained=self._pool.pretrained)
         self._share = max(1, threads // 2)  # of the threads, when two players plan at the same time
-        self._pool = POOLS[spec.pool]
-        self._game = config.game.matrix()
-        self._identity_size = self._game.n_outcomes * self._game.n_actions if spec.opponent_id else 0
         self._needed = needed_agents(spec, config, results)
-        self._learners = [
+        self._learners: list[PPILearner] = [
             PPILearner(n, self._game, config.model, config.ppi, spec.seed, self._identity_size, device)
             for n in range(1, self._pool.learners + 1)
         ]
-        self._seconds = {"fit": 0.0, "plan": 0.0, "measure": 0.0}
+        self._collected: list[Match] = []  # in the last phase
 
-    def run_all(self) -> None:
-        phases = self._config.ppi.phases
-        done = self._restore()
-        self._progress.begin(f"{self._spec.name} seed {self._spec.seed}", phases, max(done, 0))
-        torch.set_num_threads(1 if self._native() else self._threads)
-        if done < 0:
-            self._start()
-            done = 0
-        for phase in range(done + 1, phases + 1):
-            self._phase(phase)
-        self._run.finish(final_weights(self._learners))
-        self._progress.end()
+    def _advance(self, iteration: int) -> None:
+        if iteration == 0:
+            self._begin()
+            return
+        self._fit(iteration)
+        with self._timed("plan"):
+            self._collected = self._collect(iteration)
+        with self._timed("measure"):
+            self._record_held_out(iteration, self._collected)
+        for learner in self._learners:
+            own = [match.ego for match in self._collected if match.learner == learner.number]
+            learner.data = Episodes.concatenate([learner.data, *own])
 
-    def _start(self) -> None:
-        """D_0, and models that are fitted to it or come from other runs; those are measured before any training."""
+    def _begin(self) -> None:
+        """D_0, and models that are fitted to it or come from other runs; those play before any training."""
         for learner in self._learners:
             learner.data = self._initial_data(learner.number).to(self._device)
         if self._pool.pretrained:
             for learner, agent in zip(self._learners, self._needed, strict=True):
                 learner.model.load_state_dict(agent.weights[0])
-            untrained = self._collect(0)
-            record_averages(self._run, 0, untrained)
-            self._record_episodes(0, untrained)
+            self._collected = self._collect(0)
         else:
             self._fit(0)
-        self._checkpoint(0)
-
-    def _phase(self, phase: int) -> None:
-        self._seconds = dict.fromkeys(self._seconds, 0.0)
-        self._fit(phase)
-        with self._timed("plan"):
-            collected = self._collect(phase)
-        with self._timed("measure"):
-            record_averages(self._run, phase, collected)
-            self._record_held_out(phase, collected)
-            if phase in counted(self._config.measure.episode_phases, self._config.ppi.phases):
-                self._record_episodes(phase, collected)
-        for learner in self._learners:
-            own = [match.ego for match in collected if match.learner == learner.number]
-            learner.data = Episodes.concatenate([learner.data, *own])
-        record_timings(self._run, phase, self._seconds)
-        self._checkpoint(phase)
-        self._progress.iteration(phase, summary(self._pool, collected))
 
     # Fitting -----------------------------------------------------------------------------------------------------
 
@@ -119,10 +87,7 @@ class PPITraining:
 
     def _fit_threads(self) -> int:
         """Learners fitted side by side: one thread each with the native kernel; PyTorch spreads one fit by itself."""
-        return self._threads if self._native() else 1
-
-    def _native(self) -> bool:
-        return native.kernel_for(self._device, self._config.model.hidden) is not None
+        return self._threads if self._kernel else 1
 
     # Playing -----------------------------------------------------------------------------------------------------
 
@@ -150,9 +115,6 @@ class PPITraining:
             for side, agent in enumerate(agents, start=1)
         )
         return first, second
-
-    def _stream(self, *names: str | int) -> torch.Generator:
-        return stream(self._spec.seed, *names)
 
     def _play(
         self, games: int, players: tuple[Player, Player], *purpose: str | int, **options: Any
@@ -222,10 +184,10 @@ class PPITraining:
             }
             diagnose(self._run, phase, match.learner, quantities)
 
-    def _record_episodes(self, phase: int, collected: Sequence[Match]) -> None:
-        """Within-episode curves of learner 1: the phase's own episodes, and games against the named strategies."""
-        named = [self._against_named(phase, name) for name in named_strategies(self._pool, self._game)]
-        record_curves(self._run, phase, [*collected, *named])
+    def _measure(self, iteration: int, with_curves: bool) -> list[Match]:
+        """The phase's own episodes; for the curves, games of learner 1 against the named strategies too."""
+        named = named_strategies(self._pool, self._game) if with_curves else ()
+        return [*self._collected, *(self._against_named(iteration, name) for name in named)]
 
     def _against_named(self, phase: int, name: str) -> Match:
         self._progress.activity(phase, "measuring", 1.0)
@@ -233,23 +195,3 @@ class PPITraining:
         strategy = named_strategy(name, self._stream("named strategy", phase, name))
         ego, co = self._play(self._config.measure.episode_games, (player, strategy), phase, name)
         return Match(1, name, ego, co, player.mean_divergence())
-
-    @contextmanager
-    def _timed(self, part: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self._seconds[part] += time.perf_counter() - start
-
-    # Resuming ----------------------------------------------------------------------------------------------------
-
-    def _checkpoint(self, phase: int) -> None:
-        self._run.checkpoint({"phase": phase, "learners": [learner.state() for learner in self._learners]})
-
-    def _restore(self) -> int:
-        """The last completed phase, with the learners as they were then; -1 before pre-training."""
-        state = self._run.state
-        if state is None:
-            return -1
-        for learner, saved in zip(self._learners, state["learners"], strict=True):
-            learner.restore(saved)
-        return state["phase"]

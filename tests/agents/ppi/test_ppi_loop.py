@@ -38,7 +38,7 @@ def training(which, tmp_path, results=None, *overrides) -> PPITraining:
     """A run that has its initial data and is pre-trained."""
     settings = settings_of(*overrides)
     run = PPITraining(which, settings, open_run(tmp_path, which, settings), results or tmp_path, CPU, 1, SilentProgress())
-    run._start()
+    run._step(0)
     return run
 
 
@@ -65,7 +65,7 @@ def test_a_phase_adds_exactly_what_the_learner_itself_saw_and_did(which, steps, 
     for phase in (1, 2):
         before = [learner.data for learner in run._learners]
         witness.forget()
-        run._phase(phase)
+        run._step(phase)
         for learner, old in zip(run._learners, before, strict=True):
             new = learner.data
             assert len(new) == len(old) + 6
@@ -106,7 +106,7 @@ def test_every_random_stream_of_a_phase_is_its_own(steps, tmp_path, witness):
         run = training(which, tmp_path, steps)
         witness.forget()
         for phase in (1, 2, 3):
-            run._phase(phase)
+            run._step(phase)
         seeds = [player._generator.initial_seed() for player in witness.notes]
         assert len(set(seeds)) == len(seeds) > 3
 
@@ -135,7 +135,7 @@ def test_a_phase_fits_to_the_data_of_the_phases_before_and_then_plays_with_that_
     assert [entry for entry in order if entry[0] == "fit"] == ([] if pretrained else [("fit", 1, 0, 40), ("fit", 2, 0, 40)])
     for phase in (1, 2):
         order.clear()
-        run._phase(phase)
+        run._step(phase)
         data = games + 6 * (phase - 1)
         assert order[:2] == [("fit", 1, phase, data), ("fit", 2, phase, data)]
         assert set(order[2:]) == {("play", 1, phase, data), ("play", 2, phase, data)}
@@ -173,7 +173,7 @@ def test_the_fixed_icl_plays_with_step_ones_very_weights_and_planner_in_every_ph
     streams = set()
     for phase in (1, 2, 3):
         witness.forget()
-        run._phase(phase)
+        run._step(phase)
         (frozen,) = [p for p in witness.notes if isinstance(p, PPIPlayer) and p._model is not run._learners[0].model][:1]
         assert frozen._planner == Planner(3, 3, 3.0)
         found = frozen._model.state_dict()
@@ -192,7 +192,7 @@ def test_the_learner_of_step_two_starts_afresh_and_learns(steps, tmp_path):
     frozen, own = run._needed[0].weights[0], run._learners[0].model.state_dict()
     assert not any(torch.equal(tensor, frozen[name]) for name, tensor in own.items())
     before = own["head.weight"].clone()
-    run._phase(1)
+    run._step(1)
     assert not torch.equal(run._learners[0].model.state_dict()["head.weight"], before)
 
 
@@ -211,7 +211,7 @@ def test_held_out_losses_are_taken_after_the_fit_on_games_that_it_has_not_seen(t
         return losses
 
     monkeypatch.setattr(PPILearner, "evaluate", watched)
-    run._phase(1)
+    run._step(1)
     assert [(number, size) for number, size, _, _ in seen] == [(1, 40), (2, 40), (1, 40), (2, 40)]
     rows = {(row["learner"], row["quantity"]): row["value"] for row in rows_of(run, "diagnostics", 1)}
     for (number, _, episodes, losses), opponent in zip(seen, ["learner", "learner", "tabular", "tabular"], strict=True):
@@ -227,10 +227,10 @@ def test_held_out_losses_are_taken_after_the_fit_on_games_that_it_has_not_seen(t
 
 def test_curves_against_named_strategies_are_games_of_learner_one(tmp_path, witness):
     run = training(spec(), tmp_path)
-    run._phase(1)
-    run._phase(2)
+    run._step(1)
+    run._step(2)
     witness.forget()
-    run._phase(3)
+    run._step(3)
     players = list(witness.notes)
     for name, policy in (("tit-for-tat", [1, 1, 0, 1, 0]), ("always-cooperate", [1] * 5), ("always-defect", [0] * 5)):
         (strategy,) = [p for p in players if type(p) is TabularPlayer and p.policies[0, :, 0].tolist() == policy]

@@ -40,7 +40,7 @@ def test_step_two_meets_only_the_frozen_agent_of_step_one(steps):
 
 def test_step_three_starts_from_two_different_step_two_agents_and_measures_them_first(steps, tmp_path):
     run = training(steps, "mutual-extortion", tmp_path)
-    run._start()
+    run._step(0)
     for learner, seed in zip(run._learners, (0, 1), strict=True):
         weights = read_weights(spec("extortion", seed=seed).directory(steps))
         own = learner.model.state_dict()

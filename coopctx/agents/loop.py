@@ -1,0 +1,131 @@
+"""The loop of every run: restore, advance, measure, checkpoint. Each agent's `training` fills it in."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from coopctx import native
+from coopctx.agents import record
+from coopctx.agents.record import Match, counted, final_weights, record_averages, record_curves, record_timings, summary
+from coopctx.experiments.agents import AGENTS
+from coopctx.experiments.pools import POOLS, RunSpec
+from coopctx.experiments.settings import Config
+from coopctx.game.streams import stream
+from coopctx.runs.progress import Progress
+from coopctx.runs.run import Run
+
+
+class Learner(record.Learner, Protocol):
+    """Who learns in a run, with what a checkpoint keeps of it."""
+
+    def state(self) -> dict[str, Any]:
+        """Tensors, numbers, lists and dictionaries of these."""
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over a `state`."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Which of the iterations from 0 to ``last`` are measured: every ``every``-th, those with curves, and the last.
+
+    curves: the iterations with within-episode curves.
+    """
+
+    last: int
+    every: int
+    curves: frozenset[int]
+
+    @classmethod
+    def of(cls, last: int, every: int, curves: Iterable[int], untrained: bool) -> Schedule:
+        """curves: as settings give them, negative ones counted from the last. untrained: iteration 0 has curves too."""
+        return cls(last, every, frozenset(counted(curves, last) | ({0} if untrained else set())))
+
+    def __contains__(self, iteration: int) -> bool:
+        return iteration % self.every == 0 or iteration in self.curves or iteration == self.last
+
+
+class Loop(ABC):
+    """One run, from where its directory stands to its end.
+
+    Iteration k in its tables is the agents after k iterations (0: before the first). What is measured is checkpointed.
+    """
+
+    _schedule: Schedule
+    _learners: Sequence[Learner]
+
+    def __init__(
+        self, spec: RunSpec, config: Config, run: Run, results: Path, device: torch.device, threads: int, progress: Progress
+    ) -> None:
+        """results: where the finished runs lie that ``spec`` needs. threads: how many the run may use."""
+        self._spec, self._config, self._run, self._results = spec, config, run, results
+        self._device, self._threads, self._progress = device, threads, progress
+        self._pool, self._game = POOLS[spec.pool], config.game.matrix()
+        self._identity_size = self._game.n_outcomes * self._game.n_actions if spec.opponent_id else 0
+        self._kernel = native.kernel_for(device, config.model.hidden)
+        self._seconds: dict[str, float] = {}
+
+    def run_all(self) -> None:
+        """Train to the end, recording and checkpointing every measurement, and write the final weights."""
+        done = self._restore()
+        title, unit = f"{self._spec.name} seed {self._spec.seed}", AGENTS[self._spec.agent].unit
+        self._progress.begin(title, self._schedule.last, max(done, 0), unit)
+        torch.set_num_threads(1 if self._kernel else self._threads)
+        for iteration in range(done + 1, self._schedule.last + 1):
+            self._step(iteration)
+        self._run.finish(final_weights(self._learners))
+        self._progress.end()
+
+    def _step(self, iteration: int) -> None:
+        """One iteration, recorded if it is to be measured."""
+        self._advance(iteration)
+        if iteration in self._schedule:
+            self._record(iteration)
+
+    @abstractmethod
+    def _advance(self, iteration: int) -> None:
+        """Carry out this iteration; 0 is what comes before the first."""
+
+    @abstractmethod
+    def _measure(self, iteration: int, with_curves: bool) -> Sequence[Match]:
+        """Games of the present agents, for the training table; those with strategies for the curves alone come last."""
+
+    def _record(self, iteration: int) -> None:
+        with_curves = iteration in self._schedule.curves
+        with self._timed("measure"):
+            matches = self._measure(iteration, with_curves)
+            averaged = [match for match in matches if match.opponent in self._pool.opponents]
+            record_averages(self._run, iteration, averaged)
+            if with_curves:
+                record_curves(self._run, iteration, matches)
+        record_timings(self._run, iteration, self._seconds)
+        self._seconds = {}
+        self._run.checkpoint({"iteration": iteration, "learners": [learner.state() for learner in self._learners]})
+        if iteration:
+            self._progress.iteration(iteration, summary(self._pool, averaged))
+
+    def _restore(self) -> int:
+        """The iteration of the last checkpoint, with the learners as they were then; -1 where there is none."""
+        state = self._run.state
+        if state is None:
+            return -1
+        for learner, saved in zip(self._learners, state["learners"], strict=True):
+            learner.restore(saved)
+        return state["iteration"]
+
+    def _stream(self, *names: str | int) -> torch.Generator:
+        return stream(self._spec.seed, *names)
+
+    @contextmanager
+    def _timed(self, part: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self._seconds[part] = self._seconds.get(part, 0.0) + time.perf_counter() - start
