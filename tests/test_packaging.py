@@ -73,7 +73,7 @@ def test_the_code_in_the_readme_runs(tmp_path, monkeypatch, capsys):
     for block in blocks:
         exec(block, names)
     assert "cooperation_rate" in capsys.readouterr().out
-    assert 0.5 < names["meeting"].ego.cooperation_rate() <= 1  # with Tit-for-Tat
+    assert 0.5 < names["evaluation"].table.loc["tit-for-tat", "cooperation"] <= 1
 
 
 # Outside the checkout ---------------------------------------------------------------------------------------------
