@@ -1,7 +1,7 @@
 """coopctx: cooperation through in-context co-player inference (arXiv:2602.16301).
 
-What is named here is what a script needs; each name is imported from its module when it is first used, because torch takes
-seconds. `coopctx.examples.change_one_thing` shows most of them at work.
+The names in `__all__` are the public interface. Each is imported from its module when it is first used, because torch takes
+seconds to import. `coopctx.examples.change_one_thing` shows most of them in use.
 """
 
 from importlib import import_module
@@ -66,7 +66,7 @@ _MODULES = {
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 
-_FOLDERS = {"envs": "evaluation.envs"}  # what is a module itself
+_FOLDERS = {"envs": "evaluation.envs"}  # public names that are packages
 
 
 def __getattr__(name: str) -> Any:

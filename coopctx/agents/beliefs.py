@@ -1,4 +1,4 @@
-"""What an agent holds before it decides: its policy, PPI's prior, values and prediction of the co-player, A2C's value."""
+"""An agent's beliefs before a decision: its policy; PPI's prior, Q values and prediction of the co-player; A2C's value."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Beliefs:
     """Beliefs before a decision, float32; leading dimensions are those of the decision: ``[games]`` or ``[games, rounds]``.
 
     policy      [..., A]  probabilities of the agent's own next action
-    prior       [..., A]  PPI: the same as its model predicts them, before the planner's improvement (Alg. 1); else None
-    values      [..., A]  PPI: Q(x, a), estimated return of the planner's horizon in payoff units; else None
+    prior       [..., A]  PPI: its model's prediction of them, before the planner's improvement (Alg. 1); else None
+    values      [..., A]  PPI: Q(x, a), the estimated return over the planner's horizon in payoff units; else None
     prediction  [..., A]  PPI: probabilities of the co-player's next action; else None
-    value       [...]     A2C: V(x), the return from here on in rescaled and discounted units (App. A.3.2); else None
+    value       [...]     A2C: V(x), the future return in rescaled, discounted units (App. A.3.2); else None
     """
 
     policy: Tensor
@@ -37,7 +37,7 @@ class Beliefs:
 
     @staticmethod
     def stack(decisions: list[Beliefs]) -> Beliefs:
-        """Beliefs of the same games before consecutive decisions, as one with the dimensions ``[games, rounds]``."""
+        """Join beliefs before consecutive decisions in the same games; leading dimensions become ``[games, rounds]``."""
 
         def stacked(name: str) -> Any:
             column = [getattr(held, name) for held in decisions]
@@ -51,17 +51,17 @@ class Believer(Player, Protocol):
 
     @property
     def beliefs(self) -> Beliefs:
-        """What it held before its last decision, ``[games, ...]``."""
+        """The beliefs before its last decision, ``[games, ...]``."""
 
     def replay(self, action: Tensor) -> None:
-        """Go on as if it had chosen ``action``, long [games], in its last decision."""
+        """Continue as if its last decision had been ``action``, long [games]."""
 
 
 def predicted_action(policy: Tensor, following: Tensor) -> Tensor:
     """Probabilities of the co-player's next action, [..., A].
 
     policy: of the agent's own action, [..., A]. following: log-probabilities of the next observation given that action,
-    [..., A, O], with observations coded as `MatrixGame` has them; the start and the end are left out.
+    [..., A, O], with the observation codes of `MatrixGame`; the codes for start and end are left out.
     """
     n = policy.shape[-1]
     played = following[..., 1 : 1 + n * n].softmax(-1).unflatten(-1, (n, n)).sum(-2)  # [..., own action, other's action]
@@ -70,10 +70,10 @@ def predicted_action(policy: Tensor, following: Tensor) -> Tensor:
 
 @torch.no_grad()
 def replayed(player: Believer, episodes: Episodes) -> Beliefs:
-    """What ``player`` would have held in the games of ``episodes``, ``[games, rounds + 1, ...]``; the last is after all rounds.
+    """The beliefs that ``player`` has in the games of ``episodes``, ``[games, rounds + 1, ...]``; the last are after all rounds.
 
-    It meets the co-player that the episodes name, sees their observations and rewards, and goes on from their actions.
-    PPI's values are those of the random numbers that the player draws now.
+    The player is told the episodes' co-player identities, sees their observations and rewards, and continues from their
+    actions. PPI's Q values use random numbers that the player draws anew.
     """
     player.begin(len(episodes))
     player.meet(episodes.identity if episodes.identity.shape[1] else None)
@@ -89,20 +89,20 @@ def replayed(player: Believer, episodes: Episodes) -> Beliefs:
 
 
 def bayes(game: MatrixGame, episodes: Episodes) -> Tensor:
-    """The probability that the co-player cooperates, float64 ``[games, rounds + 1]``, to an exact Bayesian observer.
+    """An exact Bayesian observer's probability that the co-player cooperates, float64 ``[games, rounds + 1]``.
 
-    Its prior is the tabular pool (App. A.2): see `memory_one.expected_cooperation`. nan after the end of a game. Only for
-    games of two actions; under noise it is Laplace's rule for the actions played, no longer exact.
+    The observer's prior is the tabular pool (App. A.2): see `memory_one.expected_cooperation`. nan after the end of a game.
+    Only for games of two actions. With noise it is Laplace's rule for the actions played, which is no longer exact.
     """
     own, other, going_on = _joint(game, episodes)
-    theirs = torch.where(going_on & (episodes.observations > START), game.observe(other, own), START)  # the co-player's view
+    theirs = torch.where(going_on & (episodes.observations > START), game.observe(other, own), START)  # as the co-player sees it
     cooperated = other[:, 1:] == COOPERATE
     expected = torch.from_numpy(expected_cooperation(theirs.cpu().numpy(), cooperated.cpu().numpy()))
     return expected.masked_fill(~going_on.cpu(), float("nan"))
 
 
 def _joint(game: MatrixGame, episodes: Episodes) -> tuple[Tensor, Tensor, Tensor]:
-    """Own and other's action as each observation tells them, 0 where it does not; and whether the game was going on."""
+    """The own and the other's action in each observation code (0 if it has none), and whether the game was going on."""
     seen = episodes.observations.long()
     going_on = torch.ones_like(seen, dtype=torch.bool) if episodes.over is None else seen != episodes.over
     last = torch.where(going_on & (seen > START), seen - 1, 0)
@@ -113,8 +113,8 @@ def beliefs_table(game: MatrixGame, episodes: Episodes, beliefs: Beliefs) -> pd.
     """Games and beliefs of ``[games, rounds]`` or ``[games, rounds + 1]``, a row per decision; games of two actions.
 
     Columns: game (from 0), round (from 1), own and other (C or D; missing after the last round), prediction, bayes (both: the
-    probability that the co-player cooperates), q_c, q_d, prior, policy (both: that the agent does), value. What the agent's
-    kind does not have is missing.
+    probability that the co-player cooperates), q_c, q_d, prior, policy (both: that the agent does), value. Columns that the
+    kind of agent does not have are missing values.
     """
     import pandas as pd
 

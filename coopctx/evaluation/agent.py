@@ -1,4 +1,4 @@
-"""A trained agent at hand: `coopctx.load` gives it, and it can be evaluated and asked what it believes."""
+"""`coopctx.load`: a trained agent that can be evaluated and asked for its beliefs."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from coopctx.game.streams import stream
 if TYPE_CHECKING:
     import pandas as pd
 
-# Rounds as (own, other's) actions, C and D or 0 and 1; as text, "CC CD"; or episodes in the agent's first person.
+# Rounds as (own, other's) actions, C and D or 0 and 1; a text such as "CC CD"; or episodes as the agent saw them.
 History: TypeAlias = str | Sequence[Sequence[str | int] | str] | Episodes
 _ACTIONS: dict[object, int] = {"C": 0, "D": 1, "c": 0, "d": 1, 0: 0, 1: 1}
 
 
 class Agent(TrainedAgent):
-    """A `TrainedAgent` that plays when asked to."""
+    """A `TrainedAgent` with methods for interactive use."""
 
     def evaluate(
         self, against: Contestant | Iterable[Contestant] = (), *, learner: int = 1, games: int = 256, **options: Any
     ) -> Evaluation:
-        """`coopctx.evaluate` of this agent, with the same options."""
+        """Evaluate this agent, as `coopctx.evaluate` does, with the same options."""
         return evaluate(self, against, learner=learner, games=games, **options)
 
     def beliefs(self, history: History = (), *, learner: int = 1, seed: int = 0) -> pd.DataFrame:
-        """What learner ``learner`` (from 1) holds before each round of ``history`` and after the last; a row per decision.
+        """The beliefs of learner ``learner`` (from 1) before each round of ``history`` and after the last; a row per decision.
 
-        history: one game as ``"CC CD DC"`` or ``[("C", "C"), ("C", "D")]``, its own action first, or any number of games as
-        `Episodes`. Columns as of `coopctx.agents.beliefs.beliefs_table`, without game where there is but one: PPI has
-        prediction, q_c, q_d, prior and policy, A2C policy and value. seed: of the planner's random numbers. Raises UsageError
-        for a history that cannot be read.
+        history: one game as ``"CC CD DC"`` or ``[("C", "C"), ("C", "D")]``, own action first, or any number of games as
+        `Episodes`. The columns are those of `coopctx.agents.beliefs.beliefs_table`, without ``game`` for a single game: PPI
+        has prediction, q_c, q_d, prior and policy, A2C policy and value. seed: of the planner's random numbers. Raises
+        UsageError for a history that cannot be read.
         """
         check_number(0, "seed", seed)
         game = self.config.game.matrix()
@@ -55,10 +55,10 @@ class Agent(TrainedAgent):
 
 
 def load(run: str | Path) -> Agent:
-    """The agent of a finished run: a packaged one by its name, such as ``ppi-mixed``, others by their directory.
+    """The agent of a finished run: a packaged agent by its name, such as ``ppi-mixed``, any other by its directory.
 
     The packaged agents are seed 0 of the runs ppi-mixed, ppi-tabular, ppi-extortion, a2c-mixed and a2c-tabular of preset
-    cpu. Raises RunError where there is no such agent, or it is damaged.
+    cpu. Raises RunError if there is no such agent, or it is damaged.
     """
     return Agent.load(run)
 

@@ -1,4 +1,4 @@
-"""Who can be asked to a game: named strategies, the tabular pool, trained agents, the Axelrod library, one's own players."""
+"""The opponents of an evaluation: named strategies, the tabular pool, trained agents, the Axelrod library, your own players."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ Contestant: TypeAlias = str | Path | TrainedAgent | Player
 TABULAR = "tabular"
 AXELROD = "axelrod:"
 FEWEST_ROUNDS = 3  # an early, a middle and a late one
-USUAL_ROUNDS = 100  # where no trained agent says otherwise
+USUAL_ROUNDS = 100  # if no trained agent takes part
 _METHODS = ("begin", "identity", "meet", "act")
 
 
 @dataclass(frozen=True)
 class Opponent:
-    """name: as shown; stream: the name of its games' random streams; player: what it is when given a stream; own: a user's."""
+    """name: for tables; stream: the name of its games' random streams; player: makes it from a stream; own: it is a user's."""
 
     name: str
     stream: str
@@ -42,10 +42,10 @@ class Opponent:
 
 
 class Host:
-    """Knows the game that is played and who can be asked to it.
+    """The game that is played, and the opponents that can take part in it.
 
-    agent: whose game it is; None: that of ``game``. rounds: None for as many as it was trained with. Raises UsageError for
-    too few rounds, and where ``game`` is not the agent's.
+    agent: its game is played; None: ``game`` is. rounds: None for the number that the agent was trained with. Raises
+    UsageError for too few rounds, and if ``game`` is not the agent's.
     """
 
     def __init__(
@@ -61,23 +61,23 @@ class Host:
         self._agent, self._device, self._threads = agent, device, available_cores()
 
     def usual(self) -> tuple[str, ...]:
-        """All named strategies and the tabular pool; the pool alone where the game has more than two actions."""
+        """All named strategies and the tabular pool; only the pool if the game has more than two actions."""
         return (*(NAMED_STRATEGIES if self.game.n_actions == 2 else ()), TABULAR)
 
     def torch_threads(self) -> int:
-        """One where the native kernel is in use: torch's idle threads would take the cores from its own."""
+        """One if the native kernel is in use: torch's idle threads would take the cores from the kernel's threads."""
         hidden = self._agent.config.model.hidden if self._agent else 0
         return 1 if native.kernel_for(self._device, hidden) else self._threads
 
     def seat(self, agent: TrainedAgent, generator: torch.Generator, learner: int = 1) -> Player:
-        """A learner of a trained agent as a player, on the device that is played on."""
+        """A learner of a trained agent as a player on this host's device."""
         return agent.player(generator, learner, self._device, self._threads)
 
     def opponent(self, who: Contestant) -> Opponent:
-        """The opponent that ``who`` names, or is.
+        """The opponent that ``who`` is or names.
 
-        Raises UsageError for a name or thing that will not do, RunError where a directory holds no finished run, a run of
-        another game or horizon is named, or the Axelrod library is missing.
+        Raises UsageError for an unknown name or an object that is no player; RunError if a directory has no finished run, a
+        run is of another game or horizon, or the Axelrod library is missing.
         """
         if isinstance(who, TrainedAgent):
             return self._trained(who)
@@ -121,11 +121,11 @@ class Host:
     def _check_two_actions(self, name: str) -> None:
         if self.game.n_actions != 2:
             played = f"{f'{self._agent.directory} was trained with' if self._agent else 'this one has'} {self.game.n_actions}"
-            raise UsageError(f"'{name}' plays games of two actions; {played}: it can meet {TABULAR} and other runs")
+            raise UsageError(f"'{name}' plays games of two actions; {played}: it can play {TABULAR} and other runs")
 
 
 def agent_of(who: Contestant) -> TrainedAgent | None:
-    """The trained agent that ``who`` is, or names: by its own name if it is packaged, or by its run's directory; else None."""
+    """The trained agent that ``who`` is or names (a packaged agent's name, or a run's directory); None if it is none."""
     if isinstance(who, TrainedAgent):
         return who
     if isinstance(who, Path):
@@ -137,7 +137,7 @@ def agent_of(who: Contestant) -> TrainedAgent | None:
 
 
 def shown(agent: TrainedAgent) -> str:
-    """How an agent is called among opponents: a packaged one by its name, others by their directory."""
+    """An agent's name in tables: a packaged agent's own name, otherwise its directory."""
     return agent.directory.name if agent.directory.parent == PACKAGED else str(agent.directory)
 
 
@@ -150,7 +150,7 @@ def guests(against: Contestant | Iterable[Contestant]) -> list[Contestant]:
 
 
 def library() -> ModuleType:
-    """`coopctx.evaluation.axelrod`; RunError where the Axelrod library that it needs is not installed."""
+    """`coopctx.evaluation.axelrod`; RunError if the Axelrod library, which it needs, is not installed."""
     try:
         return import_module("coopctx.evaluation.axelrod")
     except ImportError as error:

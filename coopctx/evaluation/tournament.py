@@ -1,4 +1,4 @@
-"""Trained agents among the Axelrod library's strategies, in a round robin of which the library keeps the score."""
+"""A round robin of trained agents and the Axelrod library's strategies, run and scored by the library."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from coopctx.evaluation.play import check_number
 
 @dataclass(frozen=True)
 class Standing:
-    """How a player ended, in the library's own measures; it leaves games against a player's own copy out of them.
+    """A player's result, in the library's own measures. Games against a copy of itself do not count.
 
     score: mean reward per round, the median over repetitions; cooperation: cooperation rate; wins: opponents outscored,
     the median over repetitions.
@@ -37,10 +37,10 @@ def tournament(
 ) -> list[Standing]:
     """The final standings, best first, of the runs' first learners and ``opponents`` (``axelrod:NAME``).
 
-    Without opponents they are those of Axelrod's first tournament, as the library has them. turns: rounds per match,
-    None for as many as the first run was trained with; the payoffs are the runs' own.
+    Without ``opponents`` the library's strategies of Axelrod's first tournament take part. turns: rounds per match, None for
+    the number that the first run was trained with. The payoffs are those of the runs.
 
-    Raises UsageError for a name or number that will not do, RunError where the library is missing, a directory holds no
+    Raises UsageError for an unknown name or an impossible number; RunError if the library is missing, a directory has no
     finished run, or the runs were trained in different games or horizons.
     """
     for name, value, least in (("--turns", turns, 1), ("--repetitions", repetitions, 1), ("--seed", seed, 0)):

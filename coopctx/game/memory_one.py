@@ -1,15 +1,15 @@
 """Exact results for memory-one players of a repeated symmetric game with two actions.
 
-A memory-one strategy is five probabilities of cooperating: in the first round and after CC, CD, DC, DD, its own action
-first. So the two players read the same round differently: what is CD for one is DC for the other. Joint actions are
-listed as CC, CD, DC, DD of the first player throughout, and R, S, T, P are its payoffs in them. Everything is float64
-and works on any number of games at once: leading dimensions broadcast.
+A memory-one strategy is five probabilities of cooperating: in the first round and after CC, CD, DC, DD, own action first.
+The two players name the same round differently: CD for one is DC for the other. Here joint actions are always listed as CC,
+CD, DC, DD of the first player, and R, S, T, P are its payoffs in them. Everything is float64 and works on any number of games
+at once: leading dimensions broadcast.
 
-noise: the probability with which a chosen action is played as the other one, independently for each player and round.
-Payoffs and later choices depend on what was played. With noise e a player that chooses C with probability p plays it with
+noise: the probability that the other action is played than the chosen one, independently for each player and round.
+Payoffs and later choices depend on the actions played. With noise e a player that chooses C with probability p plays it with
 probability p (1 - 2 e) + e, which is again a memory-one strategy.
-continuation: the probability that another round follows a round. The sum of rewards expected in such a game is the sum
-of all rounds' rewards, discounted by it.
+continuation: the probability that a round is followed by another one. The expected sum of rewards in such a game is the
+discounted sum over all rounds, with this probability as the discount.
 
 Sources: W. H. Press and F. J. Dyson, "Iterated Prisoner's Dilemma contains strategies that dominate any evolutionary
 opponent", PNAS 109 (2012); A. J. Stewart and J. B. Plotkin, "From extortion to generosity, evolution in the Iterated
@@ -35,14 +35,14 @@ CC, CD, DC, DD = range(4)
 _SWAPPED = [CC, DC, CD, DD]  # the joint actions as the second player names them
 _AS_SEEN_BY_THE_OTHER = [0, 1, 3, 2, 4]  # start, CC, CD, DC, DD
 _LIMIT_DOUBLINGS = 60  # the limit is taken after 2^60 rounds: chains that leave a state once in 10^15 rounds settle too
-_ROUNDING = 1e-10  # what differs by no more is equal
+_ROUNDING = 1e-10  # values that differ by no more are equal
 
 
 @dataclass(frozen=True)
 class ExpectedPlay:
-    """What is expected in each round of a finite game: float64 ``[..., rounds]``.
+    """Expected values in each round of a finite game, float64 ``[..., rounds]``.
 
-    cooperation, co_cooperation  probability that the player, its co-player, chooses to cooperate
+    cooperation, co_cooperation  probability that the player (its co-player) chooses to cooperate
     reward, co_reward            expected reward of the round, in the game's payoff units
     """
 
@@ -67,8 +67,8 @@ def expected_play(
 ) -> ExpectedPlay:
     """The exact finite game of ``rounds`` rounds between strategies p and q, ``[..., 5]``, each in its own view.
 
-    Under a random ending this is what is expected in each round that is reached. Raises ValueError for anything but
-    probabilities, a game of two actions and at least one round.
+    With a random ending these are the expected values in a round, given that it is reached. Raises ValueError unless the
+    strategies are probabilities, the game has two actions and there is at least one round.
     """
     _check_rounds(rounds)
     own, other = _pair(p, q)
@@ -80,9 +80,9 @@ def long_run_payoffs(
 ) -> tuple[Floats, Floats]:
     """Mean rewards per round of both players in the infinite game, float64 ``[...]`` each.
 
-    The limit of the mean over rounds 1..T. It exists for every pair of strategies; where they settle in several ways, or
-    never (two suspicious Tit-for-Tats), it is the mean over these, weighted as play from the first round reaches them.
-    Press & Dyson's determinants give the same wherever the stationary distribution is unique. Raises as `expected_play`.
+    The limit of the mean over rounds 1..T. It exists for every pair of strategies. If play can settle in several ways, or
+    cycles (two suspicious Tit-for-Tats), it is the mean over these, weighted by how likely play from the first round reaches
+    each. Press & Dyson's determinants give the same if the stationary distribution is unique. Raises as `expected_play`.
     """
     settled = (_opening(p, q, noise)[..., None, :] @ _limit(transition_matrix(p, q, noise)))[..., 0, :]
     reward = payoff_vector(payoffs)
@@ -96,7 +96,7 @@ def random_ending_payoffs(
     payoffs: Payoffs = PRISONERS_DILEMMA.payoffs,
     noise: float = 0.0,
 ) -> tuple[Floats, Floats]:
-    """Expected sums of both players' rewards where another round follows with probability ``continuation``, float64 ``[...]``.
+    """Expected sums of both players' rewards if another round follows with probability ``continuation``, float64 ``[...]``.
 
     With the first round's distribution d over joint actions and the chain M, sum_t c^t d M^t S = d (I - c M)^-1 S, the
     discounted value at discount c. A game has 1 / (1 - c) rounds on average. Raises as `expected_play`, and ValueError
@@ -120,10 +120,10 @@ def best_response(
 ) -> ExpectedPlay:
     """The exact best response to known memory-one opponents in a game of at most ``rounds`` rounds.
 
-    Backward induction over the last joint action, all that such an opponent reacts to: no strategy whatever has a larger
-    expected sum of rewards. opponents: ``[..., 5]``, each in its own view. The result's player is the best responder, its
-    co-player the opponent; the value of the game is ``reward.sum(-1)``, under a random ending the sum discounted by
-    ``continuation``. Where both actions are worth the same it defects. Raises as `expected_play`.
+    Backward induction over the last joint action, the only thing that such an opponent reacts to: no strategy of any kind
+    has a larger expected sum of rewards. opponents: ``[..., 5]``, each in its own view. In the result the player is the best
+    responder and the co-player the opponent. The value of the game is ``reward.sum(-1)``; with a random ending, the sum
+    discounted by ``continuation``. If both actions are worth the same, it defects. Raises as `expected_play`.
     """
     _check_rounds(rounds)
     chosen = _strategy(opponents)[..., _AS_SEEN_BY_THE_OTHER]
@@ -132,7 +132,7 @@ def best_response(
     value = np.zeros_like(other)  # expected sum of the rewards still to come, after start, CC, CD, DC, DD
     decisions: list[NDArray[np.bool_]] = []
     for _ in range(rounds):
-        total = (reward + continuation * value[..., 1:])[..., None, :]  # this round's outcome and all that follows it
+        total = (reward + continuation * value[..., 1:])[..., None, :]  # this round's reward and the rewards that follow
         playing_c = other * total[..., CC] + (1 - other) * total[..., CD]
         playing_d = other * total[..., DC] + (1 - other) * total[..., DD]
         cooperating, defecting = (1 - noise) * playing_c + noise * playing_d, (1 - noise) * playing_d + noise * playing_c
@@ -144,10 +144,10 @@ def best_response(
 def expected_cooperation(observations: ArrayLike, cooperated: ArrayLike) -> Floats:
     """The posterior predictive probability that a memory-one player cooperates, float64 ``[games, T]``.
 
-    observations: what the player saw before each decision, codes 0 to 4 (start, CC, CD, DC, DD, its own action first),
-    ``[games, T]``. cooperated: whether it then did, ``[games, T]`` or ``[games, T - 1]``, where the last is still to come.
-    The prior is the tabular pool: five independent probabilities, uniform on [0, 1]. After k times C in n decisions of the
-    same observation the prediction is (k + 1) / (n + 2), Laplace's rule; only earlier rounds of the same game count.
+    observations: the codes that the player saw before each decision, 0 to 4 (start, CC, CD, DC, DD, its own action first),
+    ``[games, T]``. cooperated: whether it then cooperated, ``[games, T]``, or ``[games, T - 1]`` if the last decision is
+    unknown. The prior is the tabular pool: five independent probabilities, uniform on [0, 1]. After k times C in n decisions
+    after the same observation the prediction is (k + 1) / (n + 2), Laplace's rule. Only earlier rounds of the same game count.
     """
     seen, did = np.asarray(observations, dtype=np.int64), np.asarray(cooperated, dtype=np.float64)
     games = np.arange(len(seen))
@@ -164,18 +164,18 @@ def expected_cooperation(observations: ArrayLike, cooperated: ArrayLike) -> Floa
 def zd_extortion(chi: float, phi: float | None = None, payoffs: Payoffs = PRISONERS_DILEMMA.payoffs) -> Floats:
     """Press & Dyson's extortionate zero-determinant strategy, float64 ``[5]``.
 
-    Against whatever co-player, the long-run payoffs obey s_X - P = chi (s_Y - P): the co-player can raise its own payoff
-    over mutual defection only by raising the extortioner's chi times as much. From p~ = phi [(S_X - P) - chi (S_Y - P)]:
+    Against every co-player the long-run payoffs obey s_X - P = chi (s_Y - P): the co-player can raise its own payoff over
+    mutual defection only by raising the extortioner's chi times as much. From p~ = phi [(S_X - P) - chi (S_Y - P)]:
 
         p(C|CC) = 1 - phi (chi - 1)(R - P)           p(C|CD) = 1 - phi [(P - S) + chi (T - P)]
         p(C|DC) = phi [(T - P) + chi (P - S)]        p(C|DD) = 0
 
     (their phi is this one times P - S, which is 1 in the default game). chi >= 1; chi = 1 with the largest phi is
-    Tit-for-Tat but for the opening: it opens as after mutual defection, with D.
+    Tit-for-Tat except for the opening: it opens as after mutual defection, with D.
     phi: 0 < phi <= the largest that keeps all four in [0, 1], in the default game 1 / (2 chi + 1); None takes the largest.
     In T rounds, s_X - P exceeds chi (s_Y - P) by exactly (x - x_1) / (phi T), where x_1 and x are its probabilities of
     cooperating in rounds 1 and T + 1 (the sum of p~ over the rounds telescopes): the largest phi enforces the relation
-    soonest. Raises ValueError for a chi or phi out of range, and for a game in which no phi will do.
+    soonest. Raises ValueError for a chi or phi out of range, and for a game in which no phi is possible.
     """
     return _linear_relation(chi, phi, payoff_vector(payoffs), DD)
 
@@ -183,14 +183,14 @@ def zd_extortion(chi: float, phi: float | None = None, payoffs: Payoffs = PRISON
 def generous_zd(chi: float, phi: float | None = None, payoffs: Payoffs = PRISONERS_DILEMMA.payoffs) -> Floats:
     """Stewart & Plotkin's generous zero-determinant strategy, float64 ``[5]``.
 
-    The long-run payoffs obey s_X - R = chi (s_Y - R): of whatever falls short of mutual cooperation, it bears chi times
-    its co-player's loss. From p~ = phi [(S_X - R) - chi (S_Y - R)]:
+    The long-run payoffs obey s_X - R = chi (s_Y - R): its own loss below mutual cooperation is chi times its co-player's
+    loss. From p~ = phi [(S_X - R) - chi (S_Y - R)]:
 
         p(C|CC) = 1                                  p(C|CD) = 1 - phi [(R - S) + chi (T - R)]
         p(C|DC) = phi [(T - R) + chi (R - S)]        p(C|DD) = phi (chi - 1)(R - P)
 
-    chi >= 1; chi = 1 with the largest phi is Tit-for-Tat. It opens as after mutual cooperation, with C. phi as in
-    `zd_extortion`, in the default game at most 1 / (2 chi + 1) too. Raises as `zd_extortion`.
+    chi >= 1; chi = 1 with the largest phi is Tit-for-Tat. It opens as after mutual cooperation, with C. phi: see
+    `zd_extortion`; in the default game at most 1 / (2 chi + 1) too. Raises as `zd_extortion`.
     """
     return _linear_relation(chi, phi, payoff_vector(payoffs), CC)
 
@@ -235,13 +235,13 @@ def _check_rounds(rounds: int) -> None:
 
 
 def _joint(own: Floats, other: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-    """Probabilities of CC, CD, DC, DD when both choose independently with these probabilities of cooperating."""
+    """Probabilities of CC, CD, DC, DD if both choose independently with these probabilities of cooperating."""
     return own * other, own * (1 - other), (1 - own) * other, (1 - own) * (1 - other)
 
 
 def _play(policies: Iterable[NDArray[Any]], other: Floats, payoffs: Payoffs, noise: float) -> ExpectedPlay:
     """Play forward: policies, a round at a time, and ``other`` are ``[..., 5]`` after start, CC, CD, DC, DD (same view)."""
-    after = np.zeros_like(other)  # distribution of what was seen before the round
+    after = np.zeros_like(other)  # distribution over the observation before the round
     after[..., 0] = 1
     others = _played(other, noise)
     rounds = []
@@ -263,19 +263,19 @@ def _play(policies: Iterable[NDArray[Any]], other: Floats, payoffs: Payoffs, noi
 def _limit(chain: Floats) -> Floats:
     """Limit of the mean of the first n powers of ``chain``, ``[..., 4, 4]``.
 
-    Half a chain and half standing still has the same limit without the periods, so its powers converge to it.
+    The mean of the chain and the identity has the same limit and no periods, so its powers converge.
     """
     power = (np.eye(4) + chain) / 2
     for _ in range(_LIMIT_DOUBLINGS):
         power = power @ power
-        power /= power.sum(-1, keepdims=True)  # rounding would double with every squaring
+        power /= power.sum(-1, keepdims=True)  # otherwise rounding errors double with every squaring
     return power
 
 
 def _linear_relation(chi: float, phi: float | None, reward: Floats, meeting: int) -> Floats:
-    """Enforces a line of slope chi through the payoffs of the joint action ``meeting``, and opens as after it.
+    """The strategy that enforces a line of slope chi through the payoffs of the joint action ``meeting``; it opens as after it.
 
-    p = (1, 1, 0, 0) + phi [(S_X - b) - chi (S_Y - b)] after CC, CD, DC, DD, where b is what both earn in ``meeting``.
+    p = (1, 1, 0, 0) + phi [(S_X - b) - chi (S_Y - b)] after CC, CD, DC, DD, where b is both players' payoff in ``meeting``.
     """
     if not 1 <= chi < np.inf:
         raise ValueError(f"chi must be at least 1, not {chi}")

@@ -1,6 +1,6 @@
-"""Standard environments, for any library that trains on them: PettingZoo's for two learners, Gymnasium's against our players.
+"""Standard environments for other libraries: PettingZoo's for two learners, Gymnasium's against our players.
 
-``gymnasium.make("coopctx/AgainstPool-v0", opponent=...)`` works once this is imported; installed with ``coopctx[envs]``, without.
+``gymnasium.make("coopctx/AgainstPool-v0", opponent=...)`` works at once if coopctx is installed; otherwise after this import.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _HERE = "coopctx.evaluation.envs.against"
 
 
 def register() -> None:
-    """Tell Gymnasium of our environments. Raises RunError where it is not installed."""
+    """Register our environments with Gymnasium. Raises RunError if Gymnasium is not installed."""
     try:
         from gymnasium.envs import registration  # gymnasium itself may still be importing: it calls this as a plugin
     except ImportError as error:
@@ -28,7 +28,7 @@ def register() -> None:
 
 
 def parallel_env(**settings: Any) -> TwoLearners:
-    """The repeated matrix game as a PettingZoo ``ParallelEnv``; settings as of `TwoLearners`: game, rounds, render_mode."""
+    """The repeated matrix game as a PettingZoo ``ParallelEnv``; settings: those of `TwoLearners` (game, rounds, render_mode)."""
     try:
         from coopctx.evaluation.envs.parallel import TwoLearners
     except ImportError as error:
@@ -37,7 +37,7 @@ def parallel_env(**settings: Any) -> TwoLearners:
 
 
 def sb3_vec_env(num_envs: int, **settings: Any) -> Any:
-    """`AgainstPoolVector` as a Stable-Baselines3 ``VecEnv``; settings as of `Opposition`: opponent, rounds, game."""
+    """`AgainstPoolVector` as a Stable-Baselines3 ``VecEnv``; settings: those of `Opposition` (opponent, rounds, game)."""
     try:
         from coopctx.evaluation.envs.sb3 import StableBaselinesGames
     except ImportError as error:
@@ -49,5 +49,5 @@ def _missing(error: ImportError) -> RunError:
     return RunError(f"this needs Gymnasium and PettingZoo ({error}); pip install 'coopctx[envs]'")
 
 
-with contextlib.suppress(RunError):  # told when one is asked for
+with contextlib.suppress(RunError):  # reported when an environment is made
     register()

@@ -20,8 +20,8 @@ ANSI = "ansi"
 class AgainstPool(gymnasium.Env[np.int64, np.int64]):
     """One game at a time. settings: opponent, rounds and game of `Opposition`.
 
-    An observation is the code of the last round's joint action, own action first (0: nothing has been played), the reward the
-    game's payoff. The episode terminates after the last round; the round's number is not observed.
+    An observation is the code of the last round's joint action, own action first (0: nothing has been played). The reward is
+    the game's payoff. The episode terminates after the last round. The number of the round is not observed.
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": [ANSI], "render_fps": 4}
@@ -46,10 +46,10 @@ class AgainstPool(gymnasium.Env[np.int64, np.int64]):
 
 
 class AgainstPoolVector(VectorEnv[Codes, Codes, NDArray[Any]]):
-    """``num_envs`` games at once, in one batch of the opponent; settings as of `AgainstPool`.
+    """``num_envs`` games at once, played by the opponent in one batch; settings: those of `AgainstPool`.
 
-    All games end in the same step, which gives the first observations of the next ones; the last ones are in the info's
-    ``final_obs`` (Gymnasium's autoreset mode SAME_STEP).
+    All games end in the same step. That step returns the first observations of the next games; the last observations are in
+    the info's ``final_obs`` (Gymnasium's autoreset mode SAME_STEP).
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": [ANSI], "autoreset_mode": AutoresetMode.SAME_STEP}

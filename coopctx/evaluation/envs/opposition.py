@@ -1,4 +1,4 @@
-"""Many games at once of a seat that is played from outside, against one of our players: what the environments share."""
+"""Many games at once between an outside player and one of our players: what the environments share."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CPU = torch.device("cpu")
 
 
 def as_game(game: Game) -> MatrixGame:
-    """The game that is given, or of that name or these payoffs; UsageError for anything else."""
+    """The game itself, or the game with this name or these payoffs; UsageError for anything else."""
     if isinstance(game, str) and game not in NAMED_GAMES:
         raise UsageError(f"unknown game {game!r}; {suggestion(game, NAMED_GAMES)}")
     try:
@@ -35,12 +35,12 @@ def as_game(game: Game) -> MatrixGame:
 
 
 class Opposition:
-    """``games`` games at once against whomever ``opponent`` names; all begin and end together.
+    """``games`` games at once of an outside player against ``opponent``; all games begin and end together.
 
-    opponent: whatever `coopctx.evaluate` can meet, or several, of whom each game's is drawn anew, all equally likely. rounds,
-    game: None for those of the first trained agent among them, or 100 rounds of the prisoner's dilemma. The seat sees
-    observation codes, as `MatrixGame` has them, and its own rewards. It is introduced as a learner (App. A.4.1: z = 0).
-    A game with a random ending is played alone, and ends after ``rounds`` rounds at the latest.
+    opponent: any opponent of `coopctx.evaluate`, or several: each game then draws one of them, all equally likely. rounds,
+    game: None for those of the first trained agent among the opponents, or 100 rounds of the prisoner's dilemma. The outside
+    player sees the observation codes of `MatrixGame` and its own rewards. Opponents with opponent ID take it for a learner
+    (App. A.4.1: z = 0). With a random ending only one game is played at a time; it ends after ``rounds`` rounds at the latest.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Opposition:
         self._players: list[Player] = []
 
     def begin(self, seed: int | None) -> Codes:
-        """Begin all games anew; the first observations. seed: of the opponents' random numbers; None: go on with the last."""
+        """Begin new games; returns the first observations. seed: of the opponents' random numbers; None: go on with them."""
         if seed is not None or not self._players:
             seed = int(np.random.default_rng().integers(2**31)) if seed is None else seed
             names = [f"{number} {opponent.stream}" for number, opponent in enumerate(self._opponents)]
@@ -81,7 +81,7 @@ class Opposition:
         return self._codes(self._observation)
 
     def play(self, actions: ArrayLike) -> tuple[Codes, NDArray[np.float64], bool]:
-        """Play a round with these actions [games]: observations, rewards, and whether that was the last one."""
+        """Play a round with these actions [games]; returns observations, rewards, and whether it was the last round."""
         if not self._players or self._over:
             raise UsageError("the game has not begun, or is over: call reset() first")
         own = self._checked(actions)
@@ -95,7 +95,7 @@ class Opposition:
         return self._codes(observation), self.game.reward(own, other).double().numpy(), self._over
 
     def transcript(self) -> str:
-        """The first game so far, a line per player; C and D where there are two actions."""
+        """The first game so far, a line per player; actions are C and D if there are two."""
         letters = "CD" if self.game.n_actions == 2 else "0123456789"
         lines = zip(("agent   ", "opponent"), zip(*self.played, strict=True) if self.played else ((), ()), strict=True)
         return "\n".join(f"{name} {''.join(letters[action] for action in actions)}" for name, actions in lines)
@@ -105,7 +105,7 @@ class Opposition:
         return self._opponent.act(self._observation, self._reward)
 
     def _seated(self) -> Player:
-        """One player of all games: the opponents, as many games of each as chance has it."""
+        """One player for all games: the opponents, with a random number of games for each."""
         if len(self._players) == 1:
             return self._players[0]
         shares = self._chance.multinomial(self.games, np.full(len(self._players), 1 / len(self._players)))

@@ -20,8 +20,8 @@ PLAYERS = ("player_0", "player_1")
 class TwoLearners(ParallelEnv[str, np.int64, int]):
     """``rounds`` rounds of ``game`` (a `MatrixGame`, its name, or payoffs[own][other]) between ``player_0`` and ``player_1``.
 
-    Each observes the code of the last round's joint action, own action first (0: nothing has been played), and is paid the
-    game's payoff. Both terminate after the last round, or at the game's random ending; the round's number is not observed.
+    Each observes the code of the last round's joint action, own action first (0: nothing has been played). The reward is the
+    game's payoff. Both terminate after the last round, or at a random ending. The number of the round is not observed.
     """
 
     metadata: ClassVar[dict[str, Any]] = {"name": "coopctx_matrix_game_v0", "render_modes": ["ansi"], "is_parallelizable": True}
@@ -52,7 +52,7 @@ class TwoLearners(ParallelEnv[str, np.int64, int]):
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, np.int64], dict[str, dict[str, Any]]]:
-        """Begin a new game; the first observations and empty infos."""
+        """Begin a new game; returns the first observations and empty infos."""
         self.agents = list(PLAYERS)
         self._played = []
         if seed is not None:
@@ -62,7 +62,7 @@ class TwoLearners(ParallelEnv[str, np.int64, int]):
     def step(self, actions: dict[str, int]) -> tuple[
         dict[str, np.int64], dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]
     ]:
-        """Play a round: observations, rewards, terminations, truncations (never) and empty infos, by player."""
+        """Play a round; returns observations, rewards, terminations, truncations (never) and empty infos, by player."""
         if not self.agents:
             return {}, {}, {}, {}, {}
         if set(actions) != set(PLAYERS) or not all(self.action_spaces[name].contains(actions[name]) for name in PLAYERS):

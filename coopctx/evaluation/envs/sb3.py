@@ -1,4 +1,4 @@
-"""`AgainstPoolVector` for Stable-Baselines3, which has a vector interface of its own."""
+"""`AgainstPoolVector` in the vector interface of Stable-Baselines3."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from coopctx.evaluation.envs.against import AgainstPoolVector
 
 
 class StableBaselinesGames(VecEnv):
-    """``num_envs`` games at once; settings as of `coopctx.evaluation.envs.opposition.Opposition`.
+    """``num_envs`` games at once; settings: those of `coopctx.evaluation.envs.opposition.Opposition`.
 
-    At the end of an episode each info has its return and length under ``episode``, as Stable-Baselines3's Monitor has them.
+    At the end of an episode each info has its return and length under ``episode``, in the form of Stable-Baselines3's Monitor.
     """
 
     def __init__(self, num_envs: int, **settings: Any) -> None:
