@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
@@ -18,7 +19,7 @@ from coopctx.runs.progress import Progress
 
 
 class Processes:
-    """An `Engine` that starts one process per job. The process calls `work`, which must be importable."""
+    """An `Engine` that starts one process per job. The process calls `work`, which must be importable from a module."""
 
     alone_here = True
 
@@ -36,7 +37,8 @@ class Processes:
         context = multiprocessing.get_context("spawn")  # a fork would copy torch's threads in an undefined state
         receiver, sender = context.Pipe(duplex=False)
         process = context.Process(target=_in_worker, args=(self._work, job, sender), daemon=True)
-        with _without_interruption():  # the new process inherits this, so that Ctrl-C reaches only the parent
+        # The new process inherits that it ignores Ctrl-C, which then reaches only the parent.
+        with _without_interruption(), _without_main():
             process.start()
         sender.close()
         self._running[receiver] = _Worker(job, process, progress)
@@ -99,3 +101,18 @@ def _without_interruption() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """A process that is started meanwhile does not run the caller's script again, as multiprocessing would have it do.
+
+    Nothing that the process needs is defined there, and so a script needs no ``if __name__ == "__main__":``.
+    """
+    names: dict[str, Any] = vars(sys.modules["__main__"])
+    hidden: dict[str, Any] = {name: names.pop(name) for name in ("__spec__", "__file__") if name in names}
+    names["__spec__"] = None
+    try:
+        yield
+    finally:
+        names.update(hidden)

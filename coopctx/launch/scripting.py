@@ -28,7 +28,7 @@ def train(
     """Begin or resume a run per seed, as ``coopctx train`` does; `Outcome.table` has what was measured.
 
     overrides: as after ``--set``. at_a_time: how many seeds, None for one per core. Several seeds are trained in processes of
-    their own: a script that asks for them needs ``if __name__ == "__main__":``. Raises as `jobs.train_runs`.
+    their own, which do not run the calling script again. Raises as `jobs.train_runs`.
     """
     return jobs.train(
         agent=agent,
