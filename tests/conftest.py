@@ -62,11 +62,12 @@ def undisturbed(tmp_path_factory):
 def coopctx_main(capsys, monkeypatch, tmp_path):
     """Run a command in an empty directory: exit status, standard output, standard error."""
     from coopctx.cli import app as cli  # only where a command is run
+    from coopctx.cli import show
 
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(cli, "console", Console(width=100))
+        monkeypatch.setattr(show, "console", Console(width=100))
         status = cli.main(list(arguments))
         printed = capsys.readouterr()
         return status, printed.out, printed.err

@@ -237,6 +237,11 @@ def preset_names() -> tuple[str, ...]:
     return tuple(sorted(found, key=lambda name: (order.index(name) if name in order else len(order), name)))
 
 
+def caveat(preset: str) -> str:
+    """What a reader must know before looking at the numbers of a preset's runs; empty where that is nothing."""
+    return "Preset smoke: runs of seconds, which show nothing about the paper's claims." if preset == "smoke" else ""
+
+
 def check_preset(name: str) -> None:
     """UsageError unless there is a preset of this name."""
     if name not in preset_names():

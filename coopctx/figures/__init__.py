@@ -12,10 +12,13 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from coopctx.errors import UsageError
+from coopctx.experiments.settings import suggestion
 from coopctx.figures import fig1, fig2, fig3, sensitivity, style
 from coopctx.figures.runs import NothingToDraw
+from coopctx.runs.files import check_folder
+from coopctx.runs.read import Results
 
-Build = Callable[[Path, str], tuple[Figure, list[str]]]
+Build = Callable[[Results], tuple[Figure, list[str]]]
 FIGURES: dict[str, Build] = {
     "fig1": fig1.build,
     "fig2": fig2.build,
@@ -27,50 +30,54 @@ ALL: dict[str, Build] = {**FIGURES, "sensitivity": sensitivity.build}
 
 @dataclass(frozen=True)
 class Drawing:
-    """paths: the files written. missing: one line for each part of the figures whose runs are not all there."""
+    """paths: the files written. missing: one line for each part of the figures whose runs are not all there.
+
+    left_out: one line for each folder or file that could not be used (`Results.left_out`).
+    """
 
     paths: list[Path]
     missing: list[str]
+    left_out: list[str]
 
 
-def draw(figure: str, results: Path, preset: str, out: Path, formats: Sequence[str]) -> Drawing:
-    """Draw `figure` (such as "fig1", or "all" of them) from the runs under results/preset into the folder `out`, once per format.
+def draw(figure: str, results: Results, out: Path, formats: Sequence[str]) -> Drawing:
+    """Draw `figure` (such as "fig1", or "all" of them) from the finished runs into the folder `out`, once per format.
 
-    Draws what there is when only some runs are finished, and says in the Drawing what is missing.
-    Raises UsageError for an unknown figure or format; RunError when there is nothing to draw, a table is damaged or a file
-    cannot be written.
+    Draws what there is when only some runs are finished or can be read, and says in the Drawing what is missing.
+    Raises UsageError for an unknown figure or format; RunError when there is nothing to draw or a file cannot be written.
     """
     if figure != "all" and figure not in ALL:
-        raise UsageError(f"unknown figure {figure!r}; there is: {', '.join(ALL)}, all")
+        raise UsageError(f"unknown figure {figure!r}; {suggestion(figure, (*ALL, 'all'))}")
     for file_format in formats:
         if file_format not in style.FORMATS:
-            raise UsageError(f"unknown format {file_format!r}; there is: {', '.join(style.FORMATS)}")
-    drawing = Drawing([], [])
+            raise UsageError(f"unknown format {file_format!r}; {suggestion(file_format, style.FORMATS)}")
+    check_folder(out)
+    drawing = Drawing([], [], results.left_out)
     absent: list[NothingToDraw] = []
     for name in ALL if figure == "all" else [figure]:
         try:
-            _draw(name, results, preset, out, formats, drawing)
+            _draw(name, results, out, formats, drawing)
         except NothingToDraw as error:
             absent.append(error)
     if not drawing.paths:
-        raise absent[0]
+        raise NothingToDraw("; ".join([str(absent[0]), *results.left_out]))
     lines = dict.fromkeys((*drawing.missing, *map(str, absent)))  # figures 1 and 3 are of the same runs
-    return Drawing(drawing.paths, list(lines))
+    return Drawing(drawing.paths, list(lines), results.left_out)
 
 
-def image(figure: str, results: Path, preset: str) -> bytes:
+def image(figure: str, results: Results) -> bytes:
     """A figure of the paper such as "fig1" as the contents of a PNG file, the same for the same runs.
 
-    Raises NothingToDraw where there is no finished run of it, RunError where a table is damaged.
+    Raises NothingToDraw where there is no finished run of it.
     """
     with rc_context(style.RC):
-        drawn, _ = FIGURES[figure](results, preset)
+        drawn, _ = FIGURES[figure](results)
         return style.encode(drawn, "png")
 
 
-def _draw(name: str, results: Path, preset: str, out: Path, formats: Sequence[str], drawing: Drawing) -> None:
+def _draw(name: str, results: Results, out: Path, formats: Sequence[str], drawing: Drawing) -> None:
     with rc_context(style.RC):
-        drawn, missing = ALL[name](results, preset)
+        drawn, missing = ALL[name](results)
         for file_format in dict.fromkeys(formats):
             path = out / f"{name}.{file_format}"
             style.save(drawn, path, file_format)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure, SubFigure
@@ -11,6 +10,7 @@ from matplotlib.typing import LineStyleType
 
 from coopctx.figures import curves, style
 from coopctx.figures.runs import NothingToDraw, Runs, caption, missing
+from coopctx.runs.read import Results
 
 
 @dataclass(frozen=True)
@@ -59,21 +59,21 @@ QUANTITIES = (
 PANEL_SIZE = (6.2, 3.75)  # inches
 
 
-def build(results: Path, preset: str) -> tuple[Figure, list[str]]:
-    """Figure 1 from the finished runs under results/preset, and one line per condition that lacks seeds.
+def build(results: Results) -> tuple[Figure, list[str]]:
+    """Figure 1 from the finished runs, and one line per condition that lacks what was asked for.
 
     A panel is drawn as soon as its agent has a finished run; an agent without any is left out.
-    Raises NothingToDraw if no agent has one, RunError if a table is damaged.
+    Raises NothingToDraw if no agent has one, RunError if the seeds do not go together.
     """
-    drawn = {panel: tables for panel in PANELS if (tables := _read(panel.agent, results, preset))}
+    drawn = {panel: tables for panel in PANELS if (tables := _read(panel.agent, results))}
     if not drawn:
-        command = CONDITIONS[0].runs(PANELS[0].agent).command(results, preset)
-        raise NothingToDraw(f"no finished run for fig1 under {results / preset}; make some with: {command}")
+        command = CONDITIONS[0].runs(PANELS[0].agent).command(results)
+        raise NothingToDraw(f"no finished run for fig1 under {results.folder / results.preset}; make some with: {command}")
     figure = Figure(figsize=(PANEL_SIZE[0] * len(drawn), PANEL_SIZE[1]))
     parts = figure.subfigures(1, len(drawn), squeeze=False)[0]
     for part, (panel, tables) in zip(parts, drawn.items(), strict=True):
-        draw_panel(part, panel, tables, preset)
-    return figure, [line for panel, tables in drawn.items() for line in _missing(panel.agent, tables, results, preset)]
+        draw_panel(part, panel, tables, results.preset)
+    return figure, [line for panel in drawn for line in _missing(panel.agent, results)]
 
 
 def draw_panel(part: SubFigure, panel: Panel, tables: Mapping[Condition, pd.DataFrame], preset: str) -> None:
@@ -96,9 +96,9 @@ def draw_panel(part: SubFigure, panel: Panel, tables: Mapping[Condition, pd.Data
     part.text(0.01, 0.015, caption(preset, labelled), size=7, va="bottom")
 
 
-def _read(agent: str, results: Path, preset: str) -> dict[Condition, pd.DataFrame]:
+def _read(agent: str, results: Results) -> dict[Condition, pd.DataFrame]:
     """Training table of each condition that has a finished seed."""
-    tables = {condition: condition.runs(agent).read(results, preset, "training") for condition in CONDITIONS}
+    tables = {condition: results.table(condition.runs(agent).name, "training") for condition in CONDITIONS}
     return {condition: table for condition, table in tables.items() if len(table)}
 
 
@@ -118,9 +118,6 @@ def _legends(part: SubFigure, panel: Panel, conditions: Sequence[Condition]) -> 
     part.legend(handles=[header, *by_style], loc="center", bbox_to_anchor=(0.72, 0.205))
 
 
-def _missing(agent: str, tables: Mapping[Condition, pd.DataFrame], results: Path, preset: str) -> list[str]:
-    lines = []
-    for condition in CONDITIONS:
-        runs, finished = condition.runs(agent), tables[condition]["seed"] if condition in tables else ()
-        lines += missing(runs.name, finished, runs.command(results, preset))
-    return lines
+def _missing(agent: str, results: Results) -> list[str]:
+    wanted = [condition.runs(agent) for condition in CONDITIONS]
+    return [line for runs in wanted for line in missing(runs, results, runs.command(results))]

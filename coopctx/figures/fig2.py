@@ -5,7 +5,6 @@ Figure 2 shows PPI, Figure 4 the same of A2C.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -13,6 +12,7 @@ from matplotlib.figure import Figure
 from coopctx.figures.panels import RATE, Axis, Panel, Series, draw_panel
 from coopctx.figures.runs import NothingToDraw, Runs, caption, missing, options
 from coopctx.figures.style import COLOURS, SIDES
+from coopctx.runs.read import Results
 
 
 @dataclass(frozen=True)
@@ -136,25 +136,26 @@ def steps(agent: Agent) -> tuple[Step, ...]:
     )
 
 
-def build(results: Path, preset: str, agent: Agent = PPI) -> tuple[Figure, list[str]]:
-    """The agent's figure from the finished runs under results/preset, and a line for each step that lacks seeds or curves.
+def build(results: Results, agent: Agent = PPI) -> tuple[Figure, list[str]]:
+    """The agent's figure from the finished runs, and a line for each step that lacks seeds asked for, or curves.
 
     A step without any finished run is left out. Step 3's curve over training begins at 0, before any of it.
-    Raises NothingToDraw if no step has one, RunError if a table is damaged or the seeds do not go together.
+    Raises NothingToDraw if no step has one, RunError if the seeds do not go together.
     """
-    command = f"coopctx extort-probe --agent {agent.name}{options(results, preset)}"
+    command = f"coopctx extort-probe --agent {agent.name}{options(results)}"
     drawn: list[tuple[Step, list[tuple[Panel, pd.DataFrame]]]] = []
     lines: list[str] = []
     for step in steps(agent):
-        tables = [(panel, panel.read(step.runs, results, preset)) for panel in (step.training, step.episode)]
+        tables = [(panel, panel.read(step.runs, results)) for panel in (step.training, step.episode)]
         training, episode = (table for _, table in tables)
-        lines += missing(step.runs.name, training["seed"], command)
+        lines += missing(step.runs, results, command)
         if len(training):
             drawn.append((step, tables))
             lines += [] if len(episode) else [f"{step.runs.name}: its runs recorded no within-episode curves"]
     if not drawn:
-        raise NothingToDraw(f"no finished run for {agent.figure} under {results / preset}; make some with: {command}")
-    return _figure(drawn, agent, preset), lines
+        where = results.folder / results.preset
+        raise NothingToDraw(f"no finished run for {agent.figure} under {where}; make some with: {command}")
+    return _figure(drawn, agent, results.preset), lines
 
 
 def _figure(drawn: list[tuple[Step, list[tuple[Panel, pd.DataFrame]]]], agent: Agent, preset: str) -> Figure:

@@ -1,12 +1,11 @@
 """Figure 3: within the episode, early in mixed training (SPEC §4), one panel per kind of agent."""
 
-from pathlib import Path
-
 from matplotlib.figure import Figure
 
 from coopctx.figures.panels import RATE, Axis, Panel, Series, draw_panel
 from coopctx.figures.runs import NothingToDraw, Runs, caption, missing
 from coopctx.figures.style import COLOURS
+from coopctx.runs.read import Results
 
 PANEL_SIZE = (6.2, 3.75)  # inches
 RUNS = {agent: Runs(agent, "mixed") for agent in ("ppi", "a2c")}
@@ -47,24 +46,24 @@ PANELS = {
 }
 
 
-def build(results: Path, preset: str) -> tuple[Figure, list[str]]:
-    """Figure 3 from the finished runs under results/preset, and a line for each kind of agent shown that lacks seeds.
+def build(results: Results) -> tuple[Figure, list[str]]:
+    """Figure 3 from the finished runs, and a line for each kind of agent that lacks seeds asked for.
 
-    Raises NothingToDraw if no run has within-episode curves, RunError if a table is damaged or the seeds do not go together.
+    Raises NothingToDraw if no run has within-episode curves, RunError if the seeds do not go together.
     """
-    tables = {agent: panel.read(RUNS[agent], results, preset) for agent, panel in PANELS.items()}
+    tables = {agent: panel.read(RUNS[agent], results) for agent, panel in PANELS.items()}
     drawn = {agent: table for agent, table in tables.items() if len(table)}
     if not drawn:
         runs = RUNS["ppi"]
         raise NothingToDraw(
-            f"no finished {runs.name} run with within-episode curves for fig3 under {results / preset}; "
-            f"make some with: {runs.command(results, preset)}"
+            f"no finished {runs.name} run with within-episode curves for fig3 under "
+            f"{results.folder / results.preset}; make some with: {runs.command(results)}"
         )
     figure = Figure(figsize=(PANEL_SIZE[0] * len(drawn), PANEL_SIZE[1]))
     parts = figure.subfigures(1, len(drawn), squeeze=False)[0]
-    lines = []
     for part, (agent, table) in zip(parts, drawn.items(), strict=True):
         draw_panel(part, PANELS[agent], table, RUNS[agent].name, "", bottom=0.445, legend=0.205)
-        part.text(0.01, 0.015, caption(preset, [("", table)]), size=7, va="bottom")
-        lines += missing(RUNS[agent].name, table["seed"], RUNS[agent].command(results, preset))
+        part.text(0.01, 0.015, caption(results.preset, [("", table)]), size=7, va="bottom")
+    shown = [RUNS[agent] for agent in drawn]
+    lines = [line for runs in shown for line in missing(runs, results, runs.command(results))]
     return figure, lines

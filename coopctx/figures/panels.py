@@ -1,7 +1,6 @@
 """A panel of reward and cooperation rate side by side: over training, or within the episode at one moment of training."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import pandas as pd
@@ -12,6 +11,7 @@ from matplotlib.ticker import MultipleLocator
 from coopctx.errors import RunError
 from coopctx.figures import curves
 from coopctx.figures.runs import Runs
+from coopctx.runs.read import Results
 
 
 @dataclass(frozen=True)
@@ -58,14 +58,14 @@ class Panel:
     cooperation: Axis = RATE
     columns: int = 2
 
-    def read(self, runs: Runs, results: Path, preset: str) -> pd.DataFrame:
+    def read(self, runs: Runs, results: Results) -> pd.DataFrame:
         """Its rows over all finished seeds; none where no finished run has such a measurement.
 
-        Raises RunError if a table is damaged, or if the seeds' within-episode curves are of different iterations.
+        Raises RunError if the seeds' within-episode curves are of different iterations.
         """
         if self.over == "training":
-            return runs.read(results, preset, "training")
-        table = runs.read(results, preset, "episodes")
+            return results.table(runs.name, "training")
+        table = results.table(runs.name, "episodes")
         if table.empty:
             return table
         shown = getattr(table.groupby("seed")["iteration"], {"first": "min", "last": "max"}[self.over])()

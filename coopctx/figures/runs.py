@@ -1,5 +1,6 @@
 """The runs that a figure is read from, and what is said of those that are not there."""
 
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +9,10 @@ import pandas as pd
 
 from coopctx.errors import RunError
 from coopctx.experiments.pools import run_name
-from coopctx.runs.read import read_table
+from coopctx.experiments.settings import caveat
+from coopctx.runs.read import Results
 
-SEEDS = range(10)  # the paper's number of seeds
+SEEDS = range(10)  # the paper's number of seeds: what a command makes where none are asked for
 
 
 class NothingToDraw(RunError):
@@ -29,30 +31,30 @@ class Runs:
     def name(self) -> str:
         return run_name(self.agent, self.pool, self.opponent_id)
 
-    def command(self, results: Path, preset: str) -> str:
-        """The command that makes every seed (finished ones are skipped)."""
+    def command(self, results: Results) -> str:
+        """The command that makes the seeds that are wanted (finished ones are skipped)."""
         flag = " --opponent-id" if self.opponent_id else ""
-        return f"coopctx train --agent {self.agent} --pool {self.pool}{flag}{options(results, preset)}"
-
-    def read(self, results: Path, preset: str, table: str) -> pd.DataFrame:
-        """A table of the finished seeds; no rows where none is finished. RunError naming a damaged file."""
-        return read_table(results, preset, self.name, table)
+        return f"coopctx train --agent {self.agent} --pool {self.pool}{flag}{options(results)}"
 
 
-def options(results: Path, preset: str) -> str:
-    """The words that turn a command towards these results, this preset and every seed."""
-    return (
-        (f" --preset {preset}" if preset != "cpu" else "")
-        + f" --seeds {SEEDS[0]}-{SEEDS[-1]}"
-        + (f" --results {results}" if results != Path("results") else "")
-    )
+def options(results: Results) -> str:
+    """The words that turn a command towards these results, their preset and the seeds that are wanted."""
+    seeds = seed_ranges(sorted(SEEDS if results.asked is None else results.asked)).replace(" ", "")
+    words = ["--preset", results.preset] if results.preset != "cpu" else []
+    words += ["--seeds", seeds]
+    words += ["--results", str(results.folder)] if results.folder != Path("results") else []
+    return f" {shlex.join(words)}"
 
 
-def missing(name: str, finished: Iterable[int], command: str) -> list[str]:
-    """A line naming the seeds that are not finished and the command that makes them; none where all are."""
-    have = set(finished)
-    lacking = [seed for seed in SEEDS if seed not in have]
-    return [f"{name}: no finished run of seeds {seed_ranges(lacking)} ({command})"] if lacking else []
+def missing(runs: Runs, results: Results, command: str) -> list[str]:
+    """A line naming what is not finished of a run, and the command that makes it; none where nothing is missing.
+
+    That is the seeds that were asked for; where none were, it is missing only if there is not one.
+    """
+    if results.asked is None:
+        return [] if results.seeds(runs.name) else [f"{runs.name}: no finished run ({command})"]
+    lacking = results.missing(runs.name)
+    return [f"{runs.name}: no finished run of seeds {seed_ranges(lacking)} ({command})"] if lacking else []
 
 
 def caption(preset: str, seeds: Iterable[tuple[str, pd.DataFrame]]) -> str:
@@ -60,7 +62,8 @@ def caption(preset: str, seeds: Iterable[tuple[str, pd.DataFrame]]) -> str:
     numbers = {label: sorted(table["seed"].unique()) for label, table in seeds}
     listed = "; ".join(f"{label} {seed_ranges(present)}".strip() for label, present in numbers.items())
     alone = " (one seed: no band)" if any(len(present) == 1 for present in numbers.values()) else ""
-    return f"Mean ± 1 s.d. over seeds{alone}. Preset {preset}. Seeds: {listed}."
+    warning = f"{caveat(preset)} " if caveat(preset) else ""
+    return f"{warning}Mean ± 1 s.d. over seeds{alone}. Preset {preset}. Seeds: {listed}."
 
 
 def seed_ranges(seeds: Sequence[int]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,9 +21,11 @@ from matplotlib.typing import LineStyleType
 from coopctx.analysis import sweeps as sweep_table
 from coopctx.analysis.sweeps import label, spelt
 from coopctx.experiments.agents import AGENTS
+from coopctx.experiments.settings import caveat
 from coopctx.figures.panels import RATE
 from coopctx.figures.runs import NothingToDraw, seed_ranges
 from coopctx.figures.style import COLOURS, INK
+from coopctx.runs.read import Results
 
 PANEL_SIZE = (4.2, 3.1)  # inches
 CAPTION_HEIGHT = 0.3
@@ -62,18 +65,19 @@ class Panel:
         return {value: float(value) if _number(value) else float(n) for n, value in enumerate(self.values)}
 
 
-def build(results: Path, preset: str) -> tuple[Figure, list[str]]:
+def build(results: Results) -> tuple[Figure, list[str]]:
     """The figure from the parquet of the preset's sweeps (`sweep_table`); no line of what is missing, as a sweep has no set size.
 
     Raises NothingToDraw where no setting has two values, RunError if the parquet is damaged.
     """
-    rows = sweep_table.read(results, preset)
+    preset = results.preset
+    rows = sweep_table.read(results.folder, preset)
     panels = _panels(sweep_table.finals(rows, preset), preset) if len(rows) else []
     if not panels:
         where = f" --preset {preset}" if preset != "cpu" else ""
-        where += f" --results {results}" if results != Path("results") else ""
+        where += f" --results {shlex.quote(str(results.folder))}" if results.folder != Path("results") else ""
         raise NothingToDraw(
-            f"no setting with two values in {sweep_table.path_of(results, preset)}; make some with: "
+            f"no setting with two values in {sweep_table.path_of(results.folder, preset)}; make some with: "
             f"coopctx sweep --vary ppi.rollouts=4,12,24{where}"
         )
     columns = min(COLUMNS, len(panels))
@@ -160,7 +164,8 @@ def _caption(panels: Sequence[Panel], preset: str) -> str:
     others = [f"{point} {seed_ranges(seeds)}" for point, seeds in points.items() if seeds != usual]
     when = " and ".join(dict.fromkeys(AGENTS[panel.agent].late for panel in panels))
     exceptions = f" ({'; '.join(others)})" if others else ""
-    return (
+    warning = f"{caveat(preset)} " if caveat(preset) else ""
+    return warning + (
         f"Mean ± 1 s.d. over seeds, a dot each; of a run, the mean over its learners and {when}. "
         f"Dashed: the value of preset {preset}. Seeds: {seed_ranges(usual)}{exceptions}."
     )

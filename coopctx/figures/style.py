@@ -46,10 +46,12 @@ RC: dict[RcKeyType, Any] = {
     "lines.linewidth": 1.9,
     "savefig.dpi": 200,
     "pdf.fonttype": 42,  # letters stay text: searchable, and editable in a vector program
+    "svg.fonttype": "none",  # likewise
+    "svg.hashsalt": "coopctx",  # or the names of clip paths would differ from one drawing to the next
 }
 
 # Per format: what would otherwise make two drawings of the same data differ.
-FORMATS = {"png": {"Software": None}, "pdf": {"CreationDate": None}}
+FORMATS = {"png": {"Software": None}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
 
 
 def encode(figure: Figure, file_format: str) -> bytes:

@@ -6,7 +6,7 @@ checkpoints remain.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from coopctx.launch.display import (
     new_display,
 )
 from coopctx.launch.job import Engine, Job, Outcome, run_one
+from coopctx.launch.options import RunOptions
 from coopctx.machine import resolve_device
 from coopctx.runs.files import check_writable
 from coopctx.runs.manifest import is_finished
@@ -55,44 +56,21 @@ class Request:
         return f"{self.spec.name} seed {self.spec.seed}" + (f", {self.label}" if self.label else "")
 
 
-def train(
-    *,
-    agent: str,
-    pool: str,
-    opponent_id: bool,
-    preset: str,
-    seeds: Sequence[int],
-    overrides: Sequence[str],
-    results: Path,
-    device: str,
-    jobs: int | None,
-    fresh: bool,
-    console: Console,
-    engine: Engine,
-) -> list[Outcome]:
-    """Begin or resume a run per seed; as `train_runs`."""
-    specs = [RunSpec(agent, pool, opponent_id, seed, preset) for seed in seeds]
-    requests = [Request(spec, tuple(overrides), results) for spec in specs]
-    return train_runs(requests, device=device, jobs=jobs, fresh=fresh, console=console, engine=engine)
+def train(specs: Iterable[RunSpec], options: RunOptions) -> list[Outcome]:
+    """Begin or resume these runs with the settings and under the folder of ``options``; as `train_runs`."""
+    return train_runs([Request(spec, options.overrides, options.results) for spec in specs], options)
 
 
-def train_runs(
-    requests: Sequence[Request],
-    *,
-    device: str,
-    jobs: int | None,
-    console: Console,
-    engine: Engine,
-    fresh: bool = False,
-) -> list[Outcome]:
-    """Begin or resume runs, at most `jobs` at a time (None: one per core), telling progress on `console`.
+def train_runs(requests: Sequence[Request], options: RunOptions) -> list[Outcome]:
+    """Begin or resume runs, at most ``options.jobs`` at a time, telling progress on ``options.console``.
 
     A run starts when all that it needs of the others is finished, and fails with what it needs. The outcomes are in the order
     of the requests. Raises UsageError for what cannot be asked for, RunError where nothing can be run, Interrupted on Ctrl-C.
     """
+    engine, fresh = options.engine, options.fresh
     configs = [load_preset(request.spec.preset, request.overrides, request.spec.pool) for request in requests]
-    place = resolve_device(device, engine.cuda)
-    most = workers_for(jobs, engine)
+    place = resolve_device(options.device, engine.cuda)
+    most = workers_for(options.jobs, engine)
     for results in dict.fromkeys(request.results for request in requests):
         check_writable(results)
     unfinished = sum(fresh or not is_finished(request.directory) for request in requests)
@@ -107,13 +85,13 @@ def train_runs(
             place,
             threads,
             fresh,
-            command_of(request.spec, request.overrides, request.results, device),
+            command_of(request.spec, request.overrides, request.results, options.device),
             request.label,
         )
         for request, config in zip(requests, configs, strict=True)
     ]
     try:
-        with _progresses(console) as (new_progress, overall):
+        with _progresses(options.console) as (new_progress, overall):
             return _carry_out(todo, workers, new_progress, overall, engine)
     except KeyboardInterrupt:
         same = "the same command without --fresh" if fresh else "the same command"

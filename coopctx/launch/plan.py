@@ -8,10 +8,6 @@ from pathlib import Path
 from statistics import median
 from typing import Literal
 
-from rich.console import Group
-from rich.table import Table
-from rich.text import Text
-
 from coopctx.errors import RunError
 from coopctx.experiments.settings import load_preset, to_dict
 from coopctx.launch.display import duration
@@ -49,19 +45,6 @@ def look(requests: Sequence[Request], also: Path | None = None) -> list[Planned]
     return [_look(request, *measured[request.directory.parent]) for request in requests]
 
 
-def table(planned: Sequence[Planned], workers: int) -> Group:
-    """The runs for a reader: a line each, and what all of them will take, ``workers`` at a time."""
-    labelled = any(run.request.label for run in planned)
-    shown = Table("run", *(("settings",) if labelled else ()), "seed", "state", box=None, padding=(0, 1), pad_edge=False)
-    shown.add_column("time", justify="right")
-    for run in planned:
-        state = f"to resume after {run.iteration}" if run.state == "to resume" else run.state
-        time = "" if run.state in ("finished", "damaged") else "unknown" if run.seconds is None else f"~ {duration(run.seconds)}"
-        spec, labels = run.request.spec, [Text(run.request.label)] if labelled else []
-        shown.add_row(spec.name, *labels, str(spec.seed), state, time)
-    return Group(shown, Text(_estimate(planned, workers)))
-
-
 def _look(request: Request, seconds: float | None, iterations: int) -> Planned:
     spec = request.spec
     settings = to_dict(load_preset(spec.preset, request.overrides, spec.pool))
@@ -83,7 +66,8 @@ def _measured(folders: Sequence[Path]) -> tuple[float | None, int]:
     return None, 1
 
 
-def _estimate(planned: Sequence[Planned], workers: int) -> str:
+def estimate(planned: Sequence[Planned], workers: int) -> str:
+    """How many runs there are and how long they will take, ``workers`` at a time, for a reader."""
     states = [run.state for run in planned]
     counted = (f"{states.count(state)} {state}" for state in ("finished", "to resume", "to do", "damaged") if state in states)
     lines = [f"{len(planned)} runs: {', '.join(counted)}."]

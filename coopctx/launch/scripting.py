@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
+from coopctx.experiments.pools import RunSpec
 from coopctx.launch import jobs
 from coopctx.launch.job import Outcome
 from coopctx.launch.local import Processes
+from coopctx.launch.options import RunOptions
 
 
 def train(
@@ -30,17 +30,5 @@ def train(
     overrides: as after ``--set``. at_a_time: how many seeds, None for one per core. Several seeds are trained in processes of
     their own, which do not run the calling script again. Raises as `jobs.train_runs`.
     """
-    return jobs.train(
-        agent=agent,
-        pool=pool,
-        opponent_id=opponent_id,
-        preset=preset,
-        seeds=seeds,
-        overrides=overrides,
-        results=Path(results),
-        device=device,
-        jobs=at_a_time,
-        fresh=fresh,
-        console=Console(quiet=True),
-        engine=Processes(),
-    )
+    options = RunOptions(Processes(), preset, tuple(overrides), Path(results), device, at_a_time, fresh)
+    return jobs.train([RunSpec(agent, pool, opponent_id, seed, preset) for seed in seeds], options)

@@ -9,18 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from coopctx.analysis.intervals import Estimate, Floats, bootstrap_interval, interval, number
+from coopctx.analysis.intervals import Estimate, Floats, bootstrap_interval
 from coopctx.analysis.paper import paper_value
-from coopctx.analysis.summaries import LAST_MEASUREMENTS, last_measurements
+from coopctx.analysis.summaries import last_measurements
 from coopctx.errors import RunError, UsageError
 from coopctx.experiments.pools import EARLY_ROUND, RunSpec
 from coopctx.experiments.settings import Config, load_preset
-from coopctx.launch.job import Engine
 from coopctx.launch.jobs import train
+from coopctx.launch.options import RunOptions
 from coopctx.runs.read import read_run_table
 
 STEPS = ("tabular", "extortion", "mutual-extortion")  # pools of Steps 1, 2, 3
@@ -85,44 +82,20 @@ class Measure:
     paper: float | None
 
 
-def train_steps(
-    *,
-    agent: str,
-    preset: str,
-    seeds: Sequence[int],
-    overrides: Sequence[str],
-    results: Path,
-    device: str,
-    jobs: int | None,
-    console: Console,
-    engine: Engine,
-) -> Config:
+def train_steps(agent: str, seeds: Sequence[int], options: RunOptions) -> Config:
     """Run Steps 1, 2 and 3 of ``seeds``, skipping what is finished; the configuration that Step 3 has.
 
     Step 3 of a seed needs the first two of another one too (`RunSpec.needs`). Raises UsageError for what cannot be asked
     for, RunError naming the runs that failed, Interrupted on Ctrl-C.
     """
-    config = load_preset(preset, overrides, STEPS[2])
+    config = load_preset(options.preset, options.overrides, STEPS[2])
     _check_game(config)
-    wanted = {STEPS[2]: [RunSpec(agent, STEPS[2], False, seed, preset) for seed in seeds]}
+    wanted = {STEPS[2]: [RunSpec(agent, STEPS[2], False, seed, options.preset) for seed in seeds]}
     for earlier, later in ((STEPS[1], STEPS[2]), (STEPS[0], STEPS[1])):
         needed = {need.seed: need for spec in wanted[later] for need in spec.needs()}
         wanted[earlier] = [needed[seed] for seed in sorted(needed)]
     for pool in STEPS:
-        outcomes = train(
-            agent=agent,
-            pool=pool,
-            opponent_id=False,
-            preset=preset,
-            seeds=[spec.seed for spec in wanted[pool]],
-            overrides=overrides,
-            results=results,
-            device=device,
-            jobs=jobs,
-            fresh=False,
-            console=console,
-            engine=engine,
-        )
+        outcomes = train(wanted[pool], options)
         failed = [f"seed {outcome.seed}: {outcome.message}" for outcome in outcomes if outcome.state == "failed"]
         if failed:
             raise RunError(f"{agent}-{pool}: {len(failed)} of {len(outcomes)} seeds failed; {'; '.join(failed)}")
@@ -151,29 +124,6 @@ def measure_steps(agent: str, preset: str, seeds: Sequence[int], results: Path, 
     unit, by = ("phase", COOPERATION_BY) if agent == "ppi" else ("iteration", config.a2c.iterations // 2)
     best = _best(SIDES[agent][STEPS[2]], read(STEPS[2], "training"), unit, by, PUBLISHED[agent])
     return [*measures, *before, best]
-
-
-def table(measures: Sequence[Measure], preset: str) -> Table:
-    """The measures for a reader, grouped by step."""
-    seeds = max(measure.ours.seeds for measure in measures)
-    shown = Table(
-        title=f"Steps 1 to 3, preset {preset}: means over {seeds} {'seed' if seeds == 1 else 'seeds'} and,\n"
-        f"where nothing else is said, the last {LAST_MEASUREMENTS} measurements",
-        title_justify="left",
-        box=None,
-        padding=(0, 1),
-        pad_edge=False,
-    )
-    shown.add_column("step")
-    shown.add_column("measure", overflow="fold")
-    for heading in ("ours", "95 % interval", "paper"):
-        shown.add_column(heading, justify="right", no_wrap=True)
-    for index, measure in enumerate(measures):
-        first = index == 0 or measures[index - 1].step != measure.step
-        paper = "-" if measure.paper is None else f"{measure.paper:z.2f}"
-        step = str(measure.step) if first else ""
-        shown.add_row(step, Text(measure.name), number(measure.ours.value), interval(measure.ours.low, measure.ours.high), paper)
-    return shown
 
 
 def _check_game(config: Config) -> None:

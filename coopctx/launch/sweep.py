@@ -11,9 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console, Group
-from rich.table import Table
-from rich.text import Text
+import pandas as pd
 
 from coopctx.analysis import sweeps as sweep_table
 from coopctx.analysis.sweeps import changes, label, settings_of, spelt
@@ -22,8 +20,9 @@ from coopctx.experiments.pools import RunSpec, with_needs
 from coopctx.experiments.settings import LEARNERS, load_preset, to_dict
 from coopctx.figures import draw
 from coopctx.figures.runs import NothingToDraw
-from coopctx.launch.job import Engine
 from coopctx.launch.jobs import Request, failures, train_runs
+from coopctx.launch.options import RunOptions
+from coopctx.runs.read import Results
 
 OWN = "as in the preset"
 
@@ -36,32 +35,22 @@ class Swept:
     failures: list[str]
 
 
-def plan(
-    vary: Sequence[str],
-    *,
-    agent: str,
-    pool: str,
-    opponent_id: bool,
-    preset: str,
-    seeds: Sequence[int],
-    overrides: Sequence[str],
-    results: Path,
-) -> list[Request]:
-    """The runs of a grid: each seed at each combination of the values of ``vary``, which is like ``ppi.rollouts=4,8``.
+def plan(vary: Sequence[str], specs: Sequence[RunSpec], options: RunOptions) -> list[Request]:
+    """The runs of a grid: each of ``specs`` at each combination of the values of ``vary``, which is like ``ppi.rollouts=4,8``.
 
-    Runs that they need come before them, with the same settings. Raises UsageError for a setting or value that cannot be, is
-    given twice, or that such a run does not read.
+    specs: all seeds of one run. What they need comes before them, with the same settings. Raises UsageError for a setting or
+    value that cannot be, is given twice, or that such a run does not read.
     """
-    specs = [RunSpec(agent, pool, opponent_id, seed, preset) for seed in seeds]
+    agent, pool, preset, results = specs[0].agent, specs[0].pool, options.preset, options.results
     knobs = [_parse(text, agent) for text in vary]
-    names = [knob for knob, _ in knobs] + [override.partition("=")[0].strip() for override in overrides]
+    names = [knob for knob, _ in knobs] + [override.partition("=")[0].strip() for override in options.overrides]
     twice = [name for name in names if names.count(name) > 1 and name in dict(knobs)]
     if twice:
         raise UsageError(f"{twice[0]} is given twice; all its values belong to one --vary")
     choices = ([f"{knob}={value}" for value in values] for knob, values in knobs)
     found: dict[Request, None] = {}
     for chosen in itertools.product(*choices):
-        settings = settings_of(to_dict(load_preset(preset, (*overrides, *chosen), pool)), agent)
+        settings = settings_of(to_dict(load_preset(preset, (*options.overrides, *chosen), pool)), agent)
         changed = changes(agent, pool, preset, settings)
         where = results / sweep_table.FOLDER / label(changed) if changed else results
         words = tuple(f"{name}={spelt(value)}" for name, value in sorted(changed.items()))
@@ -70,22 +59,13 @@ def plan(
     return list(found)
 
 
-def sweep(
-    requests: Sequence[Request],
-    *,
-    results: Path,
-    out: Path,
-    device: str,
-    jobs: int | None,
-    console: Console,
-    engine: Engine,
-) -> Swept:
+def sweep(requests: Sequence[Request], out: Path, options: RunOptions) -> Swept:
     """Carry out what `plan` gave, skipping the finished runs; put all that are finished into the parquet and draw the figure.
 
     A run that fails leaves the others running but those that need it. Raises as `jobs.train_runs`, `sweeps.add` and
     `figures.draw`.
     """
-    outcomes = train_runs(requests, device=device, jobs=jobs, console=console, engine=engine)
+    outcomes, results = train_runs(requests, options), options.results
     failed = failures(requests, outcomes)
     last = requests[-1].spec
     finished = [
@@ -97,29 +77,29 @@ def sweep(
         return Swept([], failed)
     path = sweep_table.add(results, last.preset, finished)
     try:
-        figures = draw("sensitivity", results, last.preset, out, ["png", "pdf"]).paths
+        figures = draw("sensitivity", Results(results, last.preset), out, ["png", "pdf"]).paths
     except NothingToDraw:  # no more than one value so far
         figures = []
     return Swept([path, *figures], failed)
 
 
-def table(requests: Sequence[Request], results: Path) -> Group:
-    """What the finished runs of ``requests`` came to: a line per variation, means and standard deviations over seeds."""
+def finals(requests: Sequence[Request], results: Path) -> tuple[str, pd.DataFrame]:
+    """What the finished runs of ``requests`` came to, and what was measured.
+
+    A row per variation: settings, seeds (how many), mean and deviation (n - 1; nan for one seed) of the runs' cooperation.
+    """
     last = requests[-1].spec
     runs = sweep_table.finals(sweep_table.read(results, last.preset), last.preset)
     runs = runs[(runs["name"] == last.name) & runs["seed"].isin([request.spec.seed for request in requests])]
     labels = runs["changed"].map(label)
-    title = f"{last.name}, preset {last.preset}: cooperation vs {runs['opponent'].iloc[0]} late in training"
-    shown = Table()
-    shown.add_column("settings", overflow="fold")
-    for heading in ("seeds", "mean", "s.d."):
-        shown.add_column(heading, justify="right")
+    rows = []
     for wanted in dict.fromkeys(request.label for request in requests):
         values = runs["cooperation"][labels == wanted]
         if len(values):
-            spread = "-" if len(values) == 1 else f"{values.std(ddof=1):.3f}"
-            shown.add_row(Text(wanted or OWN), str(len(values)), f"{values.mean():.3f}", spread)
-    return Group(Text(title), shown)
+            spread = float(values.std(ddof=1))
+            rows.append({"settings": wanted or OWN, "seeds": len(values), "mean": values.mean(), "deviation": spread})
+    title = f"{last.name}, preset {last.preset}: cooperation vs {runs['opponent'].iloc[0]} late in training"
+    return title, pd.DataFrame(rows)
 
 
 def _parse(text: str, agent: str) -> tuple[str, list[str]]:

@@ -20,6 +20,7 @@ from coopctx.analysis.summaries import LAST_MEASUREMENTS
 from coopctx.figures import FIGURES, image
 from coopctx.figures.runs import NothingToDraw
 from coopctx.runs.files import check_writable, write_atomically
+from coopctx.runs.read import Results
 
 COLUMNS = ("ours", "95 % interval", "n", "paper", "difference", "verdict")
 STYLES = {"reproduced": "green", "partly": "yellow", "not": "red", "not run": "dim"}
@@ -172,7 +173,7 @@ def _images(results: Path, preset: str) -> dict[str, bytes]:
     found = {}
     for name in FIGURES:
         try:
-            found[name] = image(name, results, preset)
+            found[name] = image(name, Results(results, preset))
         except NothingToDraw:
             continue
     return found

@@ -24,7 +24,16 @@ def check_writable(directory: Path) -> None:
     except OSError as error:
         raise RunError(f"cannot write {directory}: {error.strerror}") from error
     if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
-        raise RunError(f"cannot write {directory}: permission denied")
+        raise RunError(f"cannot write {directory}: it is read-only, or not yours to read and write")
+
+
+def check_folder(directory: Path) -> None:
+    """RunError where files could not be put into ``directory``, which need not exist; nothing is made."""
+    there = next(folder for folder in (directory, *directory.parents) if folder.exists())  # / or . in the end
+    if not there.is_dir():
+        raise RunError(f"cannot write {directory}: {there} is a file where a directory should be")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise RunError(f"cannot write {directory}: {there} is read-only")
 
 
 def check_ordinary(path: Path) -> None:

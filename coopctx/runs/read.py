@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from coopctx.errors import RunError
-from coopctx.experiments.settings import comparable, differing_keys
+from coopctx.experiments.settings import comparable, differing_keys, digest
 from coopctx.runs.files import sha256
 from coopctx.runs.manifest import read_manifest
 from coopctx.runs.schema import MANIFEST, SCHEMAS, TABLE_FILES, WEIGHTS
@@ -22,17 +25,30 @@ if TYPE_CHECKING:  # torch and pandas take seconds to import
 class Results:
     """The runs of one preset in a results folder, as they were when each was first looked at.
 
-    A run is named by its folder, such as ``ppi-mixed-opponent-id``. Every method raises RunError naming a damaged manifest.
+    A run is named by its folder, such as ``ppi-mixed-opponent-id``. What is odd raises a RunError that names it: a damaged
+    manifest or table, a folder that holds another seed than its name says, seeds that were run with different settings.
+
+    asked: the seeds that were asked for; None where whatever is there will do. only: read no others. tolerant: what is odd is
+    left out instead, with a line in ``left_out``; of seeds with different settings those that most of them have are kept.
     """
 
-    def __init__(self, folder: Path, preset: str) -> None:
+    def __init__(
+        self, folder: Path, preset: str, asked: Sequence[int] | None = None, *, only: bool = False, tolerant: bool = False
+    ) -> None:
         self.folder, self.preset = folder, preset
+        self.asked = None if asked is None else tuple(asked)
+        self.left_out: list[str] = []
+        self._only, self._tolerant = only, tolerant
         self._manifests: dict[str, dict[int, dict[str, Any]]] = {}
         self._tables: dict[tuple[str, str], pa.Table] = {}
 
     def seeds(self, name: str) -> list[int]:
         """The finished seeds of a run, in order."""
         return list(self.manifests(name))
+
+    def missing(self, name: str) -> list[int]:
+        """The seeds of a run that were asked for and are not finished."""
+        return [seed for seed in self.asked or () if seed not in self.manifests(name)]
 
     def manifests(self, name: str) -> dict[int, dict[str, Any]]:
         """The manifests of the finished seeds of a run, in order of seeds."""
@@ -41,16 +57,13 @@ class Results:
         return self._manifests[name]
 
     def table(self, name: str, table: str) -> pd.DataFrame:
-        """A table's rows over all finished seeds of a run, in the order of seeds; no rows where none is finished.
-
-        Raises RunError naming a missing or damaged file, or seeds that were run with different settings.
-        """
+        """A table's rows over all finished seeds of a run, in the order of seeds; no rows where none is finished."""
         if (name, table) not in self._tables:
-            self._check_same_settings(name)
-            parts = [
-                _table_of(self._directory(name, seed), table, manifest) for seed, manifest in self.manifests(name).items()
-            ]
-            self._tables[name, table] = pa.concat_tables([SCHEMAS[table].empty_table(), *parts])
+            parts = [SCHEMAS[table].empty_table()]
+            for seed in self._alike(name):
+                with self._odd():
+                    parts.append(_table_of(self._directory(name, seed), table, self.manifests(name)[seed]))
+            self._tables[name, table] = pa.concat_tables(parts)
         return self._tables[name, table].to_pandas()
 
     def _directory(self, name: str, seed: int) -> Path:
@@ -58,23 +71,41 @@ class Results:
 
     def _read_manifests(self, name: str) -> dict[int, dict[str, Any]]:
         found = {}
-        for path in (self.folder / self.preset / name).glob(f"seed-*/{MANIFEST}"):
-            manifest = read_manifest(path.parent)
-            if path.parent.name != f"seed-{manifest['seed']}":
-                raise RunError(f"{path} belongs to seed {manifest['seed']}, not to {path.parent.name}")
-            if manifest["state"] == "finished":
-                found[manifest["seed"]] = manifest
+        for path in sorted((self.folder / self.preset / name).glob(f"seed-*/{MANIFEST}")):
+            with self._odd():
+                manifest = read_manifest(path.parent)
+                seed = manifest["seed"]
+                if path.parent.name != f"seed-{seed}":
+                    raise RunError(f"{path} belongs to seed {seed}, not to {path.parent.name}")
+                if manifest["state"] == "finished" and (not self._only or seed in (self.asked or ())):
+                    found[seed] = manifest
         return dict(sorted(found.items()))
 
-    def _check_same_settings(self, name: str) -> None:
-        directories = [self._directory(name, seed) for seed in self.seeds(name)]
-        manifests = self.manifests(name).values()
-        configurations = [comparable(manifest["configuration"], manifest["agent"]) for manifest in manifests]
-        for directory, configuration in zip(directories, configurations, strict=True):
-            differences = differing_keys(configurations[0], configuration)
-            if differences:
-                what = f"{directories[0]} (there) and {directory} (here) were run with different settings"
-                raise RunError(f"{what} and cannot be averaged: {'; '.join(differences)}")
+    def _alike(self, name: str) -> list[int]:
+        """The finished seeds, all of the same settings."""
+        manifests = self.manifests(name)
+        settings = {seed: comparable(run["configuration"], run["agent"]) for seed, run in manifests.items()}
+        hashes = {seed: digest(values) for seed, values in settings.items()}
+        common = Counter(hashes.values()).most_common(1)[0][0] if hashes else ""  # the first of those as frequent as any
+        alike = [seed for seed, value in hashes.items() if value == common]
+        for seed in (seed for seed in hashes if seed not in alike):
+            there, here = self._directory(name, alike[0]), self._directory(name, seed)
+            differences = "; ".join(differing_keys(settings[alike[0]], settings[seed]))
+            with self._odd():
+                what = f"{there} (there) and {here} (here) were run with different settings"
+                raise RunError(f"{what} and cannot be averaged: {differences}")
+        return alike
+
+    @contextmanager
+    def _odd(self) -> Iterator[None]:
+        """Where a RunError is tolerated, a line tells what is left out."""
+        try:
+            yield
+        except RunError as error:
+            if not self._tolerant:
+                raise
+            if str(error) not in self.left_out:
+                self.left_out.append(str(error))
 
 
 def finished_seeds(results: Path, preset: str, name: str) -> list[int]:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import coopctx
 from coopctx import machine
 from coopctx.cli import app as cli
+from coopctx.cli.options import parse_seeds
 from coopctx.errors import CoopctxError, RunError, UsageError
 from coopctx.experiments.pools import RunSpec
 from coopctx.experiments.settings import load_preset
@@ -149,14 +150,14 @@ def test_ray_is_refused_where_it_is_not_installed(coopctx_main, stub, monkeypatc
     [(None, None, [0]), ("7", None, [7]), (None, "0-3", [0, 1, 2, 3]), (None, "5, 0-1,5,5-6", [5, 0, 1, 6])],
 )
 def test_seeds(seed, seeds, chosen):
-    assert cli.parse_seeds(seed, seeds) == chosen
+    assert parse_seeds(seed, seeds) == chosen
 
 
 @given(st.text(alphabet="0123456789-, a٣") | st.text())
 def test_any_text_as_seeds_is_taken_or_refused(text):
     for arguments in ((text, None), (None, text)):
         try:
-            chosen = cli.parse_seeds(*arguments)
+            chosen = parse_seeds(*arguments)
         except UsageError:
             continue
         assert chosen and all(seed >= 0 for seed in chosen) and len(set(chosen)) == len(chosen)

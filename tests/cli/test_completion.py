@@ -4,7 +4,7 @@ import pytest
 
 from coopctx import figures as plots
 from coopctx.cli import app as cli
-from coopctx.cli import completion
+from coopctx.cli import completion, options
 from coopctx.experiments.pools import RunSpec
 from coopctx.figures import style
 from coopctx.game.tabular import NAMED_STRATEGIES
@@ -67,7 +67,7 @@ def test_every_setting_that_is_offered_is_taken(offered):
 
 def test_the_names_offered_are_those_that_are_known():
     assert set(completion.OPPONENTS) == {*NAMED_STRATEGIES, "tabular"}
-    assert {*cli.FIGURES, "sensitivity"} == set(plots.ALL) and {"png", "pdf"} == set(style.FORMATS)
+    assert {*options.FIGURES, "sensitivity"} == set(plots.ALL) and set(options.FORMATS) == set(style.FORMATS)
 
 
 def test_the_script_for_the_shell_is_shown(capsys, monkeypatch):

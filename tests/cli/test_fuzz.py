@@ -15,12 +15,14 @@ from coopctx import figures as plots
 from coopctx.analysis import claims
 from coopctx.bench import race as bench
 from coopctx.cli import app as cli
+from coopctx.cli import options
 from coopctx.errors import RunError, UsageError
 from coopctx.evaluation import play as evaluation
 from coopctx.evaluation import tournament
 from coopctx.experiments import settings as config
 from coopctx.launch import job as job_module
 from coopctx.launch import jobs
+from coopctx.report import blocks
 from coopctx.report import pages as report
 from coopctx.runs.progress import SilentProgress
 
@@ -80,7 +82,7 @@ def sandbox(coopctx_main, monkeypatch, undisturbed):
     def enough(*arguments, **options):
         raise RunError("enough")
 
-    real_meet, no_figure = evaluation.meet, lambda results, preset: (Figure(), ["nothing is drawn here"])
+    real_meet, no_figure = evaluation.meet, lambda results: (Figure(), ["nothing is drawn here"])
 
     def one_by_one(todo, *rest, **more):
         return [job_module.run_one(job, SilentProgress()) for job in todo]
@@ -90,14 +92,14 @@ def sandbox(coopctx_main, monkeypatch, undisturbed):
 
     monkeypatch.setattr(job_module, "execute", enough)
     monkeypatch.setattr(jobs, "run_side_by_side", one_by_one)
-    monkeypatch.setattr(cli, "MOST_SEEDS", 3)
+    monkeypatch.setattr(options, "MOST_SEEDS", 3)
     monkeypatch.setattr(bench, "measure_planner", enough)
     monkeypatch.setattr(evaluation, "meet", briefly)
     monkeypatch.setattr(tournament, "library", enough)
     monkeypatch.setattr(plots, "FIGURES", dict.fromkeys(plots.FIGURES, no_figure))
-    for module in (claims, report):
+    for module in (claims, report, blocks):
         monkeypatch.setattr(module, "check", lambda results, preset: [])
-    monkeypatch.setattr(report, "image", lambda name, results, preset: b"")
+    monkeypatch.setattr(report, "image", lambda name, results: b"")
     return coopctx_main
 
 

@@ -11,6 +11,7 @@ from coopctx import figures as plots
 from coopctx.errors import RunError
 from coopctx.figures import curves, fig2, fig3, style
 from coopctx.figures.runs import SEEDS, NothingToDraw
+from coopctx.runs.read import Results
 from coopctx.runs.run import Run
 
 NAMED = ("tit-for-tat", "always-cooperate", "always-defect")
@@ -109,7 +110,7 @@ def check(panel, expected, name: str) -> None:
 
 
 def test_figure_two_shows_the_three_steps(results):
-    figure, _ = fig2.build(results, "cpu")
+    figure, _ = fig2.build(Results(results, "cpu"))
     drawn = panels(figure)
     assert list(drawn) == list(EXPECTED)
     for letter, expected in EXPECTED.items():
@@ -120,7 +121,7 @@ def test_figure_two_shows_the_three_steps(results):
 
 
 def test_figure_three_shows_the_first_curves_of_mixed_training(results):
-    figure, _ = fig3.build(results, "cpu")
+    figure, _ = fig3.build(Results(results, "cpu"))
     opponents = ("learner", "tabular", "always-cooperate", "always-defect", "tit-for-tat")
     series = [(1, opponent, "ego", opponent) for opponent in opponents]
     check(panels(figure)["A"], ("A. PPI - Episode early in training (Phase=2)", 2, series), "ppi-mixed")
@@ -130,7 +131,7 @@ def test_figure_three_shows_the_first_curves_of_mixed_training(results):
 
 
 def test_bands_are_one_sample_sd_and_axes_the_papers(results):
-    axes = panels(fig2.build(results, "cpu")[0])["D"][1]
+    axes = panels(fig2.build(Results(results, "cpu"))[0])["D"][1]
     corners = axes[0].collections[0].get_paths()[0].vertices
     values = [level(seed, 4, 1, "fixed-icl", "ego", "reward", at=5) for seed in (0, 1, 3)]
     at_round = corners[corners[:, 0] == 5, 1]
@@ -145,9 +146,11 @@ def test_steps_that_are_not_there_are_left_out_and_told(tmp_path):
     for seed in SEEDS:
         write_run(results, "tabular", seed)
     write_run(results, "extortion", 4, curves=())
-    figure, missing = fig2.build(results, "cpu")
+    figure, missing = fig2.build(Results(results, "cpu", SEEDS))
     assert list(panels(figure)) == ["A", "B", "C"]
     command = f"(coopctx extort-probe --agent ppi --seeds 0-9 --results {results})"
+    unasked = fig2.build(Results(results, "cpu"))[1]
+    assert unasked == ["ppi-extortion: its runs recorded no within-episode curves", f"ppi-mutual-extortion: no finished run {command}"]
     assert missing == [
         f"ppi-extortion: no finished run of seeds 0-3, 5-9 {command}",
         "ppi-extortion: its runs recorded no within-episode curves",
@@ -159,15 +162,15 @@ def test_steps_that_are_not_there_are_left_out_and_told(tmp_path):
 
 def fig3_missing(results: Path) -> str:
     with pytest.raises(NothingToDraw, match="no finished ppi-mixed run with within-episode curves") as refusal:
-        fig3.build(results, "cpu")
+        fig3.build(Results(results, "cpu"))
     return str(refusal.value).split("make some with: ")[1]
 
 
 def test_nothing_at_all_is_one_line_with_the_command(tmp_path):
     with pytest.raises(RunError, match="no finished run for fig2 under .*smoke; .*coopctx extort-probe --agent ppi --preset smoke"):
-        plots.draw("fig2", tmp_path, "smoke", tmp_path / "figures", ["png"])
+        plots.draw("fig2", Results(tmp_path, "smoke"), tmp_path / "figures", ["png"])
     with pytest.raises(RunError, match="no finished run for fig1"):
-        plots.draw("all", tmp_path, "smoke", tmp_path / "figures", ["png"])
+        plots.draw("all", Results(tmp_path, "smoke"), tmp_path / "figures", ["png"])
     assert not (tmp_path / "figures").exists()
 
 
@@ -175,18 +178,18 @@ def test_seeds_with_curves_of_different_phases_are_refused_by_name(tmp_path):
     write_run(tmp_path, "mixed", 0)
     write_run(tmp_path, "mixed", 2, curves=(3, 4))
     with pytest.raises(RunError, match="ppi-mixed: seeds do not share the first iteration .*: seed 0 has 2, seed 2 has 3"):
-        fig3.build(tmp_path, "cpu")
+        fig3.build(Results(tmp_path, "cpu"))
 
 
 def test_curves_missing_from_a_table_are_named(tmp_path):
     write_run(tmp_path, "mixed", 0, opponents=("learner", "tabular"))
     with pytest.raises(RunError, match="ppi-mixed/1/always-cooperate/ego"):
-        fig3.build(tmp_path, "cpu")
+        fig3.build(Results(tmp_path, "cpu"))
 
 
 def test_the_same_layout_serves_another_kind_of_agent(tmp_path):
     write_run(tmp_path, "extortion", 0, agent="a2c")
-    figure, missing = plots.FIGURES["fig4"](tmp_path, "cpu")
+    figure, missing = plots.FIGURES["fig4"](Results(tmp_path, "cpu"))
     _, (axes, _) = panels(figure)["C"]
     assert list(lines(axes)) == ["a2c-extortion/1/fixed-icl/ego", "a2c-extortion/1/fixed-icl/co"]
     assert axes.get_xlabel() == "Gradient Steps"
@@ -194,12 +197,12 @@ def test_the_same_layout_serves_another_kind_of_agent(tmp_path):
     assert panels(figure)["D"][1][0].get_ylim() == (-1.4, 2.4)
     assert "extort-probe --agent a2c --seeds 0-9" in missing[0]
     with pytest.raises(NothingToDraw, match="no finished run for fig4"):
-        plots.FIGURES["fig4"](tmp_path, "smoke")
+        plots.FIGURES["fig4"](Results(tmp_path, "smoke"))
 
 
 def test_figure_three_has_a_panel_for_each_kind_of_agent(results, tmp_path):
     write_run(tmp_path, "mixed", 0, agent="a2c")
-    figure, _ = fig3.build(tmp_path, "cpu")
+    figure, _ = fig3.build(Results(tmp_path, "cpu"))
     assert list(panels(figure)) == ["B"]
     title, (axes, _) = panels(figure)["B"]
     assert title == "B. A2C - Episode early in training (Iteration=2)"
@@ -212,7 +215,7 @@ def test_iterations_are_written_as_in_the_paper(number, text):
 
 
 def test_all_draws_what_there_is_the_same_each_time(results, tmp_path):
-    drawings = [plots.draw("all", results, "cpu", tmp_path / folder, ["png"]) for folder in "ab"]
+    drawings = [plots.draw("all", Results(results, "cpu"), tmp_path / folder, ["png"]) for folder in "ab"]
     assert [path.name for path in drawings[0].paths] == ["fig1.png", "fig2.png", "fig3.png"]
     for path, other in zip(*(drawing.paths for drawing in drawings), strict=True):
         assert path.read_bytes() == other.read_bytes()

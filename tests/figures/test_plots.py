@@ -12,6 +12,7 @@ from matplotlib.image import imread
 from coopctx import figures as plots
 from coopctx.errors import RunError, UsageError
 from coopctx.figures import fig1, runs, style
+from coopctx.runs.read import Results
 from coopctx.runs.run import Run
 
 PHASES = (1, 2, 3, 4)
@@ -67,7 +68,7 @@ def caption(figure) -> str:
 
 
 def test_lines_are_means_and_bands_one_sample_sd(results):
-    figure, _ = fig1.build(results, "cpu")
+    figure, _ = fig1.build(Results(results, "cpu"))
     for label, quantity in (("Avg. Reward", "reward"), ("Cooperation Rate", "cooperation_rate")):
         axes = axes_by_label(figure)[label]
         lines = mean_lines(axes)
@@ -87,7 +88,7 @@ def test_lines_are_means_and_bands_one_sample_sd(results):
 
 
 def test_colour_is_the_opponent_and_style_the_ablation(results):
-    figure, _ = fig1.build(results, "cpu")
+    figure, _ = fig1.build(Results(results, "cpu"))
     lines = mean_lines(axes_by_label(figure)["Avg. Reward"])
     assert {gid: (line.get_color(), line.get_linestyle()) for gid, line in lines.items()} == {
         "ppi-mixed/learner": (style.COLOURS["learner"], "-"),
@@ -117,20 +118,20 @@ def test_colours_differ_in_grey():
 
 
 def test_limits_are_the_papers_and_widen_for_data_beyond(results, tmp_path):
-    axes = axes_by_label(fig1.build(results, "cpu")[0])
+    axes = axes_by_label(fig1.build(Results(results, "cpu"))[0])
     assert axes["Avg. Reward"].get_ylim() == (-0.1, 1.2)
     assert axes["Cooperation Rate"].get_ylim() == (-0.02, 1.02)
     assert axes["Avg. Reward"].get_xlim() == (0, PHASES[-1])
     for seed, shift in ((0, -1.5), (1, 2.0)):
         write_run(tmp_path, "ppi-mixed", seed, shift=shift)
-    for wide in axes_by_label(fig1.build(tmp_path, "cpu")[0]).values():
+    for wide in axes_by_label(fig1.build(Results(tmp_path, "cpu"))[0]).values():
         low, high = wide.get_ylim()
         for line in wide.lines:
             assert low < np.min(line.get_ydata()) and np.max(line.get_ydata()) < high
 
 
 def test_caption_tells_seeds_and_preset(results):
-    assert caption(fig1.build(results, "cpu")[0]) == (
+    assert caption(fig1.build(Results(results, "cpu"))[0]) == (
         "Mean ± 1 s.d. over seeds. Preset cpu. Seeds: no ablation 0-1, 3; Opponent ID 0-1, 3; No Tabular Opp. 0-1, 3."
     )
 
@@ -139,13 +140,19 @@ def test_missing_runs_are_told_with_the_command_that_makes_them(tmp_path):
     results = tmp_path / "mine"
     write_run(results, "ppi-mixed", 0)
     write_run(results, "ppi-mixed", 1, finish=False)
-    figure, missing = fig1.build(results, "cpu")
+    figure, missing = fig1.build(Results(results, "cpu", runs.SEEDS))
     train, where = "coopctx train --agent ppi --pool", f"--seeds 0-9 --results {results}"
     assert missing == [
         f"ppi-mixed: no finished run of seeds 1-9 ({train} mixed {where})",
         f"ppi-mixed-opponent-id: no finished run of seeds 0-9 ({train} mixed --opponent-id {where})",
         f"ppi-learners: no finished run of seeds 0-9 ({train} learners {where})",
     ]
+    assert fig1.build(Results(results, "cpu"))[1] == [  # seeds that nobody asked for are not missing
+        f"ppi-mixed-opponent-id: no finished run ({train} mixed --opponent-id {where})",
+        f"ppi-learners: no finished run ({train} learners {where})",
+    ]
+    two = fig1.build(Results(results, "cpu", [0, 1]))[1]
+    assert two[0] == f"ppi-mixed: no finished run of seeds 1 ({train} mixed --seeds 0-1 --results {results})"
     axes = axes_by_label(figure)["Avg. Reward"]
     assert list(mean_lines(axes)) == ["ppi-mixed/learner", "ppi-mixed/tabular"]
     assert not axes.collections
@@ -156,21 +163,21 @@ def test_nothing_missing_when_every_seed_is_there(tmp_path):
     for name in fig1_names("ppi"):
         for seed in runs.SEEDS:
             write_run(tmp_path, name, seed, phases=(1,))
-    assert fig1.build(tmp_path, "cpu")[1] == []
+    assert fig1.build(Results(tmp_path, "cpu", runs.SEEDS))[1] == []
 
 
 def test_panel_b_joins_once_a2c_has_runs(results, tmp_path):
-    assert len(fig1.build(results, "cpu")[0].subfigs) == 1
+    assert len(fig1.build(Results(results, "cpu"))[0].subfigs) == 1
     for name in ("ppi-mixed", "a2c-mixed"):
         write_run(tmp_path, name, 0)
-    figure, _ = fig1.build(tmp_path, "cpu")
+    figure, _ = fig1.build(Results(tmp_path, "cpu"))
     assert [part.texts[0].get_text() for part in figure.subfigs] == ["A. PPI - Training Progress", "B. A2C - Training Progress"]
     assert [axes.get_xlabel() for axes in figure.subfigs[1].get_axes()] == ["Training Iteration"] * 2
 
 
 def test_no_results_is_one_line_with_the_command(tmp_path):
     with pytest.raises(RunError, match="no finished run for fig1 under .*smoke; .*coopctx train .*--pool mixed --preset smoke"):
-        plots.draw("fig1", tmp_path, "smoke", tmp_path / "figures", ["png"])
+        plots.draw("fig1", Results(tmp_path, "smoke"), tmp_path / "figures", ["png"])
     assert not (tmp_path / "figures").exists()
 
 
@@ -178,31 +185,31 @@ def test_seeds_of_unequal_length_are_refused_by_name(tmp_path):
     write_run(tmp_path, "ppi-mixed", 0)
     write_run(tmp_path, "ppi-mixed", 1, phases=PHASES[:2])
     with pytest.raises(RunError, match=r"ppi-mixed/learner: .*seed 1 lacks iteration 3"):
-        fig1.build(tmp_path, "cpu")
+        fig1.build(Results(tmp_path, "cpu"))
 
 
 def test_measurements_missing_from_a_table_are_named(tmp_path):
     write_run(tmp_path, "ppi-mixed", 0, opponents=("learner",))
     with pytest.raises(RunError, match="ppi-mixed/tabular"):
-        fig1.build(tmp_path, "cpu")
+        fig1.build(Results(tmp_path, "cpu"))
 
 
-@pytest.mark.parametrize(("figure", "file_format", "named"), [("fig9", "png", "fig9.*fig1, fig2, fig3, fig4, sensitivity, all"), ("fig1", "gif", "gif.*png, pdf")])
+@pytest.mark.parametrize(("figure", "file_format", "named"), [("fig9", "png", "unknown figure 'fig9'; did you mean fig"), ("fig1", "gif", "gif.*png, pdf, svg")])
 def test_unknown_names_are_refused_with_the_known_ones(results, tmp_path, figure, file_format, named):
     with pytest.raises(UsageError, match=named):
-        plots.draw(figure, results, "cpu", tmp_path, ["png", file_format])
+        plots.draw(figure, Results(results, "cpu"), tmp_path, ["png", file_format])
     assert not list(tmp_path.iterdir())
 
 
 def test_output_that_cannot_be_written_is_named(results, tmp_path):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(RunError, match=r"cannot write .*file"):
-        plots.draw("fig1", results, "cpu", tmp_path / "file", ["png"])
+        plots.draw("fig1", Results(results, "cpu"), tmp_path / "file", ["png"])
 
 
 def test_files_are_complete_and_the_same_each_time(results, tmp_path):
-    first = plots.draw("all", results, "cpu", tmp_path / "a", ["png", "pdf", "png"])
-    again = plots.draw("fig1", results, "cpu", tmp_path / "b", ["png", "pdf"])
+    first = plots.draw("all", Results(results, "cpu"), tmp_path / "a", ["png", "pdf", "png"])
+    again = plots.draw("fig1", Results(results, "cpu"), tmp_path / "b", ["png", "pdf"])
     assert first.paths == [tmp_path / "a" / "fig1.png", tmp_path / "a" / "fig1.pdf"]
     assert set((tmp_path / "a").iterdir()) == set(first.paths)
     for path, other in zip(first.paths, again.paths, strict=True):

@@ -14,12 +14,14 @@ from tiny_runs import TINY, config, spec, train
 from coopctx.analysis.intervals import bootstrap_interval
 from coopctx.analysis.paper import paper_value
 from coopctx.cli import app as cli
+from coopctx.cli import show
 from coopctx.errors import RunError, UsageError
 from coopctx.evaluation import slopes
 from coopctx.experiments.settings import load_preset
 from coopctx.launch import steps as probe
 from coopctx.launch.engines import Processes
 from coopctx.launch.job import Outcome
+from coopctx.launch.options import RunOptions
 from coopctx.runs.read import finished_seeds
 from coopctx.runs.run import Run
 
@@ -135,7 +137,7 @@ def test_no_surplus_has_no_share_and_one_seed_no_interval(finished):
     shares = [measure for measure in found if measure.step == 1 and "share" in measure.name]
     assert np.isnan([share.ours.value for share in shares]).all()
     console = Console(width=80, record=True)
-    console.print(probe.table(found, "smoke"))
+    console.print(show.steps_table(found, "smoke"))
     text = console.export_text()
     assert "means over 1 seed and," in text
     assert re.search(r"PPI: share of the surplus +- +- +1.59", text)
@@ -150,15 +152,15 @@ class Trained:
         self._failing = failing
         monkeypatch.setattr(probe, "train", self)
 
-    def __call__(self, *, pool, seeds, results, **others):
-        self.asked.append((pool, list(seeds)))
+    def __call__(self, specs, options):
+        (pool,), seeds, results = {spec.pool for spec in specs}, [spec.seed for spec in specs], options.results
+        self.asked.append((pool, seeds))
         failed = [seed for seed in seeds if (pool, seed) == self._failing]
         return [Outcome(seed, results, "failed" if seed in failed else "unchanged", "disk full") for seed in seeds]
 
 
 def steps(results, seeds, *overrides):
-    options = {"agent": "ppi", "preset": "smoke", "device": "cpu", "jobs": 1, "console": Console(), "engine": Processes()}
-    return probe.train_steps(seeds=seeds, overrides=overrides, results=results, **options)
+    return probe.train_steps("ppi", seeds, RunOptions(Processes(), "smoke", overrides, results, "cpu", 1))
 
 
 @pytest.mark.parametrize(
@@ -286,7 +288,7 @@ def test_missing_agents_are_named_with_the_command_that_makes_them(agents):
 
 
 def test_the_command_runs_what_is_missing_and_tells_all(agents, capsys, monkeypatch):
-    monkeypatch.setattr(cli, "console", Console(width=100))
+    monkeypatch.setattr(show, "console", Console(width=100))
     settings = [word for override in TINY for word in ("--set", override)]
     command = ["extort-probe", "--agent", "ppi", "--preset", "smoke", "--seed", "0", "--jobs", "1"]
     status = cli.main([*command, *settings, "--results", str(agents)])
@@ -327,7 +329,7 @@ def test_bad_input_is_refused_in_one_line(arguments, status, message, capsys, mo
 
 
 def test_a2c_is_probed_and_evaluated_as_ppi_is(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(cli, "console", Console(width=100))
+    monkeypatch.setattr(show, "console", Console(width=100))
     tiny = ("game.rounds=8", "model.hidden=16", "a2c.iterations=4", "a2c.batch_size=4", "a2c.measure_every=1")
     settings = [word for override in tiny for word in ("--set", override)]
     command = ["extort-probe", "--agent", "a2c", "--preset", "smoke", "--seed", "0", "--jobs", "1"]

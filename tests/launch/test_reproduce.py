@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
 
 from coopctx import figures as plots
 from coopctx.errors import RunError, UsageError
@@ -18,6 +17,7 @@ from coopctx.launch.display import Counts, PlainOverall
 from coopctx.launch.engines import Processes
 from coopctx.launch.job import Job, Outcome
 from coopctx.launch.jobs import Request, run_side_by_side
+from coopctx.launch.options import RunOptions
 from coopctx.runs.progress import SilentProgress
 from coopctx.runs.read import finished_seeds
 from coopctx.runs.run import Run
@@ -68,7 +68,7 @@ def ask(which: RunSpec, results: Path = Path("results")) -> Request:
 
 
 def plan(figures, agents, preset, seeds) -> list[RunSpec]:
-    return [request.spec for request in reproduce.plan(figures, agents, preset, seeds, (), Path("results"))]
+    return [request.spec for request in reproduce.plan(figures, agents, seeds, RunOptions(Processes(), preset))]
 
 
 def spec(pool: str, seed: int, opponent_id: bool = False) -> RunSpec:
@@ -161,9 +161,7 @@ def test_the_estimate_is_the_median_of_measured_runs_less_what_is_done(tmp_path,
         dry_run.Planned(ask(spec("mixed", 1)), "to resume", 2, 40.0),
         dry_run.Planned(ask(spec("mixed", 2)), "finished", 3, 0.0),
     ]
-    console = Console(width=100, record=True, file=open("/dev/null", "w"))
-    console.print(dry_run.table(planned, 2))
-    text = " ".join(console.export_text().split())
+    text = " ".join(dry_run.estimate(planned, 2).split())
     assert "About 2:20 of work by what finished runs of the same name took; 2 at a time, about 1:40." in text
     for seed, wall in ((0, 30.0), (1, 90.0), (2, 60.0)):
         monkeypatch.setattr(Run, "_wall_seconds", lambda self, wall=wall: wall)

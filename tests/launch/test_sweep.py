@@ -14,11 +14,13 @@ from coopctx import figures as plots
 from coopctx.analysis import claims
 from coopctx.analysis import sweeps as sweep_table
 from coopctx.errors import RunError
-from coopctx.experiments.pools import POOLS
+from coopctx.experiments.pools import POOLS, RunSpec
 from coopctx.figures import sensitivity, style
 from coopctx.launch import engines, jobs, sweep
 from coopctx.launch import job as job_module
+from coopctx.launch.options import RunOptions
 from coopctx.runs.manifest import read_manifest
+from coopctx.runs.read import Results
 
 SWEEP = ["sweep", "--preset", "smoke", "--device", "cpu", "--seeds", "0-1"]
 ROLLOUTS, HORIZON = ["--vary", "ppi.rollouts=2,4"], ["--vary", "ppi.horizon=5,10"]  # the preset's own values come first
@@ -91,8 +93,8 @@ def stub(monkeypatch) -> Stub:
 
 
 def plan(*vary: str, overrides=(), pool="mixed", agent="ppi", opponent_id=False):
-    options = {"agent": agent, "pool": pool, "opponent_id": opponent_id, "preset": "smoke", "seeds": [0, 3]}
-    return sweep.plan(vary, overrides=overrides, results=RESULTS, **options)
+    specs = [RunSpec(agent, pool, opponent_id, seed, "smoke") for seed in (0, 3)]
+    return sweep.plan(vary, specs, RunOptions(Here(), "smoke", tuple(overrides), RESULTS))
 
 
 # Which runs, and where ------------------------------------------------------------------------------------------------
@@ -176,7 +178,7 @@ def test_a_sweep_runs_what_is_lacking_and_leaves_the_rest_alone(coopctx_main, st
     status, out, err = coopctx_main(*SWEEP, *ROLLOUTS)
     assert (status, err) == (0, "") and "ppi-mixed seed 1, ppi.rollouts=4: starting" in out
     assert stub.run == [("mixed", 2, 5, 0), ("mixed", 2, 5, 1), ("mixed", 4, 5, 0), ("mixed", 4, 5, 1)]
-    assert f"{level(4, 5, 0) + 0.005:.3f} │ 0.007" in out  # seeds 0.01 apart
+    assert f"{level(4, 5, 0) + 0.005:.3f}  0.007" in out  # seeds 0.01 apart
     for path in (PARQUET, Path("figures/sensitivity.png"), Path("figures/sensitivity.pdf")):
         assert str(path) in out and path.exists()
 
@@ -207,7 +209,7 @@ def test_other_agents_and_pools_go_into_the_same_parquet(coopctx_main, stub):
     table = pq.read_table(PARQUET)
     assert {"ppi.rollouts", "a2c.batch_size"} <= set(table.column_names)
     assert set(table["experiment"].to_pylist()) == {"mixed", "extortion"}  # Step 1 was only needed
-    figure, _ = sensitivity.build(RESULTS, "smoke")
+    figure, _ = sensitivity.build(Results(RESULTS, "smoke"))
     assert [(axes.get_title(), axes.get_xlabel()) for axes in figure.axes] == [
         ("a2c-mixed", "a2c.batch_size"),
         ("ppi-extortion", "ppi.horizon"),
@@ -262,7 +264,7 @@ def test_the_figure_shows_each_seed_the_mean_and_its_spread_and_the_presets_valu
     for vary in (["--vary", "ppi.rollouts=1,2,30"], HORIZON):
         coopctx_main(*SWEEP, *vary)
     coopctx_main(*SWEEP, "--vary", "ppi.rollouts=30", "--seeds", "3")
-    figure, missing = sensitivity.build(RESULTS, "smoke")
+    figure, missing = sensitivity.build(Results(RESULTS, "smoke"))
     rollouts, horizon = figure.axes
     assert (rollouts.get_xlabel(), rollouts.get_ylabel(), rollouts.get_xscale()) == ("ppi.rollouts", "Cooperation vs learner", "log")
     assert (horizon.get_xlabel(), horizon.get_xscale(), missing) == ("ppi.horizon", "linear", [])
@@ -278,6 +280,7 @@ def test_the_figure_shows_each_seed_the_mean_and_its_spread_and_the_presets_valu
     heights = [segment[1, 1] - segment[0, 1] for segment in bars.get_segments()]
     np.testing.assert_allclose(heights, [2 * np.std([level(value, 5, seed) for seed in those], ddof=1) for value, those in seeds.items()])
     assert figure.texts[-1].get_text() == (
+        "Preset smoke: runs of seconds, which show nothing about the paper's claims. "
         "Mean ± 1 s.d. over seeds, a dot each; of a run, the mean over its learners and the last 5 phases. "
         "Dashed: the value of preset smoke. Seeds: 0-1 (ppi-mixed ppi.rollouts=30 0-1, 3)."
     )
@@ -286,7 +289,7 @@ def test_the_figure_shows_each_seed_the_mean_and_its_spread_and_the_presets_valu
 
 def test_a_grid_has_a_line_for_each_value_of_the_other_setting(coopctx_main, stub):
     coopctx_main(*SWEEP, *ROLLOUTS, *HORIZON, "--vary", "ppi.estimator=sampled,expected")
-    figure, _ = sensitivity.build(RESULTS, "smoke")
+    figure, _ = sensitivity.build(Results(RESULTS, "smoke"))
     assert [axes.get_xlabel() for axes in figure.axes] == ["ppi.rollouts", "ppi.horizon", "ppi.estimator"]
     estimator = figure.axes[-1]
     assert [text.get_text() for text in estimator.get_xticklabels()] == ["expected", "sampled"]
@@ -306,7 +309,7 @@ def test_one_value_is_no_figure(coopctx_main, stub):
 def test_all_figures_include_the_sweeps(coopctx_main, stub, monkeypatch):
     coopctx_main(*SWEEP, "--vary", "ppi.rollouts=4,8", "--seeds", "0")
     monkeypatch.setattr(style, "encode", ENCODE)
-    drawing = plots.draw("all", RESULTS, "smoke", Path("drawn"), ["png"])
+    drawing = plots.draw("all", Results(RESULTS, "smoke"), Path("drawn"), ["png"])
     assert drawing.paths == [Path("drawn/sensitivity.png")] and "no finished run for fig1" in drawing.missing[0]
     assert imread(drawing.paths[0])[..., :3].std() > 0.05
 

@@ -1,0 +1,228 @@
+"""The commands that look at finished runs: evaluation, figures, report, tournament; and the benchmark."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from coopctx.cli import completion, show
+from coopctx.cli.options import (
+    FIGURES,
+    FORMATS,
+    Device,
+    Out,
+    Overrides,
+    Preset,
+    Results,
+    Seeds,
+    choice,
+    flag,
+    parse_seeds,
+)
+from coopctx.cli.options import path as typed_path
+
+if TYPE_CHECKING:
+    from coopctx.report.blocks import Block, Sources
+
+Run = Annotated[
+    Path,
+    typer.Argument(parser=typed_path, metavar="RUN", help="Directory of a finished run.", autocompletion=completion.runs),
+]
+
+
+def plot(
+    figure: Annotated[str, typer.Argument(**choice("Which figure.", *FIGURES, "sensitivity", "all"))],
+    results: Results = Path("results"),
+    out: Out = Path("figures"),
+    preset: Preset = "cpu",
+    seeds: Seeds = None,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option("--format", show_default="png and pdf", **choice("Repeatable.", *FORMATS)),
+    ] = None,
+) -> None:
+    """Draw figures of the paper from finished runs, and that of the sweeps from their parquet.
+
+    \b
+    Examples:
+    coopctx plot fig1
+    coopctx plot sensitivity
+    coopctx plot all --preset smoke --out /tmp/figures --format png
+    """
+    asked = parse_seeds(None, seeds) if seeds else None
+    from coopctx.figures import draw
+    from coopctx.runs.read import Results as Found
+
+    drawing = draw(figure, Found(results, preset, asked, only=asked is not None, tolerant=True), out, formats or ["png", "pdf"])
+    show.warn_of(preset)
+    for line in (*drawing.missing, *drawing.paths):
+        show.say(line)
+    show.fail_each(drawing.left_out, "what was to be read")
+    show.following(show.quoted(["coopctx", "report", *show.options_for(results, preset)]))
+
+
+def report(
+    results: Results = Path("results"),
+    preset: Preset = "cpu",
+    out: Out = Path("figures"),
+    fill: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Fill the generated blocks of this Markdown file; repeatable.", show_default="none"),
+    ] = None,
+) -> None:
+    """The paper's claims beside ours, with intervals and verdicts, from finished runs.
+
+    \b
+    Examples:
+    coopctx report
+    coopctx report --fill README.md --fill docs/results.md
+    """
+    from coopctx.report import pages as report
+    from coopctx.report.blocks import BLOCKS, Sources
+    from coopctx.report.fill import fill as fill_blocks
+
+    sources = Sources(results, preset)
+    rows = sources.rows
+    show.warn_of(preset)
+    show.console.print(report.terminal(rows, preset))
+    for path in report.write_report(results, preset, out):
+        show.say(f"{path}: written")
+    for path in fill or ():
+        fill_blocks(path, sources, {**BLOCKS, **PRINTED})
+        show.say(f"{path}: written")
+
+
+def _seed_0(sources: Sources) -> str:
+    """What ``coopctx train --agent ppi --pool mixed`` prints of the finished run, as a block of a page."""
+    from coopctx.analysis.summaries import LAST_MEASUREMENTS, summary
+
+    directory = sources.results / sources.preset / "ppi-mixed" / "seed-0"
+    printed = io.StringIO()
+    table = show.runs_table(f"mean of the last {LAST_MEASUREMENTS} measurements", {0: summary(directory)})
+    Console(file=printed, width=80).print(table)
+    lines = [line.rstrip() for line in printed.getvalue().splitlines()]
+    where = Path("results", *directory.parts[-3:])  # as in a clone
+    lines += [f"{where}: {show.ENDINGS['unchanged']}", f"next: coopctx evaluate {where}"]
+    return "\n".join(["```", *lines, "```", ""])
+
+
+PRINTED: dict[str, Block] = {"seed-0": _seed_0}  # blocks of pages that are what a command prints
+
+
+def evaluate(
+    run: Run,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="A named strategy such as tit-for-tat; tabular (random memory-one players); another RUN; or "
+            "axelrod:NAME, a strategy of the Axelrod library. Repeatable.",
+            show_default="all named strategies and tabular",
+            autocompletion=completion.opponents,
+        ),
+    ] = None,
+    learner: Annotated[int, typer.Option(metavar="N", help="Which of the run's learners.")] = 1,
+    games: Annotated[int, typer.Option(metavar="N", help="Games against each opponent.")] = 256,
+    rounds: Annotated[int | None, typer.Option(metavar="N", help="Rounds per game.", show_default="as in training")] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of the games, not of the run.")] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(parser=typed_path, metavar="FILE", help="Write the per-round curves there; .parquet or .csv."),
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """Let a trained agent play whom you like, beside the exact best response where the opponent has one.
+
+    \b
+    Examples:
+    coopctx evaluate results/cpu/ppi-mixed/seed-0 --out evaluation.parquet
+    coopctx evaluate results/cpu/ppi-mixed/seed-0 --against tit-for-tat --against tabular
+    coopctx evaluate results/cpu/ppi-mixed/seed-0 --against results/cpu/ppi-mixed/seed-1
+    coopctx evaluate results/cpu/ppi-mixed/seed-0 --against axelrod:"Tit For 2 Tats"
+    """
+    from coopctx.evaluation.play import evaluate, tables
+
+    with show.console.status("loading") as status:
+        evaluation = evaluate(
+            run,
+            against or (),
+            learner=learner,
+            games=games,
+            rounds=rounds,
+            seed=seed,
+            device=device,
+            out=out,
+            report=lambda opponent, share: status.update(Text(f"against {opponent}: {share:.0%}")),
+        )
+    show.warn_of(evaluation.keys["preset"])
+    show.console.print(tables(evaluation))
+    if out is not None:
+        show.say(f"{out}: written")
+
+
+def tournament(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", help="Directories of finished runs.", autocompletion=completion.runs),
+    ],
+    opponents: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--opponents",
+            metavar="axelrod:NAME",
+            help="A strategy of the Axelrod library. Repeatable.",
+            show_default="those of Axelrod's first tournament",
+        ),
+    ] = None,
+    turns: Annotated[int | None, typer.Option(metavar="N", help="Rounds per match.", show_default="as in training")] = None,
+    repetitions: Annotated[int, typer.Option(metavar="N", help="How often everyone meets everyone.")] = 10,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of the tournament, not of the runs.")] = 0,
+) -> None:
+    """Enter trained agents in a tournament of the Axelrod library, which keeps the score.
+
+    \b
+    Examples:
+    coopctx tournament results/cpu/ppi-mixed/seed-0
+    coopctx tournament results/cpu/ppi-mixed/seed-0 --opponents axelrod:"Tit For Tat" --opponents axelrod:Defector
+    """
+    from coopctx.evaluation.tournament import tournament
+
+    standings = tournament(
+        runs,
+        opponents or (),
+        turns=turns,
+        repetitions=repetitions,
+        seed=seed,
+        progress_bar=show.console.is_terminal,
+    )
+    show.console.print(show.standings_table(standings))
+
+
+def bench(
+    preset: Preset = "cpu",
+    overrides: Overrides = None,
+    threads: Annotated[int | None, typer.Option(metavar="N", help="CPU threads.", show_default="one per core")] = None,
+    repeats: Annotated[int, typer.Option(metavar="N", help="Measurements; their median counts.")] = 5,
+    as_json: Annotated[bool, flag("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """Measure the speed of planner, training, a phase of PPI and an iteration of A2C on this CPU, beside the PyTorch reference.
+
+    \b
+    Examples:
+    coopctx bench
+    coopctx bench --threads 1 --set model.hidden=64 --json
+    """
+    from coopctx.bench.race import measure, tables
+
+    settings = preset, overrides or [], threads, repeats
+    if as_json:
+        print(measure(*settings).to_json())
+        return
+    with show.console.status("measuring") as status:
+        report = measure(*settings, on_part=lambda part: status.update(f"measuring: {part}"))
+    show.console.print(tables(report))

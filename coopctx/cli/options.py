@@ -1,0 +1,150 @@
+"""The options of the commands: how each is shown, completed and read; those that all training commands share as one object."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from coopctx.cli import completion, show
+from coopctx.errors import UsageError
+from coopctx.experiments.agents import AGENTS
+from coopctx.experiments.pools import POOLS
+from coopctx.experiments.settings import check_preset, preset_names
+from coopctx.game.matrix import NAMED_GAMES
+from coopctx.launch.options import RunOptions
+
+MOST_SEEDS = 1000  # more than that in one command is a slip
+WIDEST = 20  # characters: choices that need more stand in the help text, where they are not cut
+FIGURES = "fig1", "fig2", "fig3", "fig4"
+FORMATS = "png", "pdf", "svg"
+
+
+def choice(help: str, *names: str) -> dict[str, Any]:
+    """An option whose value is one of ``names``: how it is shown and completed. Whoever reads the value checks it."""
+    joined = "|".join(names)
+    shown = {"help": help, "metavar": joined} if len(joined) <= WIDEST else {"help": f"{help} One of: {', '.join(names)}."}
+    return {"metavar": "NAME", **shown, "autocompletion": completion.one_of(*names)}
+
+
+def flag(*names: str, help: str) -> Any:
+    """An option without a value."""
+    return typer.Option(*names, help=help, metavar="")
+
+
+def path(text: str | Path) -> Path:
+    """A path as it was typed; UsageError for an empty one, which would mean the current folder."""
+    if not str(text).strip() or "\0" in str(text):
+        raise UsageError(f"a path must be given, not {str(text)!r}; . is the current folder")
+    return Path(text)
+
+
+def parse_seeds(seed: str | None, seeds: str | None) -> list[int]:
+    """The seeds of ``--seed 3`` or ``--seeds 0,2,5-7``, each once; UsageError naming the allowed form."""
+    if seed is not None and seeds is not None:
+        raise UsageError("give --seed or --seeds, not both")
+    if seeds is None:
+        if not re.fullmatch("[0-9]{1,9}", seed or "0"):
+            raise UsageError(f"--seed must be a whole number >= 0, not {seed!r}")
+        return [int(seed or "0")]
+    chosen: dict[int, None] = {}
+    for part in seeds.split(","):
+        match = re.fullmatch("([0-9]{1,9})(?:-([0-9]{1,9}))?", part.strip())
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if last < first:
+            raise UsageError(f"--seeds must be like 0-9 or 0,2,5-7 (whole numbers >= 0, ranges upwards), not {seeds!r}")
+        if last - first + 1 + len(chosen) > MOST_SEEDS:
+            raise UsageError(f"--seeds allows {MOST_SEEDS} seeds at most, {seeds!r} has more")
+        chosen.update(dict.fromkeys(range(first, last + 1)))
+    return list(chosen)
+
+
+def _known_preset(name: str) -> str:
+    check_preset(name)
+    return name
+
+
+Agent = Annotated[str, typer.Option(**choice("Who learns.", *AGENTS))]
+Pool = Annotated[str, typer.Option(**choice("Whom it meets.", *POOLS))]
+OpponentId = Annotated[bool, flag("--opponent-id", help="Ablation: tell it whom it meets.")]
+Preset = Annotated[str, typer.Option(callback=_known_preset, **choice("Size of the runs.", *preset_names()))]
+Seed = Annotated[str | None, typer.Option(metavar="N", help="One seed; 0 where neither is given.", show_default=False)]
+Seeds = Annotated[str | None, typer.Option(metavar="SEEDS", help="Several: 0-9 or 0,2,5-7.", show_default=False)]
+SeveralSeeds = Annotated[str, typer.Option(metavar="SEEDS", help="Such as 0-9 or 0,2,5-7.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change a setting, such as ppi.rollouts=8; repeatable. All of them: coopctx settings.",
+        autocompletion=completion.settings,
+    ),
+]
+Game = Annotated[str | None, typer.Option(show_default="the preset's", **choice("What is played.", *NAMED_GAMES))]
+Results = Annotated[Path, typer.Option(parser=path, metavar="FOLDER", help="Where the runs are kept.")]
+Out = Annotated[Path, typer.Option(parser=path, metavar="FOLDER", help="Where the figures (and the report) go.")]
+Device = Annotated[str, typer.Option(**choice("auto: CUDA where there is one.", "auto", "cpu", "cuda"))]
+Jobs = Annotated[int | None, typer.Option(metavar="N", help="Runs at a time.", show_default="one per core")]
+Engine = Annotated[
+    str,
+    typer.Option(
+        **choice(
+            "Runs as processes here, or as tasks of a Ray cluster: the one at RAY_ADDRESS, or one started here; its workers "
+            "must see the results under the same path.",
+            "local",
+            "ray",
+        ),
+    ),
+]
+DryRun = Annotated[bool, flag("--dry-run", help="Only list the runs and estimate the time.")]
+Fresh = Annotated[bool, flag("--fresh", help="Start over, deleting the run that is there.")]
+
+
+def run_options(
+    preset: Preset = "cpu",
+    game: Game = None,
+    overrides: Overrides = None,
+    results: Results = Path("results"),
+    device: Device = "auto",
+    jobs: Jobs = None,
+    engine: Engine = "local",
+) -> RunOptions:
+    """What these options come to."""
+    from coopctx.launch import engines  # torch takes seconds to import
+
+    settings = ([f"game.payoffs={game}"] if game else []) + (overrides or [])
+    return RunOptions(engines.engine(engine), preset, tuple(settings), results, device, jobs, console=show.console)
+
+
+def with_run_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of `run_options`; what they come to is its argument ``options``, called to be made.
+
+    A command calls ``options()`` after it has read its own arguments, so that a slip in these is told at once.
+    """
+    shared = _parameters(run_options)
+    names = [parameter.name for parameter in shared]
+
+    @wraps(command)
+    def wrapped(**values: Any) -> None:
+        chosen = {name: values.pop(name) for name in names}
+        command(**values, options=lambda: run_options(**chosen))
+
+    own = [parameter for parameter in _parameters(command) if parameter.name != "options"]
+    parameters = sorted([*own, *shared], key=lambda parameter: parameter.default is not inspect.Parameter.empty)
+    wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return wrapped
+
+
+def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    """Its parameters, keyword-only, their annotations evaluated."""
+    hints = get_type_hints(function, include_extras=True)
+    return [
+        parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, parameter in inspect.signature(function).parameters.items()
+    ]

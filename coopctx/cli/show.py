@@ -1,0 +1,180 @@
+"""What the commands print: tables, lines, complaints. The lower layers hand over data and know no Rich."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from coopctx.errors import RunError
+from coopctx.experiments.settings import caveat
+from coopctx.launch.display import duration
+from coopctx.runs.progress import OPPONENTS
+
+if TYPE_CHECKING:  # torch and pandas take seconds to import
+    import pandas as pd
+
+    from coopctx.evaluation.tournament import Standing
+    from coopctx.launch.job import Outcome
+    from coopctx.launch.plan import Planned
+    from coopctx.launch.steps import Measure
+
+ENDINGS = {"finished": "written", "unchanged": "was finished already, nothing to do (--fresh starts over)"}
+
+console = Console()
+
+
+# Lines -------------------------------------------------------------------------------------------------------------
+
+
+def say(line: object) -> None:
+    """A line on standard output, as it stands."""
+    console.print(str(line), markup=False, highlight=False, soft_wrap=True)
+
+
+def complain(message: object, status: int = RunError.exit_status) -> int:
+    """A line on standard error; ``status``."""
+    print(f"coopctx: {' '.join(str(message).split())}", file=sys.stderr)
+    return status
+
+
+def following(*commands: str) -> None:
+    """What to try next, to be pasted as it stands."""
+    for command in commands:
+        say(f"next: {command}")
+
+
+def warn_of(preset: str) -> None:
+    """What must be known of a preset before its numbers are looked at; nothing for most."""
+    if text := caveat(preset):
+        console.print(Text(text, style="bold yellow"))
+
+
+def fail_each(failures: Sequence[str], all_of: str) -> None:
+    """Tell each failure in a line, and RunError with their number, of ``all_of``, where there is one."""
+    for failure in failures:
+        complain(failure)
+    if failures:
+        raise RunError(f"{len(failures)} of {all_of} failed")
+
+
+# Tables ------------------------------------------------------------------------------------------------------------
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[str | Text]], title: str = "", left: int = 1) -> Group:
+    """A table of 80 columns: the first ``left`` columns are text and may be folded, the others are numbers and may not."""
+    shown = Table(box=None, padding=(0, 1), pad_edge=False)
+    for index, heading in enumerate(headings):
+        if index < left:
+            shown.add_column(heading, overflow="fold")
+        else:
+            shown.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        shown.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
+    parts: list[RenderableType] = [Text(title, style="italic")] if title else []
+    return Group(*parts, shown)
+
+
+def report_runs(outcomes: Sequence[Outcome]) -> None:
+    """A table of the finished runs and where they are; RunError naming those that failed."""
+    from coopctx.analysis.summaries import LAST_MEASUREMENTS, summary
+
+    failed = [outcome for outcome in outcomes if outcome.state == "failed"]
+    finished = [outcome for outcome in outcomes if outcome.state != "failed"]
+    if finished:
+        measured = {outcome.seed: summary(outcome.directory) for outcome in finished}
+        console.print(runs_table(f"mean of the last {LAST_MEASUREMENTS} measurements", measured))
+    for outcome in finished:
+        say(f"{outcome.directory}: {ENDINGS[outcome.state]}")
+    if len(outcomes) == 1 and failed:
+        raise RunError(failed[0].message)
+    for outcome in failed:
+        complain(f"seed {outcome.seed}: {outcome.message}")
+    if failed:
+        names = ", ".join(str(outcome.seed) for outcome in failed)
+        raise RunError(f"{len(failed)} of {len(outcomes)} seeds failed: {names}")
+
+
+def runs_table(title: str, rows: Mapping[int, Mapping[str, float]]) -> Group:
+    """A line per seed: cooperation and reward against each kind of opponent (`summaries.summary`), and the time."""
+    measured = {name for row in rows.values() for name in row}
+    columns = {
+        f"{measure}\nvs {opponent}": name
+        for measure in ("cooperation", "reward")
+        for opponent in OPPONENTS
+        if (name := f"{measure}_{opponent}") in measured
+    }
+    cells = (
+        (str(seed), *(f"{row[name]:.3f}" for name in columns.values()), duration(row["wall_seconds"]))
+        for seed, row in rows.items()
+    )
+    return table(("seed", *columns, "wall\ntime"), cells, title)
+
+
+def planned_table(planned: Sequence[Planned], estimate: str) -> Group:
+    """The runs of a dry run, a line each, and what all of them will take."""
+    labelled = any(run.request.label for run in planned)
+    rows = []
+    for run in planned:
+        state = f"to resume after {run.iteration}" if run.state == "to resume" else run.state
+        time = "" if run.state in ("finished", "damaged") else "unknown" if run.seconds is None else f"~ {duration(run.seconds)}"
+        spec, labels = run.request.spec, [run.request.label] if labelled else []
+        rows.append((spec.name, *labels, str(spec.seed), state, time))
+    headings = ("run", *(("settings",) if labelled else ()), "seed", "state", "time")
+    return Group(table(headings, rows, left=len(headings) - 1), Text(estimate))
+
+
+def steps_table(measures: Sequence[Measure], preset: str) -> Group:
+    """What Steps 1 to 3 came to, grouped by step."""
+    from coopctx.analysis.intervals import interval, number
+    from coopctx.analysis.summaries import LAST_MEASUREMENTS
+
+    seeds = max(measure.ours.seeds for measure in measures)
+    title = (
+        f"Steps 1 to 3, preset {preset}: means over {seeds} {'seed' if seeds == 1 else 'seeds'} and,\n"
+        f"where nothing else is said, the last {LAST_MEASUREMENTS} measurements"
+    )
+    rows = []
+    for index, measure in enumerate(measures):
+        first = index == 0 or measures[index - 1].step != measure.step
+        paper = "-" if measure.paper is None else f"{measure.paper:z.2f}"
+        ours = measure.ours
+        step = str(measure.step) if first else ""
+        rows.append((step, measure.name, number(ours.value), interval(ours.low, ours.high), paper))
+    return table(("step", "measure", "ours", "95 % interval", "paper"), rows, title, left=2)
+
+
+def sweep_table(title: str, found: pd.DataFrame) -> Group:
+    """A line per variation: its settings, and mean and standard deviation over seeds."""
+    rows = [
+        (row["settings"], str(row["seeds"]), f"{row['mean']:.3f}", "-" if row["seeds"] == 1 else f"{row['deviation']:.3f}")
+        for row in found.to_dict("records")
+    ]
+    return table(("settings", "seeds", "mean", "s.d."), rows, title)
+
+
+def standings_table(standings: Iterable[Standing]) -> Group:
+    """How a tournament ended, best first."""
+    rows = [
+        (str(rank), standing.name, f"{standing.score:.3f}", f"{standing.cooperation:.3f}", f"{standing.wins:g}")
+        for rank, standing in enumerate(standings, start=1)
+    ]
+    return table(("rank", "player", "reward\nper round", "cooperation\nrate", "opponents\nbeaten"), rows, left=2)
+
+
+def quoted(words: Iterable[object]) -> str:
+    """Words as they are typed in a shell."""
+    import shlex
+
+    return shlex.join(str(word) for word in words)
+
+
+def options_for(results: Path, preset: str = "cpu") -> list[Any]:
+    """The words that turn a command towards these results and this preset."""
+    words: list[Any] = ["--preset", preset] if preset != "cpu" else []
+    return words + (["--results", results] if results != Path("results") else [])

@@ -1,0 +1,195 @@
+"""The commands that train: single runs, the three steps, all that the figures need, sweeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from coopctx.cli import completion, show
+from coopctx.cli.options import (
+    FIGURES,
+    Agent,
+    DryRun,
+    Fresh,
+    OpponentId,
+    Out,
+    Pool,
+    Seed,
+    Seeds,
+    SeveralSeeds,
+    choice,
+    flag,
+    parse_seeds,
+    with_run_options,
+)
+from coopctx.experiments.agents import AGENTS
+from coopctx.experiments.pools import RunSpec
+from coopctx.launch.options import RunOptions
+
+if TYPE_CHECKING:
+    from coopctx.launch.jobs import Request
+
+Options = Callable[[], RunOptions]
+
+
+@with_run_options
+def train(
+    agent: Agent,
+    pool: Pool,
+    options: Options,
+    opponent_id: OpponentId = False,
+    seed: Seed = None,
+    seeds: Seeds = None,
+    fresh: Fresh = False,
+) -> None:
+    """Train agents: begin a run, or resume the one that is there.
+
+    \b
+    Examples:
+    coopctx train --agent ppi --pool mixed
+    coopctx train --agent ppi --pool mixed --opponent-id --seeds 0-9
+    coopctx train --agent ppi --pool learners --preset smoke --set ppi.rollouts=4
+    coopctx train --agent a2c --pool tabular --set a2c.iterations=1000
+    coopctx train --agent ppi --pool mixed --game stag-hunt --results stag-hunt
+    """
+    from dataclasses import replace
+
+    chosen, asked = parse_seeds(seed, seeds), options()
+    from coopctx.launch import jobs
+
+    specs = [RunSpec(agent, pool, opponent_id, seed, asked.preset) for seed in chosen]
+    outcomes = jobs.train(specs, replace(asked, fresh=fresh))
+    show.warn_of(asked.preset)
+    show.report_runs(outcomes)
+    show.following(show.quoted(["coopctx", "evaluate", outcomes[0].directory]))
+
+
+@with_run_options
+def reproduce(
+    options: Options,
+    figure: Annotated[
+        list[str] | None, typer.Option("--figure", show_default="all", **choice("Repeatable.", *FIGURES))
+    ] = None,
+    agent: Annotated[
+        list[str] | None,
+        typer.Option("--agent", show_default="all", **choice("Whose runs; repeatable.", *AGENTS)),
+    ] = None,
+    seeds: SeveralSeeds = "0-9",
+    out: Out = Path("figures"),
+    dry_run: DryRun = False,
+) -> None:
+    """Run whatever the figures still lack, then draw them and write the report. The same command goes on where it stopped.
+
+    \b
+    Examples:
+    coopctx reproduce --dry-run
+    coopctx reproduce --figure fig1 --figure fig3 --seeds 0-4
+    coopctx reproduce --preset smoke --seeds 0-1 --results /tmp/smoke --out /tmp/smoke/figures
+    """
+    chosen, asked = parse_seeds(None, seeds), options()
+    from coopctx.launch import reproduce
+
+    requests = reproduce.plan(figure or [], agent or [], chosen, asked)
+    if dry_run:
+        _look(requests, asked)
+        return
+    found = reproduce.reproduce(requests, figure or [], chosen, out, asked)
+    show.warn_of(asked.preset)
+    for line in (*found.missing, *found.written):
+        show.say(line)
+    show.fail_each(found.failures, f"{len(requests)} runs, figures and reports")
+    show.following(show.quoted(["coopctx", "report", *show.options_for(asked.results, asked.preset)]))
+
+
+@with_run_options
+def sweep(
+    vary: Annotated[
+        list[str],
+        typer.Option(
+            metavar="KEY=VALUE,VALUE,…",
+            help="A setting and its values; given several times, all combinations are run.",
+            autocompletion=completion.settings,
+        ),
+    ],
+    options: Options,
+    agent: Agent = "ppi",
+    pool: Pool = "mixed",
+    opponent_id: OpponentId = False,
+    seeds: SeveralSeeds = "0-2",
+    out: Out = Path("figures"),
+    dry_run: DryRun = False,
+) -> None:
+    """Vary a setting: the runs at each value, all sweeps of the preset in one parquet, final cooperation against each setting.
+
+    Several --vary are a grid: every combination is run. One setting at a time is a command each; the parquet and the figure
+    hold what all of them made. Finished runs are not run again; where a value is the preset's own, its runs are the preset's.
+
+    \b
+    Examples:
+    coopctx sweep --vary ppi.inverse_temperature=1,2.5,10,100
+    coopctx sweep --vary ppi.rollouts=4,12,24 --vary ppi.horizon=5,15 --seeds 0-4 --dry-run
+    """
+    chosen, asked = parse_seeds(None, seeds), options()
+    from coopctx.launch import sweep
+
+    specs = [RunSpec(agent, pool, opponent_id, seed, asked.preset) for seed in chosen]
+    requests = sweep.plan(vary, specs, asked)
+    if dry_run:
+        _look(requests, asked, asked.results)
+        return
+    found = sweep.sweep(requests, out, asked)
+    show.warn_of(asked.preset)
+    if found.written:
+        show.console.print(show.sweep_table(*sweep.finals(requests, asked.results)))
+    for path in found.written:
+        show.say(path)
+    show.fail_each(found.failures, f"{len(requests)} runs")
+    show.following(show.quoted(["coopctx", "report", *show.options_for(asked.results, asked.preset)]))
+
+
+@with_run_options
+def extort_probe(
+    agent: Agent,
+    options: Options,
+    seed: Seed = None,
+    seeds: Seeds = None,
+    slopes: Annotated[bool, flag("--slopes/--no-slopes", help="Test formally who extorts.")] = True,
+) -> None:
+    """Best response, its extortion, mutual extortion: run Steps 1, 2 and 3 where they are not finished, and tell them.
+
+    \b
+    Examples:
+    coopctx extort-probe --agent ppi --seeds 0-9
+    coopctx extort-probe --agent a2c --preset smoke --seed 0 --no-slopes
+    """
+    chosen, asked = parse_seeds(seed, seeds), options()
+    from coopctx.launch import steps
+
+    config = steps.train_steps(agent, chosen, asked)
+    show.warn_of(asked.preset)
+    where = agent, asked.preset, chosen, asked.results, config
+    show.console.print(show.steps_table(steps.measure_steps(*where), asked.preset))
+    if slopes:
+        from coopctx.evaluation.slopes import measure_slopes, tables, write
+
+        with show.console.status("loading") as status:
+            found = measure_slopes(*where, device=asked.device, report=status.update)
+        show.console.print(tables(found))
+        for path in write(found, agent, asked.preset, asked.results):
+            show.say(f"{path}: written")
+    figure = {"ppi": "fig2", "a2c": "fig4"}[agent]
+    show.following(show.quoted(["coopctx", "plot", figure, *show.options_for(asked.results, asked.preset)]))
+
+
+def _look(requests: Sequence[Request], options: RunOptions, also: Path | None = None) -> None:
+    """List the runs, and what they will take; RunError where one cannot be gone on with."""
+    from coopctx.launch import plan
+    from coopctx.launch.jobs import workers_for
+
+    planned = plan.look(requests, also)
+    show.console.print(show.planned_table(planned, plan.estimate(planned, workers_for(options.jobs, options.engine))))
+    show.fail_each([run.message for run in planned if run.message], f"{len(requests)} runs")
+    show.following("the same command without --dry-run")
