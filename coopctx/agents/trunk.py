@@ -9,7 +9,7 @@ the last two as one head output per (action) and per (action, observation). Noth
 observation repeats one's own action, and what a joint action pays, are learned like everything else.
 
 Because observation and action are one-hot, everything the GRU's input layer does is a row of a small table plus the
-reward times one vector: `Gates` holds that folded form, which play, planner and the native kernel all read.
+reward times one vector: `coopctx.native.Gates` holds that folded form, which play, planner and the native kernel all read.
 """
 
 from __future__ import annotations
@@ -24,27 +24,9 @@ from torch.nn import functional as F
 from coopctx import native
 from coopctx.experiments.settings import Initialisation
 from coopctx.game.episodes import Episodes
+from coopctx.native import Gates
 
 CUT_NORMAL_DEVIATION = 0.87962566103423978  # of a standard normal variable that is cut off at -2 and 2
-
-
-class Gates(NamedTuple):
-    """A trunk folded for stepping: input layers as a table, recurrent and head weights as they are.
-
-    table         [n_observations * (n_actions + 1), 3 * hidden]  input gates of (observation, previous action)
-    reward_gates  [3 * hidden]                                    ... per unit of the previous reward
-    bias_hn       [hidden]                                        recurrent bias inside the candidate
-    weight_hh     [3 * hidden, hidden]
-    head_weight   [outputs, hidden]
-    head_bias     [outputs]
-    """
-
-    table: Tensor
-    reward_gates: Tensor
-    bias_hn: Tensor
-    weight_hh: Tensor
-    head_weight: Tensor
-    head_bias: Tensor
 
 
 class Trunk(nn.Module):
@@ -168,15 +150,8 @@ class Trunk(nn.Module):
         kernel = native.kernel_for(reward.device, self.hidden)
         if kernel is not None:
             gates = Gates(*(tensor.contiguous() for tensor in self.gates()))
-            return kernel.trunk(*gates, self.identity_gates(episodes.identity), index.int(), reward)
+            return native.trunk(kernel, gates, self.identity_gates(episodes.identity), index.int(), reward)
         return self.head(F.silu(self.gru(self._embed(index, reward, episodes.identity))[0]))
-
-    def recall(self, kernel: native.Kernel, played: native.Recurrence, episodes: Episodes) -> Tensor:
-        """`forward` of the episodes that ``played`` stepped through with these weights: read, not computed again."""
-        index, reward = self._inputs(episodes)
-        gates = (tensor.contiguous() for tensor in self.gates())
-        weights = *gates, self.identity_gates(episodes.identity)
-        return native.Recalled.apply(kernel, played.outputs, played.saved, *weights, index.int(), reward)
 
     def _inputs(self, episodes: Episodes) -> tuple[Tensor, Tensor]:
         """Table index (long) and previous reward, both [games, rounds]."""
@@ -201,6 +176,16 @@ def step(gates: Gates, hidden: Tensor, index: Tensor, reward: Tensor, extra: Ten
     reset, keep = torch.sigmoid(in_rz + hidden_rz).chunk(2, 1)
     candidate = torch.tanh(in_n + reset * (hidden_n + gates.bias_hn))
     return torch.lerp(candidate, hidden, keep)
+
+
+@torch.no_grad()
+def on_one_vector(model: nn.Module) -> Tensor:
+    """All parameters of ``model``, in their order, as one vector, which they become parts of: both change together."""
+    parameters = list(model.parameters())
+    vector = torch.cat([parameter.flatten() for parameter in parameters])
+    for parameter, part in zip(parameters, vector.split([p.numel() for p in parameters]), strict=True):
+        parameter.data = part.view_as(parameter)
+    return vector
 
 
 class Heads(NamedTuple):
@@ -270,13 +255,12 @@ class SequenceModel(Trunk):
             total = losses @ losses.new_tensor(weights)
             return list(torch.autograd.grad(total, list(self.parameters()))), losses.detach()
         with torch.no_grad():
-            gates = Gates(*(tensor.contiguous() for tensor in self.gates()))
             identity = episodes.identity[games]
-            extra = self.identity_gates(identity)
+            folded = self.gates().contiguous(), self.identity_gates(identity)
             arrays = episodes.observations, episodes.actions, episodes.rewards, games
             sizes = self.n_actions, self.n_observations
-            losses, gradients, d_extra = kernel.prediction_loss(*gates, extra, *arrays, *sizes, weights)
-            return self.unfold(Gates(*gradients), d_extra, identity), losses
+            losses, gradient, d_extra = kernel.prediction_loss(*folded, *arrays, *sizes, weights)
+            return self.unfold(gradient, d_extra, identity), losses
 
 
 class ActorCritic(Trunk):

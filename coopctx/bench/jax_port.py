@@ -17,9 +17,10 @@ import torch
 from jax import Array, lax
 
 from coopctx.agents.ppi.planner import Planner
-from coopctx.agents.trunk import Gates, SequenceModel
+from coopctx.agents.trunk import SequenceModel
 from coopctx.experiments.settings import PPIConfig
 from coopctx.game.episodes import Episodes
+from coopctx.native import Gates
 
 Weights = dict[str, Array]
 

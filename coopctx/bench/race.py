@@ -32,7 +32,7 @@ from coopctx import native
 from coopctx._version import __version__
 from coopctx.agents.ppi.learner import PPILearner
 from coopctx.agents.ppi.planner import ESTIMATORS, Planner
-from coopctx.agents.trunk import Gates, SequenceModel, step
+from coopctx.agents.trunk import SequenceModel, step
 from coopctx.errors import RunError, UsageError
 from coopctx.experiments.pools import POOLS, RunSpec
 from coopctx.experiments.settings import Config, MeasureConfig, load_preset, to_dict
@@ -44,6 +44,7 @@ from coopctx.game.streams import stream
 from coopctx.game.tabular import RandomTabular
 from coopctx.launch.job import Job, run_one
 from coopctx.machine import available_cores
+from coopctx.native import Gates
 from coopctx.runs.progress import SilentProgress
 from coopctx.runs.read import read_run_table
 
@@ -364,7 +365,7 @@ def measure_planner(
     And PyTorch's matrix products in floating-point operations per second, by dtype, measured in turns with the planner.
     """
     model, planner = _model(config), _planner(config)
-    gates = Gates(*(tensor.detach().contiguous() for tensor in model.gates()))
+    gates = model.gates().contiguous()
     hidden = torch.rand(sizes.games, model.hidden, generator=stream(0, "hidden")) * 2 - 1
     generator = stream(0, "rollouts")
     amount = sizes.games * model.n_actions * planner.rollouts * planner.horizon
@@ -402,7 +403,7 @@ def _shared_rollout_flops(gates: Gates, n_actions: int, planner: Planner, hidden
     if kernel is None:
         return 0
     uniforms = planner.uniforms(len(hidden), n_actions, stream(0, "shared"))
-    _, steps = kernel.rollouts(*gates, None, hidden, uniforms, n_actions, len(gates.table) // (n_actions + 1), 1.0, True)
+    _, steps = kernel.rollouts(gates, None, hidden, uniforms, n_actions, len(gates.table) // (n_actions + 1), 1.0, True)
     return _flops(gates, len(hidden) + steps, steps)
 
 
@@ -607,7 +608,7 @@ def measure_estimators(config: Config, threads: int, repeats: int, sizes: Sizes)
     engine = engines(config.model.hidden)[0]
     with using(engine, threads):
         learner = _briefly_trained(config, sizes)
-        gates = Gates(*(tensor.detach().contiguous() for tensor in learner.model.gates()))
+        gates = learner.model.gates().contiguous()
         visited = _visited_states(config, learner, gates, sizes, threads)
         planners = {name: replace(learner.planner, estimator=name) for name in ESTIMATORS}
         variances = {

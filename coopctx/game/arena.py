@@ -11,7 +11,6 @@ from coopctx import native
 from coopctx.game.episodes import Episodes
 from coopctx.game.matrix import START, MatrixGame
 from coopctx.game.player import NativePlayer, Player, checked_actions
-from coopctx.game.sampling import sample
 from coopctx.game.threads import thread_pool
 
 
@@ -80,20 +79,16 @@ def play_natively(
     identity_size: int = 0,
     threads: int = 1,
 ) -> tuple[Episodes, Episodes]:
-    """`play` on the CPU, bit for bit and several times as fast, for players whom ``kernel`` can follow by itself.
+    """`play` on the CPU, several times as fast, for players whom ``kernel`` can follow by itself.
 
-    Raises ValueError for a game with noise or a random ending.
+    They draw the same random numbers, so that their games are the same ones unless a number lies within rounding of a
+    threshold. Raises ValueError for a game with noise or a random ending.
     """
     if game.by_chance:
         raise ValueError("the native kernel plays no games with noise or a random ending")
     identities = _introduce(players, games)
-    seats = []
-    for side, player in enumerate(players):
-        begin = 0
-        for rows, uniforms, policy in player.natively(rounds, kernel):
-            seats.append(native.Seat(side, begin, rows, uniforms, policy))
-            begin += rows
-    log = kernel.play(seats, torch.tensor(game.payoffs), games, rounds, sample, threads)
+    sides = [player.natively() for player in players]
+    log = native.play(kernel, sides, torch.tensor(game.payoffs), games, rounds, threads)
 
     def seen_by(i: int) -> Episodes:
         observations, actions, rewards = (field[i] for field in log)

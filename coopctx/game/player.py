@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 from torch import Tensor
 
 from coopctx import native
 from coopctx.errors import UsageError
-
-# Consecutive games of a player: how many, a random number per draw [rounds, games], and `coopctx.native.Seat.policy`.
-NativePart: TypeAlias = tuple[int, Tensor, native.Recurrence | Tensor]
 
 
 class Player(Protocol):
@@ -40,8 +37,8 @@ class Player(Protocol):
 class NativePlayer(Player, Protocol):
     """A player who only samples from a policy that the native kernel can follow by itself."""
 
-    def natively(self, rounds: int, kernel: native.Kernel) -> list[NativePart]:
-        """Instead of ``rounds`` calls of `act` after `begin` and `meet`: what decides them, with the same random numbers."""
+    def natively(self) -> list[native.Seat]:
+        """Instead of calls of `act` after `begin` and `meet`: what decides them, with the same random numbers."""
 
 
 def checked_actions(player: Player, actions: object, games: int, n_actions: int) -> Tensor:

@@ -1,8 +1,14 @@
-"""Drawing actions and observations from given uniform random numbers, so that every player draws in the same way."""
+"""Drawing actions and observations from given uniform random numbers, so that every player draws in the same way; and
+random numbers that are counted, not drawn from a state, so that the native kernel and PyTorch have the same ones."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
+
+_GOLDEN = 0x9E3779B97F4A7C15
+_MULTIPLIERS = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+_LARGEST_KEY = 2**63 - 1  # excluded
 
 
 def choose(probabilities: Tensor, uniform: Tensor) -> Tensor:
@@ -15,3 +21,41 @@ def sample(logits: Tensor, uniform: Tensor) -> Tensor:
     """Actions, long [rows], from ``logits`` [rows, A] and ``uniform`` random numbers [rows]."""
     # Along the first dimension: PyTorch's softmax over two neighbouring numbers is many times slower.
     return choose(logits.t().softmax(0).t(), uniform)
+
+
+class Counted:
+    """Uniform random numbers for many games, a stream of its own for each; the games' numbers are float32 [games].
+
+    Stream g of key k begins at s = hash(k + (g + 1) c), and its number t is hash(s + (t + 1) c) / 2^64, cut to 24 bits, where c
+    is SplitMix64's constant and hash its finaliser (G. Steele, D. Lea, C. Flood, "Fast splittable pseudorandom number
+    generators", OOPSLA 2014), all modulo 2^64. src/play.h of the native kernel has the same.
+    """
+
+    def __init__(self, generator: torch.Generator, games: int) -> None:
+        """The key is drawn from ``generator``, so that one who begins again gets other numbers."""
+        self.key = int(torch.randint(_LARGEST_KEY, (), generator=generator))
+        self._games, self._drawn = games, 0
+        self._streams: Tensor | None = None
+
+    def next(self) -> Tensor:
+        """The next number of every game, a multiple of 2^-24 in [0, 1)."""
+        if self._streams is None:
+            self._streams = _hash(_signed(self.key) + (torch.arange(self._games) + 1) * _signed(_GOLDEN))
+        self._drawn += 1
+        return _shifted(_hash(self._streams + _signed(self._drawn * _GOLDEN)), 40).float() * 2**-24
+
+
+def _hash(z: Tensor) -> Tensor:
+    for shift, multiplier in zip((30, 27), _MULTIPLIERS, strict=True):
+        z = (z ^ _shifted(z, shift)) * _signed(multiplier)
+    return z ^ _shifted(z, 31)
+
+
+def _shifted(z: Tensor, places: int) -> Tensor:
+    """To the right, with zeros coming in from the left."""
+    return (z >> places) & (2 ** (64 - places) - 1)
+
+
+def _signed(number: int) -> int:
+    """The 64-bit integer with the lowest 64 bits of ``number``: tensors know only signed ones, and wrap around."""
+    return (number + 2**63) % 2**64 - 2**63

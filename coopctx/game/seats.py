@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from coopctx import native
-from coopctx.game.player import NativePart, NativePlayer, Player
+from coopctx.game.player import NativePlayer, Player
 
 
 class Seats:
@@ -43,6 +43,5 @@ class Seats:
         seen = zip(self._players, observation.split(self._rows), reward.split(self._rows), strict=True)
         return torch.cat([player.act(*given) for player, *given in seen])
 
-    def natively(self, rounds: int, kernel: native.Kernel) -> list[NativePart]:
-        players = (cast(NativePlayer, player) for player in self._players)
-        return [part for player in players for part in player.natively(rounds, kernel)]
+    def natively(self) -> list[native.Seat]:
+        return [seat for player in self._players for seat in cast(NativePlayer, player).natively()]

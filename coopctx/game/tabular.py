@@ -13,8 +13,7 @@ from coopctx import native
 from coopctx.errors import UsageError
 from coopctx.game.matrix import COOPERATE, DEFECT
 from coopctx.game.memory_one import generous_zd, zd_extortion
-from coopctx.game.player import NativePart
-from coopctx.game.sampling import choose
+from coopctx.game.sampling import Counted, choose
 
 # Cooperation probabilities after (start, CC, CD, DC, DD), own action first. These three are the paper's (Fig. 2B, 3).
 PAPER_STRATEGIES: dict[str, tuple[float, ...]] = {
@@ -45,7 +44,7 @@ class TabularPlayer:
         self.policies = policy[None]
 
     def begin(self, games: int) -> None:
-        self.policies = self._policy.expand(games, -1, -1)
+        self._begin(self._policy.expand(games, -1, -1))
 
     def identity(self) -> Tensor:
         """log pi(a | o), flattened to ``[games, observations * actions]`` (App. A.4.1)."""
@@ -58,12 +57,15 @@ class TabularPlayer:
         policies = self.policies.to(observation.device)
         seen = observation.clamp(max=policies.shape[1] - 1)  # once the game is over, it does not matter
         rows = policies[torch.arange(len(observation), device=observation.device), seen]
-        uniform = torch.rand(len(observation), generator=self._generator).to(observation.device)
-        return choose(rows, uniform)
+        return choose(rows, self._draws.next().to(observation.device))
 
-    def natively(self, rounds: int, kernel: native.Kernel) -> list[NativePart]:
-        rows = len(self.policies)
-        return [(rows, torch.rand(rounds, rows, generator=self._generator), self.policies[..., :-1].cumsum(2).contiguous())]
+    def natively(self) -> list[native.Seat]:
+        return [native.Seat(len(self.policies), self._draws.key, self.policies[..., :-1].cumsum(2).contiguous())]
+
+    def _begin(self, policies: Tensor) -> None:
+        """Games in which ``policies`` [games, observations, actions] are played."""
+        self.policies = policies
+        self._draws = Counted(self._generator, len(policies))
 
 
 class RandomTabular(TabularPlayer):
@@ -74,7 +76,7 @@ class RandomTabular(TabularPlayer):
 
     def begin(self, games: int) -> None:
         weights = -torch.rand(games, *self._policy.shape, generator=self._generator).clamp(min=1e-12).log()
-        self.policies = weights / weights.sum(2, keepdim=True)
+        self._begin(weights / weights.sum(2, keepdim=True))
 
 
 class TabularSpread(TabularPlayer):
@@ -85,7 +87,7 @@ class TabularSpread(TabularPlayer):
         self._players = policies
 
     def begin(self, games: int) -> None:
-        self.policies = self._players[torch.arange(games) % len(self._players)]
+        self._begin(self._players[torch.arange(games) % len(self._players)])
 
 
 def uniform_player(n_observations: int, n_actions: int, generator: torch.Generator) -> TabularPlayer:

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from coopctx import native
 from coopctx.agents.a2c.player import A2CPlayer
-from coopctx.agents.trunk import ActorCritic
+from coopctx.agents.trunk import ActorCritic, on_one_vector
 from coopctx.experiments.settings import A2CConfig, ModelConfig
 from coopctx.game.episodes import Episodes
 from coopctx.game.matrix import MatrixGame
@@ -63,39 +63,65 @@ class A2CLearner:
         sizes = game.n_observations, game.n_actions, model.hidden, model.embedding, identity_size
         start = self._stream("initialise", 0), a2c.initialisation, a2c.zero_readouts
         self.model = ActorCritic(*sizes, *start).to(device)
-        self._optimizer = torch.optim.Adam(self.model.parameters(), lr=a2c.learning_rate, eps=a2c.adam_epsilon, fused=True)
-        self._played: native.Recurrence | None = None
+        self._weights = on_one_vector(self.model)  # a step costs less on one tensor than on many
+        self._optimizer = torch.optim.Adam([self._weights], lr=a2c.learning_rate, eps=a2c.adam_epsilon, fused=True)
+        self._payoffs, self._played = torch.tensor(game.payoffs), native.Played()
 
     def _stream(self, *names: str | int) -> torch.Generator:
         return stream(self._seed, f"learner {self.number}", *names)
 
-    def player(self, *purpose: str | int, rounds: int | None = None) -> A2CPlayer:
-        """The present policy; ``purpose`` names its random stream. rounds: per game, if `update` is to follow."""
-        return A2CPlayer(self.model, self._stream("play", *purpose), rounds, self._played)
+    def player(self, *purpose: str | int, learning: bool = False) -> A2CPlayer:
+        """The present policy; ``purpose`` names its random stream. learning: `update` is to follow on its games."""
+        if learning:
+            self._played.shares = []
+        return A2CPlayer(self.model, self._stream("play", *purpose), self._played if learning else None)
 
-    def update(
-        self, episodes: Episodes, kinds: Sequence[int], played: native.Recurrence | None, iteration: int
-    ) -> Update:
+    def update(self, episodes: Episodes, kinds: Sequence[int], iteration: int, threads: int = 1) -> Update:
         """A gradient step on ``episodes``, which the present model has just played; ``iteration`` counts from 1.
 
         kinds: how many of the episodes, in their order, are games against each kind of opponent.
-        played: of the player that played them (`A2CPlayer.played`); with None the model's outputs are computed again.
         """
-        self._played = played
-        loss, terms = self.loss(self._outputs(episodes, played), episodes, kinds, iteration)
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._a2c.max_grad_norm)
+        gradient, terms = self.gradient(episodes, kinds, iteration, threads)
+        norm = gradient.norm()
+        self._weights.grad = gradient.mul_((self._a2c.max_grad_norm / (norm + 1e-6)).clamp(max=1.0))
         a2c = self._a2c
         rates = a2c.learning_rate, a2c.final_learning_rate, a2c.learning_rate_decay
         self._optimizer.param_groups[0]["lr"] = self._scheduled(*rates, iteration)
         self._optimizer.step()
-        return Update(*terms, norm)
+        return Update(*terms.unbind(), norm)
+
+    def gradient(
+        self, episodes: Episodes, kinds: Sequence[int], iteration: float, threads: int = 1
+    ) -> tuple[Tensor, Tensor]:
+        """The gradient of the loss on ``episodes`` as one vector, in the order of the parameters; and the loss's terms, [3].
+
+        What the native kernel has kept of these games is read, not computed again.
+        """
+        if not self._played.shares:
+            loss, terms = self.loss(self.model(episodes), episodes, kinds, iteration)
+            parts = torch.autograd.grad(loss, list(self.model.parameters()))
+            return torch.cat([part.flatten() for part in parts]), terms
+        lesson = self._lesson(kinds, iteration)
+        terms, gates, d_extra = native.improve(self._played, episodes.actions, episodes.rewards, self._payoffs, lesson, threads)
+        return torch.cat([part.flatten() for part in self.model.unfold(gates, d_extra, episodes.identity)]), terms
+
+    def _lesson(self, kinds: Sequence[int], iteration: float) -> native.Lesson:
+        a2c = self._a2c
+        return native.Lesson(
+            reward_scale=a2c.reward_scale,
+            discount=a2c.discount,
+            gae=a2c.discount * a2c.gae_lambda,
+            td=a2c.discount * a2c.td_lambda,
+            value_weight=a2c.value_weight,
+            entropy_weight=self._entropy_weight(iteration),
+            kinds={"off": None, "together": [sum(kinds)], "per-opponent": kinds}[a2c.normalise_advantages],
+            smallest_deviation=SMALLEST_DEVIATION,
+        )
 
     def loss(
         self, outputs: Tensor, episodes: Episodes, kinds: Sequence[int], iteration: float
-    ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
-        """The loss of the model's ``outputs`` [games, rounds, A + 1], and its terms: policy, value, entropy.
+    ) -> tuple[Tensor, Tensor]:
+        """The loss of the model's ``outputs`` [games, rounds, A + 1], and its terms [3]: policy, value, entropy.
 
         kinds: as for `update`; they sum to the number of games.
         """
@@ -113,16 +139,12 @@ class A2CLearner:
         policy = -(chosen * advantages).mean()
         value = F.mse_loss(values, targets)
         entropy = -(log_policy.exp() * log_policy).sum(0).mean()
-        weight = self._scheduled(a2c.entropy_weight, a2c.final_entropy_weight, a2c.entropy_decay, iteration)
-        loss = policy + a2c.value_weight * value - weight * entropy
-        return loss, (policy.detach(), value.detach(), entropy.detach())
+        loss = policy + a2c.value_weight * value - self._entropy_weight(iteration) * entropy
+        return loss, torch.stack([policy, value, entropy]).detach()
 
-    def _outputs(self, episodes: Episodes, played: native.Recurrence | None) -> Tensor:
-        """The model's outputs on its own episodes, differentiable in its parameters."""
-        kernel = native.kernel_for(episodes.rewards.device, self.model.hidden)
-        if kernel is None or played is None:
-            return self.model(episodes)
-        return self.model.recall(kernel, played, episodes)
+    def _entropy_weight(self, iteration: float) -> float:
+        a2c = self._a2c
+        return self._scheduled(a2c.entropy_weight, a2c.final_entropy_weight, a2c.entropy_decay, iteration)
 
     def _scheduled(self, first: float, final: float, share: float, iteration: float) -> float:
         """A setting that goes linearly from its first value, in iteration 1, to its final one and then stays.

@@ -98,19 +98,19 @@ class A2CTraining:
         self._progress.end()
 
     def _iterate(self, iteration: int, pool: ThreadPoolExecutor) -> None:
-        rounds = self._config.game.rounds
-        players = [learner.player("training", iteration, rounds=rounds) for learner in self._learners]
+        players = [learner.player("training", iteration, learning=True) for learner in self._learners]
         with self._timed("play"):
             sizes = self._sizes_at(iteration)
             own = self._own(self._batch(players, sizes, "training", iteration), sizes)
         kinds = [(sizes.apart, sizes.together), (sizes.together, sizes.apart)]  # of the rows of `own`
+        share = max(1, self._threads // len(self._learners))
 
-        def update(learner: A2CLearner, player: A2CPlayer, episodes: Episodes, kinds: tuple[int, int]) -> Update:
-            return learner.update(episodes, [games for games in kinds if games], player.played, iteration)
+        def update(learner: A2CLearner, episodes: Episodes, kinds: tuple[int, int]) -> Update:
+            return learner.update(episodes, [games for games in kinds if games], iteration, share)
 
         with self._timed("update"):
             each = pool.map if self._threads > 1 else map
-            self._updates.append(list(each(update, self._learners, players, own, kinds)))
+            self._updates.append(list(each(update, self._learners, own, kinds)))
         self._progress.activity(iteration, "training", 1.0)
 
     # Playing -----------------------------------------------------------------------------------------------------

@@ -23,9 +23,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from coopctx import native
-from coopctx.agents.trunk import Gates, predict, step
+from coopctx.agents.trunk import predict, step
 from coopctx.experiments.settings import PPIConfig
 from coopctx.game.sampling import choose
+from coopctx.native import Gates
 
 ESTIMATORS = ("expected", "sampled")
 _BANK = 128  # random permutations (times their cyclic shifts) that stratified uniforms choose from
@@ -64,7 +65,7 @@ class Planner:
             return returns(gates, n_actions, hidden, extra, uniforms, self.discount, expected)
         n_observations = len(gates.table) // (n_actions + 1)
         settings = n_actions, n_observations, self.discount, expected, threads
-        return kernel.rollouts(*gates, extra, hidden, uniforms, *settings)[0]
+        return kernel.rollouts(gates, extra, hidden, uniforms, *settings)[0]
 
     def uniforms(self, games: int, n_actions: int, generator: torch.Generator) -> Tensor:
         """The random numbers of one decision in each game, as `returns` takes them."""

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from coopctx.agents.beliefs import Beliefs, predicted_action
 from coopctx.agents.ppi.planner import Planner
-from coopctx.agents.trunk import Gates, SequenceModel, predict, step
+from coopctx.agents.trunk import SequenceModel, predict, step
 from coopctx.experiments.settings import Config
 from coopctx.game.sampling import choose
 
@@ -21,7 +21,7 @@ class PPIPlayer:
     def __init__(self, model: SequenceModel, planner: Planner, generator: torch.Generator, threads: int = 1) -> None:
         self._model, self._planner = model, planner
         self._generator, self._threads = generator, threads
-        self._gates = Gates(*(tensor.detach().contiguous() for tensor in model.gates()))
+        self._gates = model.gates().contiguous()
         self._divergence: Tensor | float = 0.0
         self._decisions = 0
 

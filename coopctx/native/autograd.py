@@ -1,0 +1,36 @@
+"""The trunk as one differentiable operation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from coopctx.native.gates import Gates
+from coopctx.native.kernel import Kernel
+
+
+def trunk(kernel: Kernel, gates: Gates, extra: Tensor | None, index: Tensor, reward_in: Tensor) -> Tensor:
+    """Outputs [B, T, n_out] as in `Kernel.forward`, differentiable in gates and extra."""
+    weights = (*gates, extra)
+    if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in weights):
+        return _Trunk.apply(kernel, index, reward_in, *weights)
+    return kernel.forward(gates, extra, index, reward_in, need_gradient=False)[0]
+
+
+class _Trunk(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, kernel: Kernel, index: Tensor, reward_in: Tensor, *weights: Any) -> Tensor:
+        *gates, extra = weights
+        out, saved = kernel.forward(Gates(*gates), extra, index, reward_in)
+        ctx.kernel, ctx.with_extra = kernel, extra is not None
+        ctx.save_for_backward(saved, *gates)
+        return out
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, d_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        saved, *gates = ctx.saved_tensors
+        gradient, d_extra = ctx.kernel.backward(Gates(*gates), saved, d_outputs.contiguous(), ctx.with_extra)
+        return (None, None, None, *gradient, d_extra)

@@ -1,0 +1,322 @@
+/* Batches of recorded sequences: outputs, their gradients, and the losses of the self- and world-model (App. A.3.1). */
+#pragma once
+#include "train.h"
+
+/* What is read at a token: a row of the table, and a reward. Few tokens of a batch differ in it, so that the gates of each
+ * different one are computed once. */
+typedef struct {
+    int32_t index, row; /* row: whose extra vector; -1 without */
+    float reward;
+    int32_t next; /* with the same index, or -1 */
+} Input;
+enum { LOOK_AT = 8 }; /* inputs of the same index looked at before another is made: rewards could all differ */
+
+typedef struct { /* a block of up to ROWS sequences */
+    History x;
+    int32_t *n_inputs; /* [1] */
+    Input *list;       /* [n_inputs] */
+} Sequences;
+
+static void place_sequences(Arena *arena, Sequences *s, long H, long rows, long rounds, int saving) {
+    place_history(arena, &s->x, H, rows, rounds, saving);
+    s->n_inputs = take(arena, sizeof *s->n_inputs);
+    s->list = take(arena, s->x.tokens * sizeof(Input));
+}
+static int32_t number_of(Sequences *s, int32_t *newest, long index, float reward, long row) {
+    int32_t at = newest[index];
+    for (long looked = 0; at >= 0 && looked < LOOK_AT; looked++, at = s->list[at].next)
+        if (s->list[at].row == row && !memcmp(&s->list[at].reward, &reward, sizeof reward)) return at;
+    s->list[*s->n_inputs] = (Input){(int32_t)index, (int32_t)row, reward, newest[index]};
+    return newest[index] = (*s->n_inputs)++;
+}
+/* Number what `count` sequences of index and reward [count,T] read; rows beyond repeat the last one. */
+static void read_sequences(Sequences *s, int32_t *newest, long K, long count, long T, const int32_t *index, const float *reward,
+                           int identified) {
+    History *x = &s->x;
+    *s->n_inputs = 0;
+    memset(newest, 255, K * sizeof(int32_t));
+    for (long t = 0; t <= T; t++) x->first[t] = (int32_t)(t * x->rows);
+    memset(x->straight, 1, T);
+    for (long i = 0; i < x->rows; i++) {
+        const long row = i < count ? i : count - 1;
+        for (long t = 0; t < T; t++)
+            x->input[t * x->rows + i] = number_of(s, newest, index[row * T + t], reward[row * T + t], identified ? row : -1);
+    }
+}
+
+typedef struct { /* for a forward pass of a block */
+    Model m;
+    State states[2];
+    elem *swish;
+    float *inputs, *out; /* out: [row][padded n_out] */
+    int32_t *newest;
+} Pass;
+
+static void take_pass(Arena *arena, Pass *p, const Gates *gates, long rows, long rounds) {
+    const long H = gates->hidden;
+    take_model(arena, &p->m, gates);
+    for (int i = 0; i < 2; i++) take_state(arena, p->states + i, H, rows);
+    p->swish = take(arena, rows * H * sizeof(elem)), p->out = take(arena, rows * p->m.output_vectors * V * sizeof(float));
+    p->inputs = take(arena, rows * rounds * 3 * H * sizeof(float)), p->newest = take(arena, gates->inputs * sizeof(int32_t));
+}
+static void begin_pass(Pass *p, const Sequences *s, const float *extra) {
+    const long H = p->m.hidden;
+    for (long i = 0; i < *s->n_inputs; i++) {
+        const Input *input = s->list + i;
+        fold_input(p->inputs + i * 3 * H, &p->m, input->index, input->reward, extra ? extra + input->row * 3 * H : NULL);
+    }
+    clear_state(p->states, s->x.rows, H);
+}
+/* The outputs of round t. */
+static void forward_round(Pass *p, const Sequences *s, long t) {
+    const History *x = &s->x;
+    const Step step = {x->rows, p->inputs, x->input + x->first[t], NULL, p->states[t % 2], p->states[(t + 1) % 2], NULL, p->swish,
+                       saved_from(x, t)};
+    cell(&p->m, &step);
+    head(&p->m, x->rows, p->swish, p->out);
+}
+
+/* Add a block's gradient to those of the weights, zeroed by the caller; d_extra [row][3H] or null. */
+static void unfold_inputs(const Sequences *s, const Gradient *g, long H, float *d_table, float *d_reward_gates, float *d_extra) {
+    for (long i = 0; i < *s->n_inputs; i++) {
+        const Input *input = s->list + i;
+        const float *d = g->inputs + i * 3 * H;
+        float *entry = d_table + input->index * 3 * H, *extra = d_extra ? d_extra + input->row * 3 * H : NULL;
+        for (long k = 0; k < 3 * H; k++) entry[k] += d[k], d_reward_gates[k] += input->reward * d[k];
+        for (long k = 0; extra && k < 3 * H; k++) extra[k] += d[k];
+    }
+}
+
+/* The gradient of the weights as the caller wants it, the same shapes as Gates'; all zeroed by the caller. */
+typedef struct {
+    float *table, *reward_gates, *bias_hn, *weight_hh, *head_weight, *head_bias;
+} GateGradients;
+static void add_gradient(const GateGradients *to, const Gradient *g, long H, long outputs) {
+    for (long k = 0; k < H; k++) to->bias_hn[k] += g->bias_hn[k];
+    for (long i = 0; i < 3 * H; i++)
+        for (long k = 0; k < H; k++) to->weight_hh[i * H + k] += g->weight_hh[k * 3 * H + i];
+    for (long k = 0; k < outputs * H; k++) to->head_weight[k] += g->head_weight[k];
+    for (long k = 0; k < outputs; k++) to->head_bias[k] += g->head_bias[k];
+}
+
+/* ---- outputs of sequences, and the gradient of anything that is computed from them ---- */
+/* Bytes, aligned to 64, that coopctx_forward leaves for coopctx_backward. */
+EXPORT size_t coopctx_saved_bytes(long H, long B, long T) {
+    Arena arena = {NULL, NULL};
+    Sequences block;
+    for (long start = 0; start < B; start += ROWS) place_sequences(&arena, &block, H, smaller(ROWS, B - start), T, 1);
+    return (size_t)arena.next + 64;
+}
+/* outputs [B,T,n_out] from index and reward [B,T]; extra [B,3H], or null; `saved` may be null. */
+EXPORT int coopctx_forward(const Gates *gates, long B, long T, const float *extra, const int32_t *index, const float *reward,
+                           float *outputs, char *saved) {
+    const long H = gates->hidden, n_out = gates->outputs, rows = smaller(up(B, MR), ROWS);
+    Pass p;
+    Sequences s;
+    Arena kept = {saved, saved};
+    WORKSPACE(arena, take_pass(&arena, &p, gates, rows, T); if (!saved) place_sequences(&arena, &s, H, rows, T, 0);)
+    for (long start = 0; start < B; start += ROWS) {
+        const long count = smaller(ROWS, B - start);
+        if (saved) place_sequences(&kept, &s, H, count, T, 1);
+        else s.x.rows = up(count, MR);
+        read_sequences(&s, p.newest, gates->inputs, count, T, index + start * T, reward + start * T, extra != NULL);
+        begin_pass(&p, &s, extra ? extra + start * 3 * H : NULL);
+        for (long t = 0; t < T; t++) {
+            forward_round(&p, &s, t);
+            for (long i = 0; i < count; i++)
+                memcpy(outputs + ((start + i) * T + t) * n_out, p.out + i * p.m.output_vectors * V, n_out * sizeof(float));
+        }
+    }
+    free(arena.base);
+    return 0;
+}
+/* Adds to zeroed gradients, of the shapes of Gates' and extra [B,3H] or null, those of sum(outputs * d_outputs). */
+EXPORT int coopctx_backward(const Gates *gates, long B, long T, char *saved, const float *d_outputs, const GateGradients *to,
+                            float *d_extra) {
+    const long H = gates->hidden, n_out = gates->outputs, padded = up(n_out, PAD), rows = smaller(up(B, MR), ROWS);
+    Reverse v;
+    OutputGradient out;
+    Gradient g;
+    Sequences s;
+    float *buffer;
+    char *begin;
+    Arena kept = {saved, saved};
+    WORKSPACE(arena, take_reverse(&arena, &v, gates, rows); place_output_gradient(&arena, &out, n_out, rows * T);
+              buffer = take(&arena, KSTEP * padded * sizeof(float)); begin = arena.next;
+              place_gradient(&arena, &g, H, n_out, rows * T);)
+    for (long start = 0; start < B; start += ROWS) {
+        const long count = smaller(ROWS, B - start);
+        place_sequences(&kept, &s, H, count, T, 1);
+        Arena again = {begin, begin};
+        place_gradient(&again, &g, H, n_out, *s.n_inputs);
+        for (long t = 0; t < T; t++)
+            for (long i = 0; i < s.x.rows; i += KSTEP) {
+                memset(buffer, 0, KSTEP * padded * sizeof(float));
+                for (long e = 0; e < KSTEP && i + e < count; e++)
+                    memcpy(buffer + e * padded, d_outputs + ((start + i + e) * T + t) * n_out, n_out * sizeof(float));
+                set_output_gradient(&out, t * s.x.rows + i, buffer, g.head_bias);
+            }
+        backward(&v, &s.x, &out, &g);
+        add_gradient(to, &g, H, n_out);
+        unfold_inputs(&s, &g, H, to->table, to->reward_gates, d_extra ? d_extra + start * 3 * H : NULL);
+    }
+    free(arena.base);
+    return 0;
+}
+
+/* ---- the losses of the self- and world-model ----
+ * Outputs: A action logits, then [A,O] logits of the next observation given the own action, then [A,O] rewards. V rows at
+ * a time, one per lane. */
+
+/* Negative log-likelihood of class `chosen` under softmax(logits[0..n)), lane by lane: its logit is subtracted from
+ * *sum at once, the logarithms are left to the product of all normalisers. The logits become their gradients. */
+typedef struct { double sum, product; } Likelihood;
+INLINE void likelihood(Likelihood *l, vec *logits, long n, ivec chosen, long count) {
+    vec top = maximum(logits, n), total = {0}, taken = {0};
+    for (long i = 0; i < n; i++) {
+        taken += blend(chosen == (int32_t)i, logits[i], (vec){0});
+        total += logits[i] = exponential(logits[i] - top);
+    }
+    for (long i = 0; i < n; i++) logits[i] = logits[i] / total - blend(chosen == (int32_t)i, splat(1.f), (vec){0});
+    l->sum += sum_of(top - taken, count);
+    for (long i = 0; i < count; i++) l->product *= total[i];
+    if (l->product > 1e200) l->sum += log(l->product), l->product = 1.;
+}
+
+typedef struct { /* sums over rows; and the weights of the losses' gradients */
+    Likelihood of_action, of_observation;
+    double squares;
+    float w_observation, w_action, w_reward;
+} Losses;
+/* The losses of `count` rows with outputs `lanes` [n_out], which become their gradients; logits: room for O. */
+INLINE void head_losses(Losses *l, long A, long O, long count, const ivec a, const ivec o, const vec reward, vec *lanes,
+                        vec *logits) {
+    vec error = -reward;
+    likelihood(&l->of_action, lanes, A, a, count);
+    for (long k = 0; k < O; k++) {
+        logits[k] = (vec){0};
+        for (long i = 0; i < A; i++) {
+            const ivec taken = a == (int32_t)i;
+            logits[k] = blend(taken, lanes[A + i * O + k], logits[k]);
+            error += blend(taken & (o == (int32_t)k), lanes[A + (A + i) * O + k], (vec){0});
+        }
+    }
+    likelihood(&l->of_observation, logits, O, o, count);
+    l->squares += sum_of(error * error, count);
+    for (long i = 0; i < A; i++) {
+        const ivec taken = a == (int32_t)i;
+        lanes[i] *= l->w_action;
+        for (long k = 0; k < O; k++) {
+            lanes[A + i * O + k] = blend(taken, l->w_observation * logits[k], (vec){0});
+            lanes[A + (A + i) * O + k] = blend(taken & (o == (int32_t)k), l->w_reward * error, (vec){0});
+        }
+    }
+}
+static void finish_losses(const Losses *l, double N, float *losses) {
+    losses[0] = (float)((l->of_observation.sum + log(l->of_observation.product)) / N);
+    losses[1] = (float)((l->of_action.sum + log(l->of_action.product)) / N);
+    losses[2] = (float)(l->squares / N);
+}
+
+typedef struct { /* some episodes: [.,T+1], [.,T], [.,T] */
+    long count, A, O, T;
+    const uint8_t *observations, *actions;
+    const float *rewards;
+} Episodes;
+
+typedef struct { /* for a pass forward and backward */
+    int32_t *index; /* [ROWS,T] */
+    float *reward;
+    Pass pass;
+    Sequences s;
+    Reverse v;
+    OutputGradient out;
+    Gradient g;
+    char *of_gradient; /* where g lies */
+    vec *lanes, *logits;
+    float *rows; /* [V][padded n_out] */
+} Fit;
+static void take_fit(Arena *arena, Fit *f, const Gates *gates, long rows, long T) {
+    const long H = gates->hidden, n_out = gates->outputs;
+    f->index = take(arena, rows * T * sizeof(int32_t)), f->reward = take(arena, rows * T * sizeof(float));
+    take_pass(arena, &f->pass, gates, rows, T);
+    place_sequences(arena, &f->s, H, rows, T, 1);
+    take_reverse(arena, &f->v, gates, rows);
+    place_output_gradient(arena, &f->out, n_out, rows * T);
+    f->lanes = take(arena, up(n_out, PAD) * sizeof(vec)), f->logits = take(arena, n_out * sizeof(vec));
+    f->rows = take(arena, V * up(n_out, PAD) * sizeof(float));
+    f->of_gradient = arena->next; /* the last one: cleared are only the inputs that there are */
+    Arena end = {NULL, arena->next};
+    place_gradient(&end, &f->g, H, n_out, rows * T);
+    arena->next = end.next;
+}
+/* Bytes of scratch memory (aligned to 64) that coopctx_prediction_loss needs; the caller keeps it between calls, since
+ * fresh pages cost as much as the arithmetic. */
+EXPORT size_t coopctx_prediction_loss_bytes(const Gates *gates, long B, long T) {
+    Arena arena = {NULL, NULL};
+    Fit f;
+    take_fit(&arena, &f, gates, smaller(up(B, MR), ROWS), T);
+    return (size_t)arena.next;
+}
+/* The losses of round t of the block's `count` rows, the episodes numbered `games`, and the gradients of their outputs. */
+static void losses_of_round(Fit *f, Losses *l, const Episodes *e, const int64_t *games, long count, long t) {
+    const long padded = f->pass.m.output_vectors * V, n_out = f->pass.m.outputs;
+    for (long i = 0; i < f->s.x.rows; i += V) {
+        const long rows = smaller(V, f->s.x.rows - i), known = smaller(V, count - i);
+        ivec a = {0}, o = {0};
+        vec reward = {0};
+        for (long k = 0; k < known; k++) {
+            a[k] = e->actions[games[i + k] * e->T + t], o[k] = e->observations[games[i + k] * (e->T + 1) + t + 1];
+            reward[k] = e->rewards[games[i + k] * e->T + t];
+        }
+        transpose((float *)f->lanes, V, f->pass.out + i * padded, padded, rows, n_out);
+        if (e->A == 2 && e->O == 5) head_losses(l, 2, 5, known, a, o, reward, f->lanes, f->logits); /* the Prisoner's Dilemma */
+        else head_losses(l, e->A, e->O, known, a, o, reward, f->lanes, f->logits);
+        memset(f->rows, 0, V * padded * sizeof(float));
+        transpose(f->rows, padded, (const float *)f->lanes, V, n_out, known);
+        for (long k = 0; k < rows; k += KSTEP) set_output_gradient(&f->out, f->s.x.first[t] + i + k, f->rows + k * padded, f->g.head_bias);
+    }
+}
+/* Losses [3], the means over B T tokens of the negative log-likelihoods of the next observation (given the action) and of
+ * the action, and of the squared error of the reward predicted for both, on B of the episodes, those numbered `games`;
+ * and the gradients of their sum weighted by `weights` [3], added as by coopctx_backward. Returns 2 if an episode's number
+ * is not below their count, an action not below A or an observation not below O. */
+EXPORT int coopctx_prediction_loss(const Gates *gates, const Episodes *e, long B, const int64_t *games, const float *extra,
+                                   const float *weights, char *scratch, float *losses, const GateGradients *to, float *d_extra) {
+    const long H = gates->hidden, n_out = gates->outputs, T = e->T, rows = smaller(up(B, MR), ROWS);
+    const float N = (float)(B * T);
+    Arena arena = {scratch, scratch};
+    Fit f;
+    take_fit(&arena, &f, gates, rows, T);
+    Losses l = {{0., 1.}, {0., 1.}, 0., weights[0] / N, weights[1] / N, 2.f * weights[2] / N};
+    for (long i = 0; i < B; i++)
+        if (games[i] < 0 || games[i] >= e->count) return 2;
+    for (long start = 0; start < B; start += ROWS) {
+        const long count = smaller(ROWS, B - start);
+        int outside = 0;
+        for (long i = 0; i < count; i++) {
+            const uint8_t *observation = e->observations + games[start + i] * (T + 1), *action = e->actions + games[start + i] * T;
+            const float *reward = e->rewards + games[start + i] * T;
+            for (long t = 0; t < T; t++) {
+                f.index[i * T + t] = (int32_t)(observation[t] * (e->A + 1) + (t ? action[t - 1] : e->A));
+                f.reward[i * T + t] = t ? reward[t - 1] : 0.f;
+                outside |= action[t] >= e->A || observation[t] >= e->O || observation[t + 1] >= e->O;
+            }
+        }
+        if (outside) return 2;
+        f.s.x.rows = up(count, MR);
+        read_sequences(&f.s, f.pass.newest, gates->inputs, count, T, f.index, f.reward, extra != NULL);
+        begin_pass(&f.pass, &f.s, extra ? extra + start * 3 * H : NULL);
+        Arena of_gradient = {f.of_gradient, f.of_gradient};
+        place_gradient(&of_gradient, &f.g, H, n_out, *f.s.n_inputs);
+        for (long t = 0; t < T; t++) {
+            forward_round(&f.pass, &f.s, t);
+            losses_of_round(&f, &l, e, games + start, count, t);
+        }
+        backward(&f.v, &f.s.x, &f.out, &f.g);
+        add_gradient(to, &f.g, H, n_out);
+        unfold_inputs(&f.s, &f.g, H, to->table, to->reward_gates, d_extra ? d_extra + start * 3 * H : NULL);
+    }
+    finish_losses(&l, (double)B * (double)T, losses);
+    return 0;
+}
