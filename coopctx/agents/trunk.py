@@ -153,6 +153,10 @@ class Trunk(nn.Module):
             return native.trunk(kernel, gates, self.identity_gates(episodes.identity), index.int(), reward)
         return self.head(F.silu(self.gru(self._embed(index, reward, episodes.identity))[0]))
 
+    def recall(self, played: native.Recurrence, episodes: Episodes) -> Tensor:
+        """`forward` of the episodes that ``played`` has stepped through with these weights: read, not computed again."""
+        return native.recalled(played, self.gates(), self.identity_gates(episodes.identity))
+
     def _inputs(self, episodes: Episodes) -> tuple[Tensor, Tensor]:
         """Table index (long) and previous reward, both [games, rounds]."""
         before = F.pad(episodes.actions[:, :-1], (1, 0), value=self.n_actions)

@@ -12,12 +12,27 @@ import os
 import torch
 
 from coopctx.native import compile
-from coopctx.native.autograd import trunk
+from coopctx.native.autograd import recalled, trunk
 from coopctx.native.gates import Gates, supports
 from coopctx.native.kernel import Kernel
 from coopctx.native.play import Lesson, Played, Seat, improve, play
+from coopctx.native.recurrence import Recurrence
 
-__all__ = ["Gates", "Kernel", "Lesson", "Played", "Seat", "improve", "kernel_for", "load", "play", "supports", "trunk"]
+__all__ = [
+    "Gates",
+    "Kernel",
+    "Lesson",
+    "Played",
+    "Recurrence",
+    "Seat",
+    "improve",
+    "kernel_for",
+    "load",
+    "play",
+    "recalled",
+    "supports",
+    "trunk",
+]
 
 PRECISIONS = ("bf16", "fp32")
 

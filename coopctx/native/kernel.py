@@ -49,7 +49,7 @@ class Kernel:
         given = struct_of(gates)
         batch, time = _check_sequences(gates, extra, index, reward_in)
         out = torch.empty(batch, time, gates.outputs)
-        size = self.library.coopctx_saved_bytes(gates.hidden, batch, time) if need_gradient else 0
+        size = self.library.coopctx_saved_bytes(given, batch, time) if need_gradient else 0
         saved = torch.empty(size, dtype=torch.uint8) if need_gradient else None
         pointers = map(address, (extra, index, reward_in, out, saved))
         call(self.library.coopctx_forward, given, batch, time, *pointers)
@@ -60,7 +60,7 @@ class Kernel:
         given = struct_of(gates)
         batch, time, _ = d_outputs.shape
         check("d_outputs", d_outputs, (batch, time, gates.outputs))
-        check("saved", saved, (self.library.coopctx_saved_bytes(gates.hidden, batch, time),), torch.uint8)
+        check("saved", saved, (self.library.coopctx_saved_bytes(given, batch, time),), torch.uint8)
         gradient = Gates(*map(torch.zeros_like, gates))
         d_extra = torch.zeros(batch, 3 * gates.hidden) if with_extra else None
         pointers = saved.data_ptr(), d_outputs.data_ptr(), _struct_of_gradient(gradient), address(d_extra)
@@ -167,16 +167,21 @@ def _struct_of_gradient(gradient: Gates) -> GradientStruct:
     return GradientStruct(*(tensor.data_ptr() for tensor in gradient))
 
 
+def check_index(index: Tensor, shape: tuple[int, ...], rows: int) -> None:
+    """ValueError unless ``index`` is of this shape and picks rows of a table of ``rows``."""
+    check("index", index, shape, torch.int32)
+    if index.numel():
+        low, high = (int(x) for x in index.aminmax())
+        if low < 0 or high >= rows:
+            raise ValueError(f"index must lie in 0..{rows - 1}, not {low}..{high}")
+
+
 def _check_sequences(gates: Gates, extra: Tensor | None, index: Tensor, reward_in: Tensor) -> tuple[int, int]:
     """Check the inputs of a forward pass; their shape [B, T]."""
     if index.ndim != 2:
         raise ValueError(f"index must have shape [B, T], not {list(index.shape)}")
     batch, time = index.shape
-    check("index", index, (batch, time), torch.int32)
-    if index.numel():
-        low, high = (int(x) for x in index.aminmax())
-        if low < 0 or high >= len(gates.table):
-            raise ValueError(f"index must lie in 0..{len(gates.table) - 1}, not {low}..{high}")
+    check_index(index, (batch, time), len(gates.table))
     check("reward_in", reward_in, (batch, time))
     if extra is not None:
         check("extra", extra, (batch, 3 * gates.hidden))

@@ -73,8 +73,10 @@ class LessonStruct(ctypes.Structure):
 
 _GATES, _LONG = POINTER(GatesStruct), POINTER(c_long)
 SIGNATURES = {
-    "coopctx_saved_bytes": (c_size_t, [c_long] * 3),
+    "coopctx_saved_bytes": (c_size_t, [_GATES, c_long, c_long]),
     "coopctx_forward": (c_int, [_GATES, c_long, c_long, *[c_void_p] * 5]),
+    "coopctx_advance_bytes": (c_size_t, [_GATES, c_long]),
+    "coopctx_advance": (c_int, [_GATES, *[c_long] * 3, *[c_void_p] * 4, c_long, c_void_p, c_void_p]),
     "coopctx_backward": (c_int, [_GATES, c_long, c_long, c_void_p, c_void_p, POINTER(GradientStruct), c_void_p]),
     "coopctx_prediction_loss_bytes": (c_size_t, [_GATES, c_long, c_long]),
     "coopctx_prediction_loss": (

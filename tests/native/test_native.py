@@ -1,6 +1,7 @@
 """The native kernel against plain PyTorch written out here."""
 
 import functools
+import shutil
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ if native._load("fp32") is None:
 
 PRECISIONS = [p for p in native.PRECISIONS if native._load(p) is not None]
 PROPERTY = settings(max_examples=25, deadline=None, derandomize=True)  # sampling near a threshold may round either way
-NAMES = ("table", "reward_gates", "bias_hn", "W_hh", "head_W", "head_b", "extra")
+NAMES = (*native.Gates._fields, "extra")
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -100,6 +101,12 @@ def reference_rollouts(weights, hidden, uniforms, actions, observations, discoun
     return total.reshape(shape).mean(-1), distinct
 
 
+def split(weights):
+    """Gates and extra, as the kernel takes them."""
+    *gates, extra = weights
+    return native.Gates(*gates), extra
+
+
 def cosine(a, b):
     if not b.any():
         return float(not a.any())
@@ -124,7 +131,7 @@ def test_training_matches_pytorch(precision, seed, hidden, game, with_extra, bat
     reward = torch.randn(batch, time, generator=generator)
     exact = [None if w is None else w.double().requires_grad_() for w in weights]
     ours = [None if w is None else w.clone().requires_grad_() for w in weights]
-    expected, out = reference_forward(exact, index, reward.double()), kernel.trunk(*ours, index, reward)
+    expected, out = reference_forward(exact, index, reward.double()), native.trunk(kernel, *split(ours), index, reward)
     if precision == "fp32":
         torch.testing.assert_close(out.double(), expected, atol=1e-4, rtol=1e-4)
     else:
@@ -141,7 +148,7 @@ def test_training_matches_pytorch(precision, seed, hidden, game, with_extra, bat
         else:
             assert cosine(mine.grad, theirs.grad) > 0.999, name
     with torch.no_grad():  # saves nothing
-        torch.testing.assert_close(kernel.trunk(*ours, index, reward), out, atol=1e-2, rtol=0)
+        torch.testing.assert_close(native.trunk(kernel, *split(ours), index, reward), out, atol=1e-2, rtol=0)
 
 
 def test_long_sequence(kernel):
@@ -150,7 +157,7 @@ def test_long_sequence(kernel):
     reward = torch.randn(70, 100, generator=generator)
     exact = [None if w is None else w.double().requires_grad_() for w in weights]
     ours = [None if w is None else w.clone().requires_grad_() for w in weights]
-    expected, out = reference_forward(exact, index, reward.double()), kernel.trunk(*ours, index, reward)
+    expected, out = reference_forward(exact, index, reward.double()), native.trunk(kernel, *split(ours), index, reward)
     d_out = torch.randn(out.shape, generator=generator)
     expected.backward(d_out.double())
     out.backward(d_out)
@@ -174,7 +181,7 @@ def test_rollouts_match_pytorch(seed, hidden, game, with_extra, games, repeats, 
     weights, generator = make(seed, hidden, *game, games if with_extra else None)
     state = torch.rand(games, hidden, generator=generator) * 2 - 1
     uniforms = torch.rand(games, game[0] if own_uniforms else 1, repeats, horizon, 2, generator=generator)
-    q, steps = kernel.rollouts(*weights, state, uniforms, *game, discount, expected)
+    q, steps = kernel.rollouts(*split(weights), state, uniforms, *game, discount, expected)
     reference, distinct = reference_rollouts(weights, state, uniforms, *game, discount, expected)
     torch.testing.assert_close(q, reference, atol=1e-4, rtol=1e-4)
     assert steps == distinct, "one step of the model per distinct history"
@@ -189,69 +196,47 @@ def test_rollouts_in_bf16(expected):
     state = torch.rand(200, 64, generator=generator) * 2 - 1
     uniforms = torch.rand(200, 1, 8, 10, 2, generator=generator)
     one, many = uniforms[:, :, :, :1].contiguous(), uniforms
-    difference = kernel.rollouts(*weights, state, one, 2, 5, 1.0, True)[0]
+    difference = kernel.rollouts(*split(weights), state, one, 2, 5, 1.0, True)[0]
     difference -= reference_rollouts(weights, state, one, 2, 5, 1.0, True)[0]
     assert difference.abs().max() < 5e-2
     # Later a rounded threshold can send a single rollout elsewhere, so that only the whole is close.
-    q, _ = kernel.rollouts(*weights, state, many, 2, 5, 1.0, expected)
+    q, _ = kernel.rollouts(*split(weights), state, many, 2, 5, 1.0, expected)
     reference, _ = reference_rollouts(weights, state, many, 2, 5, 1.0, expected)
     assert cosine(q, reference) > 0.99 and (q - reference).mean().abs() < 0.1
-
-
-@pytest.mark.parametrize("hidden", [16, 48, 128])
-@pytest.mark.parametrize("games", [1, 7, 65])
-def test_step(kernel, hidden, games):
-    weights, generator = make(2, hidden, 3, 10, games)
-    state = torch.rand(games, hidden, generator=generator) * 2 - 1
-    index = torch.randint(40, (games,), generator=generator, dtype=torch.int32)
-    reward = torch.randn(games, generator=generator)
-    tolerance = 1e-5 if kernel.precision == "fp32" else 2e-2
-    for extra in (None, weights[6]):
-        new = kernel.step(*weights[:4], extra, state, index, reward)
-        expected = reference_step(*weights[:4], extra, state, index, reward)
-        torch.testing.assert_close(new, expected, atol=tolerance, rtol=tolerance)
-
-
-def test_steps_agree_with_forward(kernel):
-    weights, generator = make(3, 32, 2, 5, None)
-    index = torch.randint(15, (9, 6), generator=generator, dtype=torch.int32)
-    reward = torch.randn(9, 6, generator=generator)
-    state = torch.zeros(9, 32)
-    for t in range(6):
-        state = kernel.step(*weights[:4], None, state, index[:, t].contiguous(), reward[:, t].contiguous())
-    out = F.linear(F.silu(state), weights[4], weights[5])
-    tolerance = 1e-5 if kernel.precision == "fp32" else 3e-2
-    torch.testing.assert_close(kernel.trunk(*weights, index, reward)[:, -1], out, atol=tolerance, rtol=tolerance)
 
 
 @pytest.mark.parametrize("batch", [1, 8, 61, 70])
 @pytest.mark.parametrize("with_extra", [True, False])
 def test_advancing_round_by_round_saves_what_forward_saves(kernel, with_extra, batch):
-    """Bit for bit the same outputs, saved bytes and gradients, also in memory that held another sequence before."""
+    """Bit for bit the same outputs and gradients, also in memory that held another sequence before."""
     weights, generator = make(10, 48, 2, 5, batch if with_extra else None)
     index = torch.randint(15, (batch, 7), generator=generator, dtype=torch.int32)
     reward = torch.randn(batch, 7, generator=generator)
-    out, saved = kernel.forward(*weights, index, reward)
-    for memory in (None, torch.full_like(saved, 255)):
-        going = kernel.begin(*weights, batch, 7, memory)
+    out, saved = kernel.forward(*split(weights), index, reward)
+    going = None
+    for _ in range(2):
+        before, going = going, native.Recurrence(kernel, *split(weights), batch, 7, going)
         for t in range(7):
             assert torch.equal(going.advance(index[:, t].contiguous(), reward[:, t].contiguous()), out[:, t])
-        assert memory is None or going.saved is memory
-        assert torch.equal(going.outputs, out)
+        assert before is None or going.saved is before.saved
+        assert torch.equal(going.outputs, out) and len(going.saved) == len(saved)
     ours = [None if w is None else w.clone().requires_grad_() for w in weights]
     theirs = [None if w is None else w.clone().requires_grad_() for w in weights]
     d_out = torch.randn(out.shape, generator=generator)
-    native.Recalled.apply(kernel, going.outputs, going.saved, *ours, index, reward).backward(d_out)
-    kernel.trunk(*theirs, index, reward).backward(d_out)
-    assert all(torch.equal(mine.grad, other.grad) for mine, other in zip(ours, theirs, strict=True) if mine is not None)
+    native.recalled(going, *split(ours)).backward(d_out)
+    native.trunk(kernel, *split(theirs), index, reward).backward(d_out)
+    # Sums over the same numbers: which input of equal ones came first is all that can differ, in the table's gradients.
+    for mine, other in zip(ours, theirs, strict=True):
+        if mine is not None:
+            torch.testing.assert_close(mine.grad, other.grad, atol=1e-5 * other.grad.abs().max().item(), rtol=1e-5)
 
 
 def test_advancing_without_a_gradient_knows_no_end(kernel):
     weights, generator = make(11, 32, 2, 5, 9)
     index = torch.randint(15, (9, 6), generator=generator, dtype=torch.int32)
     reward = torch.randn(9, 6, generator=generator)
-    out, _ = kernel.forward(*weights, index, reward, need_gradient=False)
-    going = kernel.begin(*weights, 9)
+    out, _ = kernel.forward(*split(weights), index, reward, need_gradient=False)
+    going = native.Recurrence(kernel, *split(weights), 9)
     for t in range(6):
         assert torch.equal(going.advance(index[:, t].contiguous(), reward[:, t].contiguous()), out[:, t])
     assert going.outputs is None and going.saved is None
@@ -261,8 +246,8 @@ def test_bad_rounds_are_refused(kernel):
     weights, _ = make(12, 16, 2, 2, 4)
     index, reward = torch.zeros(4, dtype=torch.int32), torch.zeros(4)
     with pytest.raises(ValueError, match="extra"):
-        kernel.begin(*weights, 5)
-    going = kernel.begin(*weights, 4, 1)
+        native.Recurrence(kernel, *split(weights), 5)
+    going = native.Recurrence(kernel, *split(weights), 4, 1)
     for change in ((index.long(), reward), (index + 6, reward), (index[:3], reward), (index, reward[:3])):
         with pytest.raises(ValueError, match="index|reward_in"):
             going.advance(*change)
@@ -271,12 +256,28 @@ def test_bad_rounds_are_refused(kernel):
         going.advance(index, reward)
 
 
+def test_many_different_rewards_are_as_good_as_few(kernel):
+    """Rewards that never repeat: each is an input of its own; and the same with every reward said twice."""
+    weights, generator = make(13, 32, 2, 5, None)
+    index = torch.randint(15, (40, 9), generator=generator, dtype=torch.int32)
+    reward = torch.randn(40, 9, generator=generator)
+    gates, _ = split(weights)
+    out, saved = kernel.forward(gates, None, index, reward)
+    d_out = torch.randn(out.shape, generator=generator)
+    gradient, _ = kernel.backward(gates, saved, d_out, False)
+    twice, saved = kernel.forward(gates, None, index.repeat(2, 1), reward.repeat(2, 1))
+    assert torch.equal(twice, out.repeat(2, 1, 1))
+    double, _ = kernel.backward(gates, saved, d_out.repeat(2, 1, 1), False)
+    for one, two in zip(gradient, double, strict=True):
+        torch.testing.assert_close(two, 2 * one, atol=1e-3 * one.abs().max().item(), rtol=1e-3)
+
+
 @pytest.mark.parametrize("with_extra", [True, False])
 def test_rollouts_do_not_depend_on_threads(kernel, with_extra):
     weights, generator = make(4, 48, 2, 5, 37 if with_extra else None)
     state = torch.rand(37, 48, generator=generator) * 2 - 1
     uniforms = torch.rand(37, 1, 3, 7, 2, generator=generator)
-    (one, steps), *others = (kernel.rollouts(*weights, state, uniforms, 2, 5, 1.0, True, threads=n) for n in (1, 2, 3, 64))
+    (one, steps), *others = (kernel.rollouts(*split(weights), state, uniforms, 2, 5, 1.0, True, threads=n) for n in (1, 2, 3, 64))
     assert all(torch.equal(one, other) and steps == taken for other, taken in others)
 
 
@@ -285,11 +286,11 @@ def test_rollouts_do_not_depend_on_how_many_share_a_chunk(kernel):
     weights, generator = make(9, 32, 2, 5)
     state = torch.rand(130, 32, generator=generator) * 2 - 1
     uniforms = torch.rand(130, 1, 12, 6, 2, generator=generator)
-    q, _ = kernel.rollouts(*weights, state, uniforms, 2, 5, 1.0, True)
-    alone, _ = kernel.rollouts(*weights, state[100:101], uniforms[100:101], 2, 5, 1.0, True)
+    q, _ = kernel.rollouts(*split(weights), state, uniforms, 2, 5, 1.0, True)
+    alone, _ = kernel.rollouts(*split(weights), state[100:101], uniforms[100:101], 2, 5, 1.0, True)
     assert torch.equal(q[100:101], alone)
     many = uniforms[:1].repeat(1, 1, 60, 1, 1)
-    repeated, _ = kernel.rollouts(*weights, state[:1], many, 2, 5, 1.0, True)
+    repeated, _ = kernel.rollouts(*split(weights), state[:1], many, 2, 5, 1.0, True)
     torch.testing.assert_close(repeated, q[:1], atol=1e-4, rtol=0)
 
 
@@ -303,11 +304,11 @@ def test_games_in_the_same_state_share_their_steps(kernel, with_extra):
     uniforms = torch.rand(70, 1, 3, 7, 2, generator=generator)
     *rest, extra = weights
     several = (*rest, None if extra is None else extra[games])
-    q, steps = kernel.rollouts(*several, states[games], uniforms, 2, 5, 1.0, True)
+    q, steps = kernel.rollouts(*split(several), states[games], uniforms, 2, 5, 1.0, True)
     alone = 0
     for game, which in enumerate(games.tolist()):
         one = (*rest, None if extra is None else extra[which : which + 1])
-        expected, taken = kernel.rollouts(*one, states[which : which + 1], uniforms[game : game + 1], 2, 5, 1.0, True)
+        expected, taken = kernel.rollouts(*split(one), states[which : which + 1], uniforms[game : game + 1], 2, 5, 1.0, True)
         assert torch.equal(q[game : game + 1], expected)
         alone += taken
     assert steps < 0.9 * alone
@@ -319,17 +320,17 @@ def test_saturated_gates_stay_exact(kernel):
     weights[0] = weights[0] * 1e4
     index, reward = torch.arange(6, dtype=torch.int32)[:, None], torch.zeros(6, 1)
     tolerance = 1e-4 if kernel.precision == "fp32" else 3e-2
-    out = kernel.trunk(*weights, index, reward)
+    out = native.trunk(kernel, *split(weights), index, reward)
     torch.testing.assert_close(out, reference_forward(weights, index, reward), atol=tolerance, rtol=tolerance)
     weights[0][0] = float("nan")
-    assert kernel.trunk(*weights, index, reward)[0].isnan().all()
+    assert native.trunk(kernel, *split(weights), index, reward)[0].isnan().all()
 
 
 def test_empty_batch(kernel):
     weights, _ = make(6, 16, 2, 2, None)
-    out = kernel.trunk(*weights, torch.zeros(0, 5, dtype=torch.int32), torch.zeros(0, 5))
+    out = native.trunk(kernel, *split(weights), torch.zeros(0, 5, dtype=torch.int32), torch.zeros(0, 5))
     assert out.shape == (0, 5, 10)
-    q, steps = kernel.rollouts(*weights, torch.zeros(0, 16), torch.zeros(0, 1, 2, 3, 2), 2, 2, 1.0, True)
+    q, steps = kernel.rollouts(*split(weights), torch.zeros(0, 16), torch.zeros(0, 1, 2, 3, 2), 2, 2, 1.0, True)
     assert q.shape == (0, 2) and steps == 0
 
 
@@ -340,9 +341,9 @@ def test_empty_batch(kernel):
         {"table": torch.zeros(0, 48)},
         {"reward_gates": torch.zeros(48, dtype=torch.float64)},
         {"bias_hn": torch.zeros(24)},
-        {"W_hh": torch.zeros(16, 48).t()},
-        {"head_W": torch.zeros(10, 15)},
-        {"head_b": torch.zeros(0)},
+        {"weight_hh": torch.zeros(16, 48).t()},
+        {"head_weight": torch.zeros(10, 15)},
+        {"head_bias": torch.zeros(0)},
         {"extra": torch.zeros(3, 48)},
         {"index": torch.zeros(4, 3, dtype=torch.int64)},
         {"index": torch.full((4, 3), 6, dtype=torch.int32)},
@@ -355,9 +356,14 @@ def test_empty_batch(kernel):
 def test_bad_training_input_is_refused(kernel, change):
     weights, _ = make(7, 16, 2, 2, 4)
     given = dict(zip(NAMES, weights, strict=True), index=torch.zeros(4, 3, dtype=torch.int32), reward_in=torch.zeros(4, 3))
-    kernel.trunk(*given.values())
+
+    def trunk(*weights_and_inputs):
+        *weights, index, reward = weights_and_inputs
+        return native.trunk(kernel, *split(weights), index, reward)
+
+    trunk(*given.values())
     with pytest.raises(ValueError, match="|".join([*change, "hidden size", "at least one output"])):
-        kernel.trunk(*(given | change).values())
+        trunk(*(given | change).values())
 
 
 @pytest.mark.parametrize(
@@ -379,9 +385,13 @@ def test_bad_rollouts_are_refused(kernel, change):
     weights, _ = make(8, 16, 2, 2, 4)
     given = dict(zip(NAMES, weights, strict=True), hidden=torch.zeros(4, 16), uniforms=torch.zeros(4, 1, 2, 3, 2))
     given |= dict(n_actions=2, n_observations=2, discount=1.0, expected=True, threads=1)
-    kernel.rollouts(*given.values())
+
+    def rollouts(*arguments):
+        return kernel.rollouts(*split(arguments[:7]), *arguments[7:])
+
+    rollouts(*given.values())
     with pytest.raises(ValueError):
-        kernel.rollouts(*(given | change).values())
+        rollouts(*(given | change).values())
 
 
 def test_supports():
@@ -399,17 +409,17 @@ def test_unknown_precision():
 
 
 def test_no_compiler(monkeypatch):
-    monkeypatch.setattr(native, "COMPILERS", ("a-compiler-that-does-not-exist",))
+    monkeypatch.setattr(native.compile, "COMPILERS", ("a-compiler-that-does-not-exist",))
     assert native._load.__wrapped__("fp32") is None
 
 
 def test_compiled_once_per_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    compiler = next(name for name in native.COMPILERS if native.shutil.which(name))
-    flags = ("-O0", *native.FLAGS[1:], "-DCOOPCTX_BF16=0")
-    first = native._compile(compiler, flags)
+    compiler = next(name for name in native.compile.COMPILERS if shutil.which(name))
+    flags = ("-O0", *native.compile.FLAGS[1:], "-DCOOPCTX_BF16=0")
+    first = native.compile.compiled(compiler, flags)
     built = first.stat().st_mtime_ns
-    assert native._compile(compiler, flags) == first and first.stat().st_mtime_ns == built
+    assert native.compile.compiled(compiler, flags) == first and first.stat().st_mtime_ns == built
     assert list((tmp_path / "coopctx").iterdir()) == [first]
 
 
@@ -425,7 +435,8 @@ def prediction_inputs(**change):
         n_observations=2,
         weights=(1.0, 1.0, 1.0),
     )
-    return list((given | change).values())
+    values = list((given | change).values())
+    return (*split(values[:7]), *values[7:])
 
 
 @pytest.mark.parametrize(
@@ -440,7 +451,7 @@ def prediction_inputs(**change):
         {"games": torch.tensor([0, 1, -1])},
         {"games": torch.tensor([0, 1])},
         {"n_actions": 3},
-        {"head_b": torch.zeros(9)},
+        {"head_bias": torch.zeros(9)},
     ],
     ids=lambda change: next(iter(change)),
 )

@@ -88,7 +88,8 @@ class A2CLearner:
         rates = a2c.learning_rate, a2c.final_learning_rate, a2c.learning_rate_decay
         self._optimizer.param_groups[0]["lr"] = self._scheduled(*rates, iteration)
         self._optimizer.step()
-        return Update(*terms.unbind(), norm)
+        policy, value, entropy = terms
+        return Update(policy, value, entropy, norm)
 
     def gradient(
         self, episodes: Episodes, kinds: Sequence[int], iteration: float, threads: int = 1
@@ -102,8 +103,10 @@ class A2CLearner:
             parts = torch.autograd.grad(loss, list(self.model.parameters()))
             return torch.cat([part.flatten() for part in parts]), terms
         lesson = self._lesson(kinds, iteration)
-        terms, gates, d_extra = native.improve(self._played, episodes.actions, episodes.rewards, self._payoffs, lesson, threads)
-        return torch.cat([part.flatten() for part in self.model.unfold(gates, d_extra, episodes.identity)]), terms
+        with torch.no_grad():
+            played = self._played, episodes.actions, episodes.rewards, self._payoffs
+            terms, gates, d_extra = native.improve(*played, lesson, threads)
+            return torch.cat([part.flatten() for part in self.model.unfold(gates, d_extra, episodes.identity)]), terms
 
     def _lesson(self, kinds: Sequence[int], iteration: float) -> native.Lesson:
         a2c = self._a2c

@@ -16,12 +16,24 @@ from coopctx.game.sampling import Counted, sample
 class A2CPlayer:
     """Plays a ~ pi(a | x) = softmax of the logits, with a model that it does not change while it plays.
 
-    played: where a game in the native kernel leaves what it has computed, for a learner; None where nobody learns from it.
+    For a learner, what the native kernel computes while it plays is kept: ``kept`` takes whole games (`natively`). Played
+    round by round, with ``rounds`` of them to come per game, `recurrence` has it afterwards, in the memory of the ``before``
+    of an earlier player.
     """
 
+    recurrence: native.Recurrence | None
+
     @torch.no_grad()
-    def __init__(self, model: ActorCritic, generator: torch.Generator, played: native.Played | None = None) -> None:
-        self._model, self._generator, self._played = model, generator, played
+    def __init__(
+        self,
+        model: ActorCritic,
+        generator: torch.Generator,
+        kept: native.Played | None = None,
+        rounds: int | None = None,
+        before: native.Recurrence | None = None,
+    ) -> None:
+        self._model, self._generator, self._kept = model, generator, kept
+        self._rounds, self._before = rounds, before
         self._gates = model.gates().contiguous()
 
     def begin(self, games: int) -> None:
@@ -38,15 +50,24 @@ class A2CPlayer:
         games, device = len(self._hidden), self._hidden.device
         known = torch.zeros(games, self._model.identity_size) if identity is None else identity
         self._extra = self._model.identity_gates(known.to(device)) if self._model.identity_size else None
+        self.recurrence = None
 
     @torch.no_grad()
     def act(self, observation: Tensor, reward: Tensor) -> Tensor:
-        gates = self._gates
-        index = self._model.index(observation, self._previous)
-        self._hidden = step(gates, self._hidden, index, reward, self._extra)
-        self._held = F.linear(F.silu(self._hidden), gates.head_weight, gates.head_bias)
+        self._held = self._outputs(self._model.index(observation, self._previous), reward)
         self._previous = sample(self._held[:, :-1], self._draws.next().to(self._held.device))
         return self._previous
+
+    def _outputs(self, index: Tensor, reward: Tensor) -> Tensor:
+        """Logits and value of this round, [games, A + 1]; the state moves on."""
+        gates = self._gates
+        kernel = native.kernel_for(reward.device, self._model.hidden)
+        if kernel is None:
+            self._hidden = step(gates, self._hidden, index, reward, self._extra)
+            return F.linear(F.silu(self._hidden), gates.head_weight, gates.head_bias)
+        if self.recurrence is None:
+            self.recurrence = native.Recurrence(kernel, gates, self._extra, len(self._hidden), self._rounds, self._before)
+        return self.recurrence.advance(index.int(), reward)
 
     @property
     def beliefs(self) -> Beliefs:
@@ -58,7 +79,7 @@ class A2CPlayer:
         self._previous = action
 
     def natively(self) -> list[native.Seat]:
-        return [native.Seat(len(self._hidden), self._draws.key, self._gates, self._extra, self._played)]
+        return [native.Seat(len(self._hidden), self._draws.key, self._gates, self._extra, self._kept)]
 
 
 def player_of(model: ActorCritic, config: Config, generator: torch.Generator, threads: int = 1) -> A2CPlayer:

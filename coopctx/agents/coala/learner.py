@@ -76,12 +76,12 @@ class RecurrentLearner:
 
     def player(self, *purpose: str | int, rounds: int | None = None) -> A2CPlayer:
         """The present policy; ``purpose`` names its random stream. rounds: M T, if `update` is to follow."""
-        return A2CPlayer(self.model, self._stream("play", *purpose), rounds, self._played)
+        return A2CPlayer(self.model, self._stream("play", *purpose), rounds=rounds, before=self._played)
 
     def update(self, episodes: Episodes, layout: Layout, played: native.Recurrence | None, iteration: int) -> Update:
         """The gradient steps on a batch that the present policy has just played; ``iteration`` counts from 1.
 
-        played: of the player that played it (`A2CPlayer.played`); with None the model's outputs are computed again.
+        played: of the player that played it (`A2CPlayer.recurrence`); with None the model's outputs are computed again.
         """
         coala = self._coala
         self._played = played
@@ -99,11 +99,8 @@ class RecurrentLearner:
 
     def _outputs(self, episodes: Episodes, played: native.Recurrence | None) -> Tensor:
         """The model's outputs on what it has just played, differentiable where they are all that is needed."""
-        kernel = native.kernel_for(episodes.rewards.device, self.model.hidden)
         with torch.set_grad_enabled(self._at_once):
-            if kernel is not None and played is not None:
-                return self.model.recall(kernel, played, episodes)
-            return self.model(episodes)
+            return self.model(episodes) if played is None else self.model.recall(played, episodes)
 
     def _targets(self, values: Tensor, rewards: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
         """Advantages under the rule and the critic's targets, [rows, M T]."""

@@ -22,9 +22,9 @@ from coopctx.game.matrix import START, MatrixGame
 
 
 class MetaPlayer(Protocol):
-    """A meta agent at play; ``begin`` is called once per meta-trajectory. played: as of `coopctx.agents.a2c.player.A2CPlayer`."""
+    """A meta agent at play; ``begin`` is called once per meta-trajectory. recurrence: that of an `A2CPlayer`."""
 
-    played: native.Recurrence | None
+    recurrence: native.Recurrence | None
 
     def begin(self, games: int) -> None:
         """Forget everything and get ready for ``games`` meta-trajectories."""

@@ -11,7 +11,7 @@ from coopctx import native
 class FiveLogitPlayer:
     """Cooperates with the probability that belongs to the last observation; logits float32 [5]."""
 
-    played: native.Recurrence | None = None  # there is nothing that an update could use again
+    recurrence: native.Recurrence | None = None  # there is nothing that an update could use again
 
     def __init__(self, logits: Tensor, generator: torch.Generator) -> None:
         self._chances, self._generator = torch.sigmoid(logits.detach()), generator

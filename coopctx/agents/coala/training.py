@@ -98,7 +98,7 @@ class CoalaTraining:
             games = play(self._game, self._layout, players, self._naive("training", iteration))
 
         def update(learner: MetaLearner, player: MetaPlayer, games: Games) -> Update:
-            return learner.update(games[0], self._layout, player.played, iteration)
+            return learner.update(games[0], self._layout, player.recurrence, iteration)
 
         with self._timed("update"):
             each = pool.map if self._threads > 1 else map

@@ -14,33 +14,35 @@ enum { LOOK_AT = 8 }; /* inputs of the same index looked at before another is ma
 typedef struct { /* a block of up to ROWS sequences */
     History x;
     int32_t *n_inputs; /* [1] */
+    int32_t *newest;   /* [K]: the newest input of each index, or -1 */
     Input *list;       /* [n_inputs] */
 } Sequences;
 
-static void place_sequences(Arena *arena, Sequences *s, long H, long rows, long rounds, int saving) {
-    place_history(arena, &s->x, H, rows, rounds, saving);
-    s->n_inputs = take(arena, sizeof *s->n_inputs);
+static void place_sequences(Arena *arena, Sequences *s, const Gates *gates, long rows, long rounds, int saving) {
+    place_history(arena, &s->x, gates->hidden, rows, rounds, saving);
+    s->n_inputs = take(arena, sizeof *s->n_inputs), s->newest = take(arena, gates->inputs * sizeof *s->newest);
     s->list = take(arena, s->x.tokens * sizeof(Input));
 }
-static int32_t number_of(Sequences *s, int32_t *newest, long index, float reward, long row) {
-    int32_t at = newest[index];
+static void begin_sequences(Sequences *s, long K) {
+    *s->n_inputs = 0;
+    memset(s->newest, 255, K * sizeof(int32_t));
+    for (long t = 0; t <= s->x.rounds; t++) s->x.first[t] = (int32_t)(t * s->x.rows);
+    memset(s->x.straight, 1, s->x.rounds);
+}
+static int32_t number_of(Sequences *s, long index, float reward, long row) {
+    int32_t at = s->newest[index];
     for (long looked = 0; at >= 0 && looked < LOOK_AT; looked++, at = s->list[at].next)
         if (s->list[at].row == row && !memcmp(&s->list[at].reward, &reward, sizeof reward)) return at;
-    s->list[*s->n_inputs] = (Input){(int32_t)index, (int32_t)row, reward, newest[index]};
-    return newest[index] = (*s->n_inputs)++;
+    s->list[*s->n_inputs] = (Input){(int32_t)index, (int32_t)row, reward, s->newest[index]};
+    return s->newest[index] = (*s->n_inputs)++;
 }
 /* Number what `count` sequences of index and reward [count,T] read; rows beyond repeat the last one. */
-static void read_sequences(Sequences *s, int32_t *newest, long K, long count, long T, const int32_t *index, const float *reward,
-                           int identified) {
-    History *x = &s->x;
-    *s->n_inputs = 0;
-    memset(newest, 255, K * sizeof(int32_t));
-    for (long t = 0; t <= T; t++) x->first[t] = (int32_t)(t * x->rows);
-    memset(x->straight, 1, T);
-    for (long i = 0; i < x->rows; i++) {
+static void read_sequences(Sequences *s, long K, long count, long T, const int32_t *index, const float *reward, int identified) {
+    begin_sequences(s, K);
+    for (long i = 0; i < s->x.rows; i++) {
         const long row = i < count ? i : count - 1;
         for (long t = 0; t < T; t++)
-            x->input[t * x->rows + i] = number_of(s, newest, index[row * T + t], reward[row * T + t], identified ? row : -1);
+            s->x.input[t * s->x.rows + i] = number_of(s, index[row * T + t], reward[row * T + t], identified ? row : -1);
     }
 }
 
@@ -49,7 +51,6 @@ typedef struct { /* for a forward pass of a block */
     State states[2];
     elem *swish;
     float *inputs, *out; /* out: [row][padded n_out] */
-    int32_t *newest;
 } Pass;
 
 static void take_pass(Arena *arena, Pass *p, const Gates *gates, long rows, long rounds) {
@@ -57,7 +58,7 @@ static void take_pass(Arena *arena, Pass *p, const Gates *gates, long rows, long
     take_model(arena, &p->m, gates);
     for (int i = 0; i < 2; i++) take_state(arena, p->states + i, H, rows);
     p->swish = take(arena, rows * H * sizeof(elem)), p->out = take(arena, rows * p->m.output_vectors * V * sizeof(float));
-    p->inputs = take(arena, rows * rounds * 3 * H * sizeof(float)), p->newest = take(arena, gates->inputs * sizeof(int32_t));
+    p->inputs = take(arena, rows * rounds * 3 * H * sizeof(float));
 }
 static void begin_pass(Pass *p, const Sequences *s, const float *extra) {
     const long H = p->m.hidden;
@@ -101,10 +102,10 @@ static void add_gradient(const GateGradients *to, const Gradient *g, long H, lon
 
 /* ---- outputs of sequences, and the gradient of anything that is computed from them ---- */
 /* Bytes, aligned to 64, that coopctx_forward leaves for coopctx_backward. */
-EXPORT size_t coopctx_saved_bytes(long H, long B, long T) {
+EXPORT size_t coopctx_saved_bytes(const Gates *gates, long B, long T) {
     Arena arena = {NULL, NULL};
     Sequences block;
-    for (long start = 0; start < B; start += ROWS) place_sequences(&arena, &block, H, smaller(ROWS, B - start), T, 1);
+    for (long start = 0; start < B; start += ROWS) place_sequences(&arena, &block, gates, smaller(ROWS, B - start), T, 1);
     return (size_t)arena.next + 64;
 }
 /* outputs [B,T,n_out] from index and reward [B,T]; extra [B,3H], or null; `saved` may be null. */
@@ -114,12 +115,12 @@ EXPORT int coopctx_forward(const Gates *gates, long B, long T, const float *extr
     Pass p;
     Sequences s;
     Arena kept = {saved, saved};
-    WORKSPACE(arena, take_pass(&arena, &p, gates, rows, T); if (!saved) place_sequences(&arena, &s, H, rows, T, 0);)
+    WORKSPACE(arena, take_pass(&arena, &p, gates, rows, T); if (!saved) place_sequences(&arena, &s, gates, rows, T, 0);)
     for (long start = 0; start < B; start += ROWS) {
         const long count = smaller(ROWS, B - start);
-        if (saved) place_sequences(&kept, &s, H, count, T, 1);
+        if (saved) place_sequences(&kept, &s, gates, count, T, 1);
         else s.x.rows = up(count, MR);
-        read_sequences(&s, p.newest, gates->inputs, count, T, index + start * T, reward + start * T, extra != NULL);
+        read_sequences(&s, gates->inputs, count, T, index + start * T, reward + start * T, extra != NULL);
         begin_pass(&p, &s, extra ? extra + start * 3 * H : NULL);
         for (long t = 0; t < T; t++) {
             forward_round(&p, &s, t);
@@ -130,6 +131,62 @@ EXPORT int coopctx_forward(const Gates *gates, long B, long T, const float *extr
     free(arena.base);
     return 0;
 }
+/* ---- the same round by round, as the rows are played ---- */
+typedef struct { /* stays in the caller's memory from the first round to the last */
+    Model m;
+    State states[2]; /* of all rows */
+    elem *swish;
+    float *inputs, *out;
+    int32_t *own; /* [ROWS]: 0, 1, 2, ... */
+} Walk;
+static void place_walk(Arena *arena, Walk *w, const Gates *gates, long B) {
+    const long H = gates->hidden, rows = up(B, MR);
+    place_model(arena, &w->m, gates);
+    for (int i = 0; i < 2; i++) take_state(arena, w->states + i, H, rows);
+    w->swish = take(arena, ROWS * H * sizeof(elem)), w->out = take(arena, ROWS * w->m.output_vectors * V * sizeof(float));
+    w->inputs = take(arena, ROWS * 3 * H * sizeof(float)), w->own = take(arena, ROWS * sizeof(int32_t));
+}
+/* Bytes of scratch memory (aligned to 64) that coopctx_advance needs. */
+EXPORT size_t coopctx_advance_bytes(const Gates *gates, long B) {
+    Arena arena = {NULL, NULL};
+    Walk w;
+    place_walk(&arena, &w, gates, B);
+    return (size_t)arena.next;
+}
+/* Round t of T for all rows at once: from index and reward [B] it writes the outputs of row i to outputs + i * output_stride.
+ * `saved` may be null; otherwise it is what coopctx_forward leaves, after the last round. Round 0 packs the weights into
+ * `scratch`, where they stay with the states. */
+EXPORT int coopctx_advance(const Gates *gates, long B, long T, long t, const float *extra, const int32_t *index,
+                           const float *reward, float *outputs, long output_stride, char *saved, char *scratch) {
+    const long H = gates->hidden, n_out = gates->outputs;
+    Arena arena = {scratch, scratch}, kept = {saved, saved};
+    Walk w;
+    Sequences s;
+    place_walk(&arena, &w, gates, B);
+    if (!t) {
+        pack_model(&w.m, gates);
+        clear_state(w.states, up(B, MR), H);
+        for (int32_t i = 0; i < ROWS; i++) w.own[i] = i;
+    }
+    for (long start = 0; start < B; start += ROWS) {
+        const long count = smaller(ROWS, B - start), rows = up(count, MR);
+        if (saved) place_sequences(&kept, &s, gates, count, T, 1);
+        if (saved && !t) begin_sequences(&s, gates->inputs);
+        for (long i = 0; i < rows; i++) {
+            const long k = i < count ? i : count - 1, row = start + k;
+            fold_input(w.inputs + i * 3 * H, &w.m, index[row], reward[row], extra ? extra + row * 3 * H : NULL);
+            if (saved) s.x.input[t * rows + i] = number_of(&s, index[row], reward[row], extra ? k : -1);
+        }
+        const Step step = {rows, w.inputs, w.own, NULL, state_from(w.states[t % 2], start, H),
+                           state_from(w.states[(t + 1) % 2], start, H), NULL, w.swish, saved ? saved_from(&s.x, t) : (Saved){0}};
+        cell(&w.m, &step);
+        head(&w.m, rows, w.swish, w.out);
+        for (long i = 0; i < count; i++)
+            memcpy(outputs + (start + i) * output_stride, w.out + i * w.m.output_vectors * V, n_out * sizeof(float));
+    }
+    return 0;
+}
+
 /* Adds to zeroed gradients, of the shapes of Gates' and extra [B,3H] or null, those of sum(outputs * d_outputs). */
 EXPORT int coopctx_backward(const Gates *gates, long B, long T, char *saved, const float *d_outputs, const GateGradients *to,
                             float *d_extra) {
@@ -146,7 +203,7 @@ EXPORT int coopctx_backward(const Gates *gates, long B, long T, char *saved, con
               place_gradient(&arena, &g, H, n_out, rows * T);)
     for (long start = 0; start < B; start += ROWS) {
         const long count = smaller(ROWS, B - start);
-        place_sequences(&kept, &s, H, count, T, 1);
+        place_sequences(&kept, &s, gates, count, T, 1);
         Arena again = {begin, begin};
         place_gradient(&again, &g, H, n_out, *s.n_inputs);
         for (long t = 0; t < T; t++)
@@ -240,7 +297,7 @@ static void take_fit(Arena *arena, Fit *f, const Gates *gates, long rows, long T
     const long H = gates->hidden, n_out = gates->outputs;
     f->index = take(arena, rows * T * sizeof(int32_t)), f->reward = take(arena, rows * T * sizeof(float));
     take_pass(arena, &f->pass, gates, rows, T);
-    place_sequences(arena, &f->s, H, rows, T, 1);
+    place_sequences(arena, &f->s, gates, rows, T, 1);
     take_reverse(arena, &f->v, gates, rows);
     place_output_gradient(arena, &f->out, n_out, rows * T);
     f->lanes = take(arena, up(n_out, PAD) * sizeof(vec)), f->logits = take(arena, n_out * sizeof(vec));
@@ -305,7 +362,7 @@ EXPORT int coopctx_prediction_loss(const Gates *gates, const Episodes *e, long B
         }
         if (outside) return 2;
         f.s.x.rows = up(count, MR);
-        read_sequences(&f.s, f.pass.newest, gates->inputs, count, T, f.index, f.reward, extra != NULL);
+        read_sequences(&f.s, gates->inputs, count, T, f.index, f.reward, extra != NULL);
         begin_pass(&f.pass, &f.s, extra ? extra + start * 3 * H : NULL);
         Arena of_gradient = {f.of_gradient, f.of_gradient};
         place_gradient(&of_gradient, &f.g, H, n_out, *f.s.n_inputs);

@@ -36,9 +36,9 @@ def updates(monkeypatch):
     """Every call of `A2CLearner.update`, with the weights before it."""
     calls, real = [], A2CLearner.update
 
-    def watched(learner, episodes, kinds, played, iteration):
+    def watched(learner, episodes, kinds, iteration, threads):
         calls.append((learner, episodes, kinds, iteration, weights(learner.model)))
-        return real(learner, episodes, kinds, played, iteration)
+        return real(learner, episodes, kinds, iteration, threads)
 
     monkeypatch.setattr(A2CLearner, "update", watched)
     return calls

@@ -172,11 +172,11 @@ def test_batches_grow_geometrically_and_learners_are_told_which_games_are_of_one
     run = training(tmp_path, spec(opponent_id=True), tmp_path, "a2c.batch_growth=4", "pool.tabular_share=0.2")
     seen, update = [], A2CLearner.update
 
-    def watched(self, episodes, kinds, played, iteration):
+    def watched(self, episodes, kinds, iteration, threads):
         told = (episodes.identity != 0).any(1).tolist()
         expected = [True] * kinds[0] + [False] * kinds[1] if self.number == 1 else [False] * kinds[0] + [True] * kinds[1]
         seen.append((iteration, len(episodes), told == expected))
-        return update(self, episodes, kinds, played, iteration)
+        return update(self, episodes, kinds, iteration, threads)
 
     monkeypatch.setattr(A2CLearner, "update", watched)
     run.run_all()

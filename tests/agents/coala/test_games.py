@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 class Scripted:
     """Plays at random and keeps what it saw."""
 
-    played = None
+    recurrence = None
 
     def __init__(self, seed: int) -> None:
         self._generator = torch.Generator().manual_seed(seed)
@@ -120,7 +120,7 @@ def test_the_recurrent_agents_history_is_never_reset(hidden: int) -> None:
         ((ego, _),) = play(PRISONERS_DILEMMA, layout, [player], [Watching(0)])
         through = learner.model(ego)
         if kernel_for(CPU, hidden):
-            assert torch.equal(player.played.outputs, through)
+            assert torch.equal(player.recurrence.outputs, through)
         changed = Episodes(ego.observations.clone(), ego.actions, ego.rewards, ego.identity)
         changed.observations[:, 1] = 1 + changed.observations[:, 1] % 4  # in the first episode
         assert (learner.model(changed)[:, -1] - through[:, -1]).abs().max() > 1e-4
