@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 
@@ -19,8 +20,11 @@ from coopctx.experiments.agents import AGENTS
 from coopctx.experiments.pools import POOLS, RunSpec
 from coopctx.experiments.settings import Config
 from coopctx.game.streams import stream
+from coopctx.game.threads import thread_pool
 from coopctx.runs.progress import Progress
 from coopctx.runs.run import Run
+
+Result = TypeVar("Result")
 
 
 class Learner(record.Learner, Protocol):
@@ -72,6 +76,7 @@ class Loop(ABC):
         self._identity_size = self._game.n_outcomes * self._game.n_actions if spec.opponent_id else 0
         self._kernel = native.kernel_for(device, config.model.hidden)
         self._seconds: dict[str, float] = {}
+        self._workers: ThreadPoolExecutor | None = None
 
     def run_all(self) -> None:
         """Train to the end, recording and checkpointing every measurement, and write the final weights."""
@@ -79,8 +84,9 @@ class Loop(ABC):
         title, unit = f"{self._spec.name} seed {self._spec.seed}", AGENTS[self._spec.agent].unit
         self._progress.begin(title, self._schedule.last, max(done, 0), unit)
         torch.set_num_threads(1 if self._kernel else self._threads)
-        for iteration in range(done + 1, self._schedule.last + 1):
-            self._step(iteration)
+        with thread_pool(self._threads) as self._workers:
+            for iteration in range(done + 1, self._schedule.last + 1):
+                self._step(iteration)
         self._run.finish(final_weights(self._learners))
         self._progress.end()
 
@@ -120,6 +126,11 @@ class Loop(ABC):
         for learner, saved in zip(self._learners, state["learners"], strict=True):
             learner.restore(saved)
         return state["iteration"]
+
+    def _side_by_side(self, function: Callable[..., Result], *arguments: Iterable[Any]) -> list[Result]:
+        """What ``function`` returns for each of the zipped arguments, on as many threads as the run may use."""
+        each = self._workers.map if self._workers is not None and self._threads > 1 else map
+        return list(each(function, *arguments))
 
     def _stream(self, *names: str | int) -> torch.Generator:
         return stream(self._spec.seed, *names)

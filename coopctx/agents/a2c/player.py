@@ -8,12 +8,13 @@ from torch.nn import functional as F
 
 from coopctx import native
 from coopctx.agents.beliefs import Beliefs
+from coopctx.agents.player import TrunkPlayer
 from coopctx.agents.trunk import ActorCritic, step
 from coopctx.experiments.settings import Config
 from coopctx.game.sampling import Counted, sample
 
 
-class A2CPlayer:
+class A2CPlayer(TrunkPlayer):
     """Plays a ~ pi(a | x) = softmax of the logits, with a model that it does not change while it plays.
 
     For a learner, what the native kernel computes while it plays is kept: ``kept`` takes whole games (`natively`). Played
@@ -23,7 +24,6 @@ class A2CPlayer:
 
     recurrence: native.Recurrence | None
 
-    @torch.no_grad()
     def __init__(
         self,
         model: ActorCritic,
@@ -32,24 +32,15 @@ class A2CPlayer:
         rounds: int | None = None,
         before: native.Recurrence | None = None,
     ) -> None:
-        self._model, self._generator, self._kept = model, generator, kept
-        self._rounds, self._before = rounds, before
-        self._gates = model.gates().contiguous()
+        super().__init__(model, generator)
+        self._kept, self._rounds, self._before = kept, rounds, before
 
     def begin(self, games: int) -> None:
-        self._hidden = self._gates.table.new_zeros(games, self._model.hidden)
-        self._previous = torch.full((games,), self._model.n_actions, device=self._hidden.device)
         self._draws = Counted(self._generator, games)
-        self.meet(None)
+        super().begin(games)
 
-    def identity(self) -> Tensor | None:
-        return None
-
-    @torch.no_grad()
     def meet(self, identity: Tensor | None) -> None:
-        games, device = len(self._hidden), self._hidden.device
-        known = torch.zeros(games, self._model.identity_size) if identity is None else identity
-        self._extra = self._model.identity_gates(known.to(device)) if self._model.identity_size else None
+        super().meet(identity)
         self.recurrence = None
 
     @torch.no_grad()
@@ -73,10 +64,6 @@ class A2CPlayer:
     def beliefs(self) -> Beliefs:
         """What it held before its last decision, ``[games, ...]``; AttributeError before the first `act`."""
         return Beliefs(self._held[:, :-1].softmax(1), value=self._held[:, -1])
-
-    def replay(self, action: Tensor) -> None:
-        """Go on as if it had chosen ``action``, long [games], in its last decision."""
-        self._previous = action
 
     def natively(self) -> list[native.Seat]:
         return [native.Seat(len(self._hidden), self._draws.key, self._gates, self._extra, self._kept)]

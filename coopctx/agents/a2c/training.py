@@ -5,41 +5,30 @@ All of an iteration's games are one batch of rows, so that a round of it is one 
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import torch
 
-from coopctx import native
 from coopctx.agents.a2c.learner import A2CLearner, Update
 from coopctx.agents.a2c.player import A2CPlayer
+from coopctx.agents.loop import Loop, Schedule
 from coopctx.agents.record import (
     Match,
-    counted,
     diagnose,
-    final_weights,
     named_strategies,
-    record_averages,
-    record_curves,
-    record_timings,
     shares,
-    summary,
 )
 from coopctx.agents.trained import needed_agents
 from coopctx.agents.trunk import ActorCritic
-from coopctx.experiments.pools import POOLS, RunSpec
+from coopctx.experiments.pools import RunSpec
 from coopctx.experiments.settings import Config
 from coopctx.game.arena import play, play_natively
 from coopctx.game.episodes import Episodes
 from coopctx.game.player import NativePlayer
 from coopctx.game.seats import Seats
-from coopctx.game.streams import stream
 from coopctx.game.tabular import RandomTabular, named_strategy
-from coopctx.game.threads import thread_pool
 from coopctx.runs.progress import Progress
 from coopctx.runs.run import Run
 
@@ -51,53 +40,34 @@ class BatchSizes(NamedTuple):
     apart: int
 
 
-class A2CTraining:
+class A2CTraining(Loop):
     """The iterations of one A2C run.
 
-    Iteration k in its tables is the agent after k gradient steps (0: before the first), measured on a batch of its own:
-    as many games of the same kinds as the first training batch has, which nobody learns from. It is measured every
-    `measure_every` iterations, at those with within-episode curves, and after the last; each time it is checkpointed.
+    An iteration is measured on a batch of its own: as many games of the same kinds as the first training batch has, which
+    nobody learns from.
     """
 
     def __init__(
         self, spec: RunSpec, config: Config, run: Run, results: Path, device: torch.device, threads: int, progress: Progress
     ) -> None:
-        self._spec, self._config, self._run = spec, config, run
-        self._device, self._threads, self._progress = device, threads, progress
-        self._kernel = native.kernel_for(device, config.model.hidden)
-        self._pool, self._game = POOLS[spec.pool], config.game.matrix()
-        self._sizes = self._game.n_outcomes, self._game.n_actions
-        self._identity_size = self._sizes[0] * self._sizes[1] if spec.opponent_id else 0
-        self._learners = [
-            A2CLearner(n, self._game, config.model, config.a2c, spec.seed, self._identity_size, device)
+        super().__init__(spec, config, run, results, device, threads, progress)
+        a2c, pretrained = config.a2c, self._pool.pretrained
+        self._schedule = Schedule.of(a2c.iterations, a2c.measure_every, a2c.episode_iterations, untrained=pretrained)
+        self._learners: list[A2CLearner] = [
+            A2CLearner(n, self._game, config.model, a2c, spec.seed, self._identity_size, device)
             for n in range(1, self._pool.learners + 1)
         ]
         needed = needed_agents(spec, config, results)
-        frozen = None if self._pool.pretrained or not needed else needed[0].model(device=device)
+        frozen = None if pretrained or not needed else needed[0].model(device=device)
         self._frozen = cast("ActorCritic | None", frozen)  # what a run needs is of its own kind of agent
-        for learner, agent in zip(self._learners, needed if self._pool.pretrained else (), strict=False):
+        for learner, agent in zip(self._learners, needed if pretrained else (), strict=False):
             learner.model.load_state_dict(agent.weights[0])
         self._other = next((kind for kind in self._pool.opponents if kind != "learner"), "")  # who does not learn
         self._updates: list[list[Update]] = []  # since the last measurement, [iteration][learner]
-        self._seconds = {"play": 0.0, "update": 0.0, "measure": 0.0}
 
-    def run_all(self) -> None:
-        a2c = self._config.a2c
-        done = self._restore()
-        self._progress.begin(f"{self._spec.name} seed {self._spec.seed}", a2c.iterations, max(done, 0), "iteration")
-        torch.set_num_threads(1 if self._kernel else self._threads)
-        with_curves = counted(a2c.episode_iterations, a2c.iterations) | ({0} if self._pool.pretrained else set())
-        measured = {*range(0, a2c.iterations, a2c.measure_every), *with_curves, a2c.iterations}
-        with thread_pool(self._threads) as pool:
-            for iteration in range(done + 1, a2c.iterations + 1):
-                if iteration:
-                    self._iterate(iteration, pool)
-                if iteration in measured:
-                    self._measure(iteration, iteration in with_curves)
-        self._run.finish(final_weights(self._learners))
-        self._progress.end()
-
-    def _iterate(self, iteration: int, pool: ThreadPoolExecutor) -> None:
+    def _advance(self, iteration: int) -> None:
+        if iteration == 0:  # nothing comes before the first
+            return
         players = [learner.player("training", iteration, learning=True) for learner in self._learners]
         with self._timed("play"):
             sizes = self._sizes_at(iteration)
@@ -109,8 +79,7 @@ class A2CTraining:
             return learner.update(episodes, [games for games in kinds if games], iteration, share)
 
         with self._timed("update"):
-            each = pool.map if self._threads > 1 else map
-            self._updates.append(list(each(update, self._learners, own, kinds)))
+            self._updates.append(self._side_by_side(update, self._learners, own, kinds))
         self._progress.activity(iteration, "training", 1.0)
 
     # Playing -----------------------------------------------------------------------------------------------------
@@ -164,7 +133,8 @@ class A2CTraining:
         """Who does not learn: fresh tabular players, or the Fixed-ICL, which samples from its policy like a learner."""
         if self._frozen is not None:
             return A2CPlayer(self._frozen, self._stream(self._other, *purpose))
-        return RandomTabular(*self._sizes, self._stream("tabular pool", *purpose, learner))
+        sizes = self._game.n_outcomes, self._game.n_actions
+        return RandomTabular(*sizes, self._stream("tabular pool", *purpose, learner))
 
     def _play(
         self, games: int, players: tuple[NativePlayer, NativePlayer], *purpose: str | int
@@ -175,26 +145,16 @@ class A2CTraining:
         options: dict[str, Any] = {"side_by_side": self._threads > 1, "chance": self._stream("chance", *purpose)}
         return play(self._game, *sizes, players, self._device, self._identity_size, **options)
 
-    def _stream(self, *names: str | int) -> torch.Generator:
-        return stream(self._spec.seed, *names)
-
     # Measuring ---------------------------------------------------------------------------------------------------
 
-    def _measure(self, iteration: int, with_curves: bool) -> None:
-        with self._timed("measure"):
-            players = [learner.player("measuring", iteration) for learner in self._learners]
-            sizes = self._sizes_at(1)
-            matches = self._matches(self._batch(players, sizes, "measuring", iteration), sizes)
-            record_averages(self._run, iteration, matches)
-            if with_curves:
-                named = [self._against_named(iteration, name) for name in named_strategies(self._pool, self._game)]
-                record_curves(self._run, iteration, [*matches, *named])
-            self._record_updates(iteration)
-        record_timings(self._run, iteration, self._seconds)
-        self._seconds = dict.fromkeys(self._seconds, 0.0)
-        self._run.checkpoint({"iteration": iteration, "learners": [learner.state() for learner in self._learners]})
-        if iteration:
-            self._progress.iteration(iteration, summary(self._pool, matches))
+    def _measure(self, iteration: int, with_curves: bool) -> list[Match]:
+        """Games of the present policies; for the curves, games of learner 1 against the named strategies too."""
+        players = [learner.player("measuring", iteration) for learner in self._learners]
+        sizes = self._sizes_at(1)
+        matches = self._matches(self._batch(players, sizes, "measuring", iteration), sizes)
+        named = named_strategies(self._pool, self._game) if with_curves else ()
+        self._record_updates(iteration)
+        return [*matches, *(self._against_named(iteration, name) for name in named)]
 
     def _against_named(self, iteration: int, name: str) -> Match:
         player = self._learners[0].player("measuring", iteration, name)
@@ -208,18 +168,3 @@ class A2CTraining:
             names = "loss_policy", "loss_value", "entropy", "gradient_norm"
             diagnose(self._run, iteration, learner.number, dict(zip(names, means, strict=True)))
         self._updates = []
-
-    @contextmanager
-    def _timed(self, part: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self._seconds[part] += time.perf_counter() - start
-
-    def _restore(self) -> int:
-        """The iteration of the last checkpoint, with the learners as they were then; -1 where there is none."""
-        state = self._run.state
-        if state is None:
-            return -1
-        for learner, saved in zip(self._learners, state["learners"], strict=True):
-            learner.restore(saved)
-        return state["iteration"]

@@ -6,39 +6,24 @@ import torch
 from torch import Tensor
 
 from coopctx.agents.beliefs import Beliefs, predicted_action
+from coopctx.agents.player import TrunkPlayer
 from coopctx.agents.ppi.planner import Planner
 from coopctx.agents.trunk import SequenceModel, predict, step
 from coopctx.experiments.settings import Config
 from coopctx.game.sampling import choose
 
 
-class PPIPlayer:
+class PPIPlayer(TrunkPlayer):
     """Plays pi(a | x), proportional to p(a | x) exp(beta Q(x, a)), with a model that it does not change.
 
     Keeps, over the games since it was made, the sum of KL(pi || p) on the histories it visited (App. C).
     """
 
     def __init__(self, model: SequenceModel, planner: Planner, generator: torch.Generator, threads: int = 1) -> None:
-        self._model, self._planner = model, planner
-        self._generator, self._threads = generator, threads
-        self._gates = model.gates().contiguous()
+        super().__init__(model, generator)
+        self._planner, self._threads = planner, threads
         self._divergence: Tensor | float = 0.0
         self._decisions = 0
-
-    def begin(self, games: int) -> None:
-        weights = self._gates.table
-        self._hidden = weights.new_zeros(games, self._model.hidden)
-        self._previous = torch.full((games,), self._model.n_actions, device=weights.device)
-        self.meet(None)
-
-    def identity(self) -> Tensor | None:
-        return None
-
-    def meet(self, identity: Tensor | None) -> None:
-        games, device = len(self._hidden), self._hidden.device
-        known = torch.zeros(games, self._model.identity_size) if identity is None else identity
-        extra = self._model.identity_gates(known.to(device))
-        self._extra = None if extra is None else extra.detach()
 
     def act(self, observation: Tensor, reward: Tensor) -> Tensor:
         model, gates = self._model, self._gates
@@ -63,10 +48,6 @@ class PPIPlayer:
         heads, values, log_policy = self._held
         policy = log_policy.exp()
         return Beliefs(policy, heads.action.exp(), values, predicted_action(policy, heads.observation))
-
-    def replay(self, action: Tensor) -> None:
-        """Go on as if it had chosen ``action``, long [games], in its last decision."""
-        self._previous = action
 
     def mean_divergence(self) -> float:
         """Mean KL(pi || p) in nats per decision so far; nan before the first."""

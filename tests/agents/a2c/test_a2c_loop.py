@@ -6,9 +6,7 @@ from test_a2c_training import spec, train, training
 
 from coopctx.agents.a2c.learner import A2CLearner
 from coopctx.agents.a2c.player import A2CPlayer
-from coopctx.agents.a2c.training import A2CTraining
 from coopctx.game.matrix import PRISONERS_DILEMMA
-from coopctx.game.threads import thread_pool
 from coopctx.runs.read import read_weights
 from coopctx.runs.schema import SCHEMAS
 
@@ -48,11 +46,6 @@ def weights(model) -> torch.Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
 
 
-def iterate(run: A2CTraining, iteration: int) -> None:
-    with thread_pool(1) as pool:
-        run._iterate(iteration, pool)
-
-
 @pytest.mark.parametrize("which", RUNS, ids=lambda which: which.name)
 def test_an_iteration_learns_from_exactly_what_the_learner_itself_saw_and_did(which, steps, tmp_path, witness, updates):
     """Its own side of all its games of this iteration, played with the weights that the step then changes."""
@@ -60,7 +53,7 @@ def test_an_iteration_learns_from_exactly_what_the_learner_itself_saw_and_did(wh
     for iteration in (1, 2):
         witness.forget()
         updates.clear()
-        iterate(run, iteration)
+        run._advance(iteration)
         assert [call[0] for call in updates] == run._learners
         for learner, episodes, _, number, before in updates:
             (player,) = witness.players_of(learner.model)
@@ -78,7 +71,7 @@ def test_the_kinds_of_games_that_a_learner_is_told_are_those_it_played(steps, tm
         run = training(steps, which, tmp_path, "a2c.batch_size=11", "pool.tabular_share=0.3")
         witness.forget()
         updates.clear()
-        iterate(run, 1)
+        run._advance(1)
         for learner, episodes, kinds, _, _ in updates:
             own = torch.cat([episodes.actions[:, :-1].long(), torch.full((11, 1), -1)], 1)  # the last action is not seen in time
             others = (episodes.observations[:, 1:].long() - 1) % 2
@@ -111,7 +104,7 @@ def test_every_random_stream_of_an_iteration_is_its_own(steps, tmp_path, witness
         run = training(steps, which, tmp_path)
         witness.forget()
         for iteration in (1, 2):
-            iterate(run, iteration)
+            run._advance(iteration)
             run._measure(iteration, with_curves=True)
         seeds = [player._generator.initial_seed() for player in witness.notes]
         assert len(set(seeds)) == len(seeds) > 4
@@ -122,7 +115,7 @@ def test_the_fixed_icl_plays_with_step_ones_very_weights_in_every_iteration(step
     expected = read_weights(spec("tabular").directory(steps))
     for iteration in (1, 2, 3):
         witness.forget()
-        iterate(run, iteration)
+        run._advance(iteration)
         run._measure(iteration, with_curves=False)
         frozen = [player for player in witness.notes if player._model is not run._learners[0].model]
         assert len(frozen) == 2
@@ -144,11 +137,11 @@ def test_the_learner_of_step_two_starts_afresh(steps, tmp_path):
 def test_a_measurement_plays_games_of_its_own_and_changes_nothing(which, steps, tmp_path, witness, updates):
     """Of the agents as they are after that many steps; the rows tell what the players themselves noted."""
     run = training(steps, which, tmp_path)
-    iterate(run, 1)
+    run._advance(1)
     before = [weights(learner.model) for learner in run._learners]
     updates.clear()
     witness.forget()
-    run._measure(1, with_curves=False)
+    run._record(1)
     assert not updates and all(torch.equal(weights(x.model), old) for x, old in zip(run._learners, before, strict=True))
     rows = [dict(zip(SCHEMAS["training"].names, row, strict=True)) for row in run._run.rows["training"]]
     assert {row["iteration"] for row in rows} == {1}
