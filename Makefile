@@ -4,6 +4,8 @@
 # make mutants    changes the code that decides weights and actions in thousands of ways: does a test notice? An hour or more
 # make figures    figures, report and the tables of README and docs from what is in results/; says what is missing
 # make reproduce  everything: the runs that are not finished in results/, then figures and report; PRESET=cpu SEEDS=0-9
+# make extras     what the tests of environments, notebook and page need besides; with a chromium, they are no longer skipped
+# make package-agents  the agents in the package and figures/play.html anew, from seed 0 in results/
 # make smoke      the whole line at toy scale: train, draw, report, check (build/smoke/)
 # make clean      removes the environment and everything built; results and figures stay
 
@@ -16,8 +18,10 @@ PRESET ?= cpu
 SEEDS ?= 0-9
 OUT ?= $(if $(filter cpu,$(PRESET)),figures,build/figures-$(PRESET))
 
+PACKAGED := a2c-mixed a2c-tabular ppi-extortion ppi-mixed ppi-tabular
+
 .DEFAULT_GOAL := help
-.PHONY: help lint test faults mutants figures reproduce smoke clean
+.PHONY: help extras package-agents lint test faults mutants figures reproduce smoke clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -28,6 +32,13 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -m venv $(VENV)
 	@$(VENV)/bin/pip install -q -q --disable-pip-version-check --no-input -c constraints.txt -e '.[test]'
 	@touch $@
+
+extras: $(READY)
+	@$(VENV)/bin/pip install -q -q --disable-pip-version-check --no-input -c constraints.txt -e '.[browser,envs,notebook,sb3]'
+
+package-agents: $(READY)
+	@for run in $(PACKAGED); do cp results/cpu/$$run/seed-0/run.json results/cpu/$$run/seed-0/weights.safetensors coopctx/agents/data/$$run/; done
+	@$(COOPCTX) play ppi-mixed --html figures/play.html
 
 lint: $(READY)
 	@$(VENV)/bin/ruff check --quiet

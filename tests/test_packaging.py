@@ -63,19 +63,6 @@ def test_dir_lists_what_a_script_needs_and_nothing_else():
     assert dir(coopctx) == sorted([*coopctx.__all__, "__version__"])
 
 
-def test_the_code_in_the_readme_runs(tmp_path, monkeypatch, capsys):
-    """Block after block, as a reader would type it, beside the committed results."""
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
-    assert len(blocks) == 2
-    (tmp_path / "results").symlink_to(ROOT / "results")
-    monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {}
-    for block in blocks:
-        exec(block, names)
-    assert "cooperation_rate" in capsys.readouterr().out
-    assert 0.5 < names["evaluation"].table.loc["tit-for-tat", "cooperation"] <= 1
-
-
 # Outside the checkout ---------------------------------------------------------------------------------------------
 
 

@@ -1,4 +1,4 @@
-"""The loop of every run: restore, advance, measure, checkpoint. Each agent's `training` fills it in."""
+"""The training loop of every run: restore, advance, measure, checkpoint. Each agent's `training` module fills it in."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ Result = TypeVar("Result")
 
 
 class Learner(record.Learner, Protocol):
-    """Who learns in a run, with what a checkpoint keeps of it."""
+    """A learner of a run, with the state that a checkpoint keeps."""
 
     def state(self) -> dict[str, Any]:
-        """Tensors, numbers, lists and dictionaries of these."""
+        """Its state as tensors, numbers, lists and dictionaries of these."""
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take over a `state`."""
+        """Set the learner to a `state`."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Which of the iterations from 0 to ``last`` are measured: every ``every``-th, those with curves, and the last.
+    """The iterations from 0 to ``last`` that are measured: every ``every``-th, those with curves, and the last.
 
     curves: the iterations with within-episode curves.
     """
@@ -50,7 +50,7 @@ class Schedule:
 
     @classmethod
     def of(cls, last: int, every: int, curves: Iterable[int], untrained: bool) -> Schedule:
-        """curves: as settings give them, negative ones counted from the last. untrained: iteration 0 has curves too."""
+        """curves: as in the settings; negative numbers count from the last. untrained: iteration 0 has curves too."""
         return cls(last, every, frozenset(counted(curves, last) | ({0} if untrained else set())))
 
     def __contains__(self, iteration: int) -> bool:
@@ -58,9 +58,9 @@ class Schedule:
 
 
 class Loop(ABC):
-    """One run, from where its directory stands to its end.
+    """One run, from its last checkpoint to its end.
 
-    Iteration k in its tables is the agents after k iterations (0: before the first). What is measured is checkpointed.
+    Iteration k in the tables is measured after k iterations (0: before the first). Every measurement is also a checkpoint.
     """
 
     _schedule: Schedule
@@ -69,7 +69,7 @@ class Loop(ABC):
     def __init__(
         self, spec: RunSpec, config: Config, run: Run, results: Path, device: torch.device, threads: int, progress: Progress
     ) -> None:
-        """results: where the finished runs lie that ``spec`` needs. threads: how many the run may use."""
+        """results: the folder of the finished runs that ``spec`` needs. threads: the number that the run may use."""
         self._spec, self._config, self._run, self._results = spec, config, run, results
         self._device, self._threads, self._progress = device, threads, progress
         self._pool, self._game = POOLS[spec.pool], config.game.matrix()
@@ -79,7 +79,7 @@ class Loop(ABC):
         self._workers: ThreadPoolExecutor | None = None
 
     def run_all(self) -> None:
-        """Train to the end, recording and checkpointing every measurement, and write the final weights."""
+        """Train to the end, record and checkpoint every measurement, and write the final weights."""
         done = self._restore()
         title, unit = f"{self._spec.name} seed {self._spec.seed}", AGENTS[self._spec.agent].unit
         self._progress.begin(title, self._schedule.last, max(done, 0), unit)
@@ -91,18 +91,18 @@ class Loop(ABC):
         self._progress.end()
 
     def _step(self, iteration: int) -> None:
-        """One iteration, recorded if it is to be measured."""
+        """Carry out one iteration, and record it if it is measured."""
         self._advance(iteration)
         if iteration in self._schedule:
             self._record(iteration)
 
     @abstractmethod
     def _advance(self, iteration: int) -> None:
-        """Carry out this iteration; 0 is what comes before the first."""
+        """Carry out this iteration; iteration 0 is what comes before the first."""
 
     @abstractmethod
     def _measure(self, iteration: int, with_curves: bool) -> Sequence[Match]:
-        """Games of the present agents, for the training table; those with strategies for the curves alone come last."""
+        """Games of the present agents for the training table; games against named strategies, for the curves only, come last."""
 
     def _record(self, iteration: int) -> None:
         with_curves = iteration in self._schedule.curves
@@ -119,7 +119,7 @@ class Loop(ABC):
             self._progress.iteration(iteration, summary(self._pool, averaged))
 
     def _restore(self) -> int:
-        """The iteration of the last checkpoint, with the learners as they were then; -1 where there is none."""
+        """Set the learners to the last checkpoint. Returns its iteration, or -1 if there is none."""
         state = self._run.state
         if state is None:
             return -1

@@ -45,6 +45,7 @@ app = typer.Typer(
 for command in (
     train.train,
     look.evaluate,
+    look.play,
     train.extort_probe,
     look.plot,
     look.report,

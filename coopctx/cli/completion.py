@@ -25,6 +25,7 @@ OPPONENTS = (
     "zd-generous-2",
     "tabular",
 )
+PACKAGED = ("ppi-mixed", "ppi-tabular", "ppi-extortion", "a2c-mixed", "a2c-tabular")  # as coopctx.agents.trained knows them
 
 
 def one_of(*names: str) -> Callable[[str], list[str]]:
@@ -46,9 +47,14 @@ def runs(incomplete: str) -> list[str]:
     return _starting(found, incomplete) or sorted(str(path) for path in Path().glob(f"{incomplete}*/"))
 
 
+def agents(incomplete: str) -> list[str]:
+    """The packaged agents and, where a path is begun, runs."""
+    return _starting(PACKAGED, incomplete) or runs(incomplete)
+
+
 def opponents(incomplete: str) -> list[str]:
-    """The opponents of an evaluation: `OPPONENTS` and other runs."""
-    return _starting(OPPONENTS, incomplete) or runs(incomplete)
+    """The opponents of an evaluation: `OPPONENTS`, packaged agents and other runs."""
+    return _starting((*OPPONENTS, *PACKAGED), incomplete) or runs(incomplete)
 
 
 def _starting(names: Iterable[str], incomplete: str) -> list[str]:

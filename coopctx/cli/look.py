@@ -31,7 +31,12 @@ if TYPE_CHECKING:
 
 Run = Annotated[
     Path,
-    typer.Argument(parser=typed_path, metavar="RUN", help="Directory of a finished run.", autocompletion=completion.runs),
+    typer.Argument(
+        parser=typed_path,
+        metavar="RUN",
+        help="Directory of a finished run, or a packaged agent.",
+        autocompletion=completion.agents,
+    ),
 ]
 
 
@@ -120,7 +125,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="A named strategy such as tit-for-tat; tabular (random memory-one players); another RUN; or "
+            help="A named strategy such as tit-for-tat; tabular (random memory-one players); another RUN or packaged agent; or "
             "axelrod:NAME, a strategy of the Axelrod library. Repeatable.",
             show_default="all named strategies and tabular",
             autocompletion=completion.opponents,
@@ -163,6 +168,55 @@ def evaluate(
     show.console.print(tables(evaluation))
     if out is not None:
         show.say(f"{out}: written")
+
+
+def play(
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="[RUN]",
+            help="A packaged agent, such as ppi-mixed or a2c-tabular, or the directory of a finished run.",
+            autocompletion=completion.agents,
+        ),
+    ] = "ppi-mixed",
+    rounds: Annotated[int, typer.Option(metavar="N", help="Rounds of the game, up to 100.")] = 20,
+    learner: Annotated[int, typer.Option(metavar="N", help="Which of the run's learners.")] = 1,
+    show_thoughts: Annotated[bool, flag("--show-thoughts", help="Show its beliefs before your move, not after it.")] = False,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", help="Of the agent's random numbers.", show_default="another every time")
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", parser=typed_path, metavar="FILE.html", help="Write the game as a page that needs no server."),
+    ] = None,
+) -> None:
+    """Play against a trained agent yourself: in the terminal, or in a browser.
+
+    \b
+    Examples:
+    coopctx play
+    coopctx play a2c-mixed --rounds 50 --show-thoughts
+    coopctx play results/cpu/ppi-mixed/seed-3 --html play.html
+    echo ccdccd | coopctx play --rounds 6
+    """
+    with show.console.status("loading"):
+        from coopctx.agents.trained import TrainedAgent
+        from coopctx.evaluation.person.game import PersonsGame, check_rounds
+        from coopctx.evaluation.play import check_number
+
+    check_rounds(rounds)
+    check_number(0, "--seed", seed)
+    agent = TrainedAgent.load(run)
+    agent.learner_weights(learner)
+    if html is not None:
+        from coopctx.evaluation.person.page import write_page
+
+        write_page(agent, html, learner, rounds)
+        show.say(f"{html}: written; open it in a browser")
+        return
+    from coopctx.evaluation.person import terminal
+
+    terminal.play(PersonsGame(agent, rounds, learner, seed), show.console, show_thoughts)
 
 
 def tournament(

@@ -125,7 +125,8 @@ def caption(sources: Sources) -> str:
             told.append(f"{symbol}: {above} of {len(late)} seeds above {SETTLED}, the lowest at {late.min():.2f}")
     return (
         f"*Our Figure 1, preset `{sources.preset}`, mean ± 1 s.d. over seeds; red: with the other learner, blue: with tabular "
-        f"players. Cooperation between the learners at the end of the mixed pool: {'; '.join(told)}.*\n"
+        "players (random memory-one strategies). Cooperation between the learners at the end of the mixed pool: "
+        f"{'; '.join(told)}.*\n"
     )
 
 
