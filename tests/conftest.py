@@ -81,3 +81,42 @@ def witness(monkeypatch):
     from witness import Witness
 
     return Witness(monkeypatch)
+
+
+@pytest.fixture
+def quick_processes(monkeypatch):
+    """Runs side by side start from a server that has torch imported already, not from nothing, which takes seconds each."""
+    import struck
+
+    monkeypatch.setattr("multiprocessing.get_context", lambda method: struck.SERVER)
+
+
+@pytest.fixture
+def runs_in_this_process(monkeypatch):
+    """Runs follow one another in this process, each when what it needs is finished."""
+    from coopctx.launch import job as job_module
+    from coopctx.launch import jobs
+
+    def one_by_one(todo, workers, new_progress, engine, overall):
+        outcomes, waiting = {}, list(todo)
+        while waiting:
+            job = jobs._next_ready(waiting, [])
+            waiting.remove(job)
+            outcomes[job] = job_module.run_one(job, new_progress())
+            waiting = jobs._without_unmet(waiting, outcomes)
+        return [outcomes[job] for job in todo]
+
+    monkeypatch.setattr(jobs, "run_side_by_side", one_by_one)
+
+
+@pytest.fixture
+def blank_figures(monkeypatch):
+    """Figures are blank pages, where a test is about what is drawn when, not about how it looks."""
+    from matplotlib.figure import Figure
+
+    from coopctx import figures
+    from coopctx.report import pages
+
+    for name in ("FIGURES", "ALL"):
+        monkeypatch.setattr(figures, name, dict.fromkeys(getattr(figures, name), lambda results: (Figure(), [])))
+    monkeypatch.setattr(pages, "image", lambda name, results: b"")

@@ -61,7 +61,7 @@ class Struck:
     def __init__(self, arguments: list[str], folder: Path, log: Path, fault: str = "", nth: int = 0) -> None:
         self._log = log
         log.mkdir(parents=True, exist_ok=True)
-        self.process = _SERVER.Process(target=_command, args=(arguments, str(folder), str(log), fault, nth))
+        self.process = SERVER.Process(target=_command, args=(arguments, str(folder), str(log), fault, nth))
         self.process.start()
 
     def end(self) -> Ended:
@@ -115,5 +115,5 @@ def _changes(event: str, details: tuple) -> bool:
     return bool(opened_for_writing) or event in ("os.rename", "os.remove", "os.mkdir")
 
 
-_SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["coopctx.cli", "coopctx.launch.jobs", "coopctx.native", "pytest"])
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["coopctx.cli", "coopctx.launch.jobs", "coopctx.native", "pytest"])

@@ -306,7 +306,7 @@ def work(job: Job, progress) -> Outcome:
     return Outcome(seed, job.directory, "finished")
 
 
-def test_one_failing_seed_leaves_the_others_running_and_an_interruption_stops_them(tmp_path):
+def test_one_failing_seed_leaves_the_others_running_and_an_interruption_stops_them(tmp_path, quick_processes):
     lines: list[str] = []
     outcomes = run_side_by_side(
         [job(tmp_path, seed) for seed in (2, 1, 0)], 3, lambda: PlainProgress(lines.append), Processes(work)
@@ -317,7 +317,7 @@ def test_one_failing_seed_leaves_the_others_running_and_an_interruption_stops_th
 
     class Interrupt(SilentProgress):
         def begin(self, title, total, done, unit="phase") -> None:
-            while not (tmp_path / "started").exists():
+            while not (tmp_path / "started").exists() or not (tmp_path / "started").read_text():
                 time.sleep(0.01)
             raise KeyboardInterrupt
 

@@ -13,7 +13,7 @@ from struck import directory
 
 from coopctx import figures as plots
 from coopctx.analysis import claims
-from coopctx.bench import measure as bench
+from coopctx.bench import race as bench
 from coopctx.cli import app as cli
 from coopctx.cli import options
 from coopctx.errors import RunError, UsageError
@@ -96,7 +96,8 @@ def sandbox(coopctx_main, monkeypatch, undisturbed):
     monkeypatch.setattr(bench, "measure_planner", enough)
     monkeypatch.setattr(evaluation, "meet", briefly)
     monkeypatch.setattr(tournament, "library", enough)
-    monkeypatch.setattr(plots, "FIGURES", dict.fromkeys(plots.FIGURES, no_figure))
+    for name in ("FIGURES", "ALL"):
+        monkeypatch.setattr(plots, name, dict.fromkeys(getattr(plots, name), no_figure))
     for module in (claims, report, blocks):
         monkeypatch.setattr(module, "check", lambda results, preset: [])
     monkeypatch.setattr(report, "image", lambda name, results: b"")

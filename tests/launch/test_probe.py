@@ -328,7 +328,7 @@ def test_bad_input_is_refused_in_one_line(arguments, status, message, capsys, mo
 # A2C -------------------------------------------------------------------------------------------------------------
 
 
-def test_a2c_is_probed_and_evaluated_as_ppi_is(tmp_path, capsys, monkeypatch):
+def test_a2c_is_probed_and_evaluated_as_ppi_is(tmp_path, capsys, monkeypatch, runs_in_this_process):
     monkeypatch.setattr(show, "console", Console(width=100))
     tiny = ("game.rounds=8", "model.hidden=16", "a2c.iterations=4", "a2c.batch_size=4", "a2c.measure_every=1")
     settings = [word for override in tiny for word in ("--set", override)]

@@ -11,8 +11,8 @@ from coopctx.errors import RunError, UsageError
 from coopctx.experiments.pools import POOLS, RunSpec, all_needs, with_needs
 from coopctx.experiments.settings import load_preset, to_dict
 from coopctx.launch import job as job_module
-from coopctx.launch import jobs, reproduce
 from coopctx.launch import plan as dry_run
+from coopctx.launch import reproduce
 from coopctx.launch.display import Counts, PlainOverall
 from coopctx.launch.engines import Processes
 from coopctx.launch.job import Job, Outcome
@@ -76,19 +76,7 @@ def spec(pool: str, seed: int, opponent_id: bool = False) -> RunSpec:
 
 
 @pytest.fixture
-def stub(monkeypatch) -> Stub:
-    """Runs follow one another in this process, each when what it needs is finished."""
-
-    def one_by_one(todo, workers, new_progress, engine, overall):
-        outcomes, waiting = {}, list(todo)
-        while waiting:
-            job = jobs._next_ready(waiting, [])
-            waiting.remove(job)
-            outcomes[job] = job_module.run_one(job, new_progress())
-            waiting = jobs._without_unmet(waiting, outcomes)
-        return [outcomes[job] for job in todo]
-
-    monkeypatch.setattr(jobs, "run_side_by_side", one_by_one)
+def stub(monkeypatch, runs_in_this_process) -> Stub:
     return Stub(monkeypatch)
 
 
@@ -185,7 +173,7 @@ def test_a_dry_run_names_what_cannot_be_gone_on_with(coopctx_main):
 # Carrying it out -----------------------------------------------------------------------------------------------------
 
 
-def test_everything_is_run_once_drawn_and_reported(coopctx_main, stub):
+def test_everything_is_run_once_drawn_and_reported(coopctx_main, stub, request):
     put(Path("results"), spec("tabular", 1))
     status, out, err = coopctx_main(*COMMAND, "--jobs", "1")
     assert (status, err) == (0, "")
@@ -194,10 +182,11 @@ def test_everything_is_run_once_drawn_and_reported(coopctx_main, stub):
     for name in ("fig1.png", "fig1.pdf", "fig2.png", "fig3.png", "report.md", "report.html"):
         assert Path("figures", name).stat().st_size > 1000 and f"figures/{name}" in out
     stub.order.clear()
+    request.getfixturevalue("blank_figures")
     assert coopctx_main(*COMMAND)[0] == 0 and stub.order == []
 
 
-def test_a_failure_takes_along_only_what_needs_it(coopctx_main, stub):
+def test_a_failure_takes_along_only_what_needs_it(coopctx_main, stub, blank_figures):
     stub.failing = {("ppi-tabular", 1), ("ppi-learners", 0)}
     status, out, err = coopctx_main(*COMMAND, "--seeds", "0")
     assert status == 1 and err.splitlines() == [
@@ -261,7 +250,7 @@ def work(job: Job, progress) -> Outcome:
     return Outcome(job.spec.seed, job.directory, "failed" if failed else "finished", "as planned" if failed else "")
 
 
-def test_runs_wait_for_what_they_need_and_are_counted(tmp_path):
+def test_runs_wait_for_what_they_need_and_are_counted(tmp_path, quick_processes):
     specs = plan(["fig2"], [], "smoke", [0])
     todo = [Job(which, load_preset("smoke"), tmp_path, "cpu", 1, False, ("coopctx",)) for which in specs]
     lines: list[str] = []

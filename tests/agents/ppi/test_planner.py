@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from coopctx import native
 from coopctx.agents.ppi.planner import ESTIMATORS, Planner, returns, stratified_uniforms
 from coopctx.agents.trunk import Gates, SequenceModel, predict, step
 from coopctx.game.sampling import choose
@@ -64,6 +65,76 @@ def test_the_expected_estimator_is_exact_over_one_round():
     assert torch.allclose(
         returns(gates, ACTIONS, hidden, None, uniforms, 1.0, True)[0], enumerate_values(gates, hidden, 1, 1.0), atol=1e-5
     )
+
+
+def returns_by_hand(gates, hidden, extra, uniforms, discount, expected):
+    """Mean returns [games, actions], a game, a first action, a rollout, a round at a time."""
+    games, rollouts, horizon = len(hidden), uniforms.shape[2], uniforms.shape[3]
+    values = torch.zeros(games, ACTIONS)
+    for game, first, rollout in itertools.product(range(games), range(ACTIONS), range(rollouts)):
+        state, own = hidden[game : game + 1], None if extra is None else extra[game : game + 1]
+        numbers = uniforms[game, first if uniforms.shape[1] > 1 else 0, rollout]
+        for t in range(horizon):
+            heads = predict(gates, state, ACTIONS)
+            policy, following, reward = heads.action[0].exp(), heads.observation[0].exp(), heads.reward[0]
+            action = first if t == 0 else drawn(policy, numbers[t, 0])
+            observation = drawn(following[action], numbers[t, 1])
+            means = (following * reward).sum(1)
+            gain = reward[action, observation] if not expected else means[first] if t == 0 else policy @ means
+            values[game, first] += discount**t * gain / rollouts
+            index = torch.tensor([observation * (ACTIONS + 1) + action])
+            state = step(gates, state, index, reward[action, observation][None], own)
+    return values
+
+
+def drawn(probabilities, uniform) -> int:
+    """The outcome whose stretch of [0, 1) holds ``uniform``."""
+    reached = 0.0
+    for outcome, probability in enumerate(probabilities.tolist()):
+        reached += probability
+        if uniform < reached:
+            return outcome
+    return len(probabilities) - 1
+
+
+@pytest.mark.parametrize("with_identity", [False, True])
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("precision", [None, *native.PRECISIONS])
+def test_action_values_are_mean_returns_of_rollouts_with_the_planners_random_numbers(precision, estimator, with_identity, monkeypatch):
+    kernel = native._load(precision) if precision else None
+    if precision and kernel is None:
+        pytest.skip(f"no native kernel in {precision}")
+    monkeypatch.setattr("coopctx.native.kernel_for", lambda device, hidden: kernel if hidden == HIDDEN else None)
+    gates, _ = tiny_model(3)
+    gates = Gates(*(gate.detach().contiguous() for gate in gates))
+    hidden = torch.randn(5, HIDDEN, generator=stream(3, "games"))
+    extra = torch.randn(5, 3 * HIDDEN, generator=stream(3, "identity")) if with_identity else None
+    planner = Planner(rollouts=3, horizon=4, inverse_temperature=1.0, discount=0.9, estimator=estimator)
+    found = planner.action_values(gates, ACTIONS, hidden, extra, stream(4), threads=2)
+    uniforms, expected = planner.uniforms(5, ACTIONS, stream(4)), estimator == "expected"
+    if kernel is None:
+        assert torch.allclose(found, returns_by_hand(gates, hidden, extra, uniforms, 0.9, expected), atol=1e-5)
+    else:
+        settings = ACTIONS, OBSERVATIONS, 0.9, expected, 1
+        assert torch.equal(found, kernel.rollouts(gates, extra, hidden, uniforms, *settings)[0]), "threads change nothing"
+    assert torch.equal(found, planner.action_values(gates, ACTIONS, hidden, extra, stream(4)))
+    assert not torch.equal(found, planner.action_values(gates, ACTIONS, hidden, extra, stream(5)))
+
+
+def test_each_estimator_has_its_own_random_numbers_from_the_stream_alone():
+    """Shared by the first actions and stratified, or for every first action its own."""
+    expected = Planner(3, 4, 1.0, estimator="expected").uniforms(5, ACTIONS, stream(6))
+    assert torch.equal(expected, stratified_uniforms(5, 3, 4, stream(6))[:, None])
+    sampled = Planner(3, 4, 1.0, estimator="sampled").uniforms(5, ACTIONS, stream(6))
+    assert torch.equal(sampled, torch.rand(5, ACTIONS, 3, 4, 2, generator=stream(6)))
+
+
+def test_stratified_uniforms_stay_below_one(monkeypatch):
+    """In the last stratum rounding would reach 1, which no outcome answers to; the largest float32 below it is kept."""
+    largest = 1 - 2**-24
+    monkeypatch.setattr(torch, "rand", lambda *sizes, generator: torch.full(sizes, largest))
+    uniforms = stratified_uniforms(40, 3, 2, stream(0))
+    assert uniforms.max().item() == largest and uniforms.min().item() == pytest.approx(1 / 3)
 
 
 def test_expected_differences_between_actions_vary_less_than_sampled_ones():
