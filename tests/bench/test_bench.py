@@ -13,8 +13,13 @@ from rich.console import Console
 from coopctx import native
 from coopctx.agents.ppi.planner import returns, stratified_uniforms
 from coopctx.agents.trunk import Gates
-from coopctx.bench import race as bench
-from coopctx.bench.race import Contestant, Engine, Sizes, measure, race
+from coopctx.bench.estimators import measure_estimators
+from coopctx.bench.measure import jax_port, measure
+from coopctx.bench.parts import iteration_seconds, phase_seconds
+from coopctx.bench.race import CPU, Contestant, Engine, engines, race, using
+from coopctx.bench.rows import Sizes
+from coopctx.bench.tables import tables
+from coopctx.bench.work import learner_with, tabular_episodes, untrained_model
 from coopctx.cli import app as cli
 from coopctx.errors import CoopctxError, RunError, UsageError
 from coopctx.experiments.settings import load_preset
@@ -51,7 +56,7 @@ def report():
 def expected_names(*extra):
     kernel, exact = native.load(), native.load("fp32")
     optional = ["native fp32"] if kernel and exact and kernel.precision == "bf16" else []
-    return ["in use", *optional, "reference", *extra, *(["JAX"] if bench.jax_port() else [])]
+    return ["in use", *optional, "reference", *extra, *(["JAX"] if jax_port() else [])]
 
 
 # What is reported ----------------------------------------------------------------------------------------------------
@@ -103,7 +108,7 @@ def test_the_share_of_the_matmul_rate_counts_the_products_of_a_rollout(report):
 def test_a_busy_machine_is_told(report):
     def shown(granted):
         console = Console(width=80, file=io.StringIO())
-        console.print(bench.tables(replace(report, machine=replace(report.machine, granted=granted))))
+        console.print(tables(replace(report, machine=replace(report.machine, granted=granted))))
         return console.file.getvalue()
 
     assert "matrix products got 50%" in shown(0.5)
@@ -112,7 +117,7 @@ def test_a_busy_machine_is_told(report):
 
 def test_an_exact_estimator_has_no_ratio():
     config = load_preset("smoke", [*SMALL, "ppi.horizon=1"])
-    expected, sampled = bench.measure_estimators(config, 1, 1, TOY)
+    expected, sampled = measure_estimators(config, 1, 1, TOY)
     assert (expected.variance, expected.ratio) == (0, None)
     assert sampled.variance > 0
 
@@ -137,7 +142,7 @@ def test_quick_work_is_repeated_until_it_can_be_timed():
 
 def test_without_a_kernel_the_reference_is_in_use(monkeypatch):
     monkeypatch.setattr(native, "load", lambda precision=None: None)
-    assert [(engine.name, engine.runs_on, engine.kernel) for engine in bench.engines(16)] == [
+    assert [(engine.name, engine.runs_on, engine.kernel) for engine in engines(16)] == [
         ("in use", "PyTorch", None),
         ("reference", "PyTorch", None),
     ]
@@ -145,8 +150,8 @@ def test_without_a_kernel_the_reference_is_in_use(monkeypatch):
 
 def test_what_computes_is_put_back_after_an_error():
     before = torch.get_num_threads(), native.kernel_for
-    with pytest.raises(ValueError), bench.using(Engine("x", "PyTorch", "fp32", None), 3):
-        assert native.kernel_for(bench.CPU, 16) is None
+    with pytest.raises(ValueError), using(Engine("x", "PyTorch", "fp32", None), 3):
+        assert native.kernel_for(CPU, 16) is None
         assert torch.get_num_threads() == 3
         raise ValueError
     assert (torch.get_num_threads(), native.kernel_for) == before
@@ -159,11 +164,11 @@ def test_a_phase_is_scaled_up_to_its_full_size(monkeypatch):
         configs.append(config)
         return {"fit": 2.0, "plan": 3.0, "measure": 100.0}
 
-    monkeypatch.setattr(bench, "_timings", timings)
+    monkeypatch.setattr("coopctx.bench.parts._timings", timings)
     settings = ["ppi.initial_episodes=100", "ppi.epochs=4", "ppi.batch_size=10", "ppi.episodes_per_phase=40"]
     config = load_preset("smoke", [*settings, "game.rounds=60"])
     sizes = replace(TOY, fit_steps=8, collect_rounds=3, collect_episodes=20)
-    assert bench.phase_seconds(config, 1, sizes) == (2.0 * 40 / 8, 3.0 * (60 / 3) * (40 / 20))
+    assert phase_seconds(config, 1, sizes) == (2.0 * 40 / 8, 3.0 * (60 / 3) * (40 / 20))
     fitting, collecting = configs
     assert (fitting.game.rounds, fitting.ppi.initial_episodes, fitting.ppi.epochs) == (60, 80, 1)
     assert (collecting.game.rounds, collecting.ppi.episodes_per_phase) == (3, 20)
@@ -177,25 +182,25 @@ def test_an_iteration_is_the_mean_of_those_after_the_first_at_the_full_batch(mon
         asked.append((agent, config.a2c, iteration))
         return {"play": 3.0, "update": 6.0, "measure": 100.0}
 
-    monkeypatch.setattr(bench, "_timed_run", timed_run)
+    monkeypatch.setattr("coopctx.bench.parts._timed_run", timed_run)
     config = load_preset("smoke", ["a2c.batch_size=80"])
-    assert bench.iteration_seconds(config, 1, replace(TOY, iterations=3, iteration_episodes=20)) == (4.0, 8.0)
+    assert iteration_seconds(config, 1, replace(TOY, iterations=3, iteration_episodes=20)) == (4.0, 8.0)
     ((agent, a2c, iteration),) = asked
     assert (agent, a2c.batch_size, a2c.iterations, iteration) == ("a2c", 20, 4, 4)
     assert a2c.episode_iterations == (1,), "timings begin anew after the first"
 
 
 def test_a_failed_run_is_told(monkeypatch):
-    monkeypatch.setattr(bench, "run_one", lambda job, progress: Outcome(0, job.directory, "failed", "no space"))
+    monkeypatch.setattr("coopctx.bench.parts.run_one", lambda job, progress: Outcome(0, job.directory, "failed", "no space"))
     with pytest.raises(RunError, match="no space"):
-        bench.phase_seconds(load_preset("smoke", SMALL), 1, TOY)
+        phase_seconds(load_preset("smoke", SMALL), 1, TOY)
 
 
 # The command ---------------------------------------------------------------------------------------------------------
 
 
 def test_json_is_one_object_and_nothing_else(report, monkeypatch, capsys):
-    monkeypatch.setattr(bench, "measure", lambda *arguments, **options: report)
+    monkeypatch.setattr("coopctx.bench.measure.measure", lambda *arguments, **options: report)
     assert cli.main(["bench", "--json"]) == 0
     printed = capsys.readouterr()
     assert json.loads(printed.out) == json.loads(json.dumps(asdict(report)))
@@ -203,8 +208,8 @@ def test_json_is_one_object_and_nothing_else(report, monkeypatch, capsys):
 
 
 def test_tables_tell_ratios_threads_dtype_and_machine(report, monkeypatch, capsys):
-    monkeypatch.setattr(bench, "measure", lambda *arguments, **options: report)
-    monkeypatch.setattr(cli, "console", Console(width=80))
+    monkeypatch.setattr("coopctx.bench.measure.measure", lambda *arguments, **options: report)
+    monkeypatch.setattr("coopctx.cli.show.console", Console(width=80))
     assert cli.main(["bench"]) == 0
     text = capsys.readouterr().out
     for told in ("planner", "training", "phase", "iteration of A2C", "estimators", "PyTorch fp32", "PyTorch bf16", "1 thread"):
@@ -238,7 +243,7 @@ def test_failures_end_with_their_status(error, monkeypatch, capsys):
     def fail(*arguments, **options) -> CoopctxError:
         raise error("told")
 
-    monkeypatch.setattr(bench, "measure", fail)
+    monkeypatch.setattr("coopctx.bench.measure.measure", fail)
     assert cli.main(["bench"]) == error.exit_status
     assert "told" in capsys.readouterr().err
 
@@ -250,7 +255,7 @@ def test_it_does_without_jax(monkeypatch):
     monkeypatch.delitem(sys.modules, "coopctx.bench.jax_port", raising=False)
     monkeypatch.delattr("coopctx.bench.jax_port", raising=False)
     monkeypatch.setitem(sys.modules, "jax", None)
-    assert bench.jax_port() is None
+    assert jax_port() is None
 
 
 @torch.no_grad()
@@ -259,7 +264,7 @@ def test_the_port_plans_as_the_reference_does():
     from coopctx.bench import jax_port as bench_jax
 
     config = load_preset("smoke", SMALL)
-    model = bench._model(config)
+    model = untrained_model(config)
     for parameter in model.parameters():
         parameter.mul_(3)
     gates = Gates(*model.gates())
@@ -279,10 +284,10 @@ def test_the_port_trains_as_the_reference_does():
     schedule = ["ppi.initial_epochs=3", "ppi.final_learning_rate=3e-3", "ppi.weight_decay=0.5", "ppi.max_grad_norm=0.1"]
     weights = ["ppi.observation_weight=0.5", "ppi.action_weight=2", "ppi.reward_weight=3"]
     config = load_preset("smoke", [*SMALL, *schedule, *weights])
-    data = bench._tabular_episodes(config, config.ppi.batch_size)
-    learner = bench._learner(config, data)
+    data = tabular_episodes(config, config.ppi.batch_size)
+    learner = learner_with(config, data)
     state = bench_jax.initial_state(learner.model)
-    with bench.using(Engine("reference", "PyTorch", "fp32", None), 1):
+    with using(Engine("reference", "PyTorch", "fp32", None), 1):
         learner.fit(0)
     whole, games = bench_jax.to_batch(data), bench_jax.jnp.arange(len(data))
     for _ in range(3):

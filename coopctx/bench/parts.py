@@ -1,0 +1,127 @@
+"""How long whole parts of a run take: a phase of PPI, an iteration of A2C."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from coopctx.bench.race import IN_USE, REFERENCE, Engine, engines, pytorch, using
+from coopctx.bench.rows import IterationRate, PhaseRate, Sizes
+from coopctx.errors import RunError
+from coopctx.experiments.pools import POOLS, RunSpec
+from coopctx.experiments.settings import Config, MeasureConfig
+from coopctx.launch.job import Job, run_one
+from coopctx.runs.progress import SilentProgress
+from coopctx.runs.read import read_run_table
+
+
+def measure_phase(config: Config, threads: int, repeats: int, sizes: Sizes) -> list[PhaseRate]:
+    """Fit and collect of a mixed run's first phase, as `train` does them, on what is in use and on the reference.
+
+    Timed are some of the gradient steps and some of the rounds, at full batch sizes, and scaled up: all steps cost the
+    same. So do, within a tenth, all rounds of a model that knows nothing yet: the first ones, before the games have
+    parted, spare the native kernel that much. The surer a model is, the more rollouts coincide and the less there is to
+    compute, so that later phases collect faster than this says.
+    """
+    totals = _in_turns(config, threads, repeats, lambda: phase_seconds(config, threads, sizes))
+    seconds = {name: sum(total) for name, total in totals.items()}
+    episodes = POOLS["mixed"].learners * config.ppi.episodes_per_phase
+    return [
+        PhaseRate(
+            engine.name,
+            engine.runs_on,
+            engine.dtype,
+            fit_seconds=totals[engine.name][0],
+            collect_seconds=totals[engine.name][1],
+            per_second=episodes / seconds[engine.name],
+            ratio=seconds[REFERENCE] / seconds[engine.name],
+        )
+        for engine in _two_engines(config)
+    ]
+
+
+def _two_engines(config: Config) -> tuple[Engine, Engine]:
+    return engines(config.model.hidden)[0], pytorch(REFERENCE)
+
+
+def _in_turns(
+    config: Config, threads: int, repeats: int, seconds: Callable[[], tuple[float, float]]
+) -> dict[str, list[float]]:
+    """Medians of both parts' seconds, on what is in use and on the reference, which take turns."""
+    parts: dict[str, list[tuple[float, float]]] = {IN_USE: [], REFERENCE: []}
+    for _ in range(repeats):
+        for engine in _two_engines(config):
+            with using(engine, threads):
+                parts[engine.name].append(seconds())
+    return {name: [statistics.median(values) for values in zip(*taken, strict=True)] for name, taken in parts.items()}
+
+
+def phase_seconds(config: Config, threads: int, sizes: Sizes) -> tuple[float, float]:
+    """Seconds of fitting and of collecting in a mixed run's first phase, scaled up from a part of each."""
+    ppi, game = config.ppi, config.game
+    fitted, steps = sizes.fit_steps * ppi.batch_size, math.ceil(ppi.epochs * ppi.initial_episodes / ppi.batch_size)
+    only_fit = replace(ppi, initial_episodes=fitted, epochs=1.0, episodes_per_phase=2, rollouts=1, horizon=1)
+    fit = _timings(replace(config, ppi=only_fit), threads)["fit"] * steps / sizes.fit_steps
+    episodes, rounds = min(ppi.episodes_per_phase, sizes.collect_episodes), min(game.rounds, sizes.collect_rounds)
+    only_collect = replace(ppi, initial_episodes=1, epochs=1.0, episodes_per_phase=episodes)
+    shortened = replace(config, game=replace(game, rounds=rounds), ppi=only_collect)
+    scale = game.rounds / rounds * ppi.episodes_per_phase / episodes
+    return fit, _timings(shortened, threads)["plan"] * scale
+
+
+def _timings(config: Config, threads: int) -> dict[str, float]:
+    """Seconds of each part of the first phase of a run with this configuration, after one step of pre-training."""
+    least = config.ppi.batch_size / config.ppi.initial_episodes / 2  # less than a step's worth: rounded up to one
+    config = replace(
+        config,
+        ppi=replace(config.ppi, phases=1, initial_epochs=least),
+        measure=MeasureConfig(episode_phases=(), episode_games=1),
+    )
+    return _timed_run("ppi", config, threads, iteration=1)
+
+
+def _timed_run(agent: str, config: Config, threads: int, iteration: int) -> dict[str, float]:
+    """Seconds of each part that a mixed run with this configuration has recorded at ``iteration``."""
+    with tempfile.TemporaryDirectory(prefix="coopctx-bench-") as directory:
+        job = Job(RunSpec(agent, "mixed", False, 0, "bench"), config, Path(directory), "cpu", threads, True, ())
+        outcome = run_one(job, SilentProgress())
+        if outcome.state == "failed":
+            raise RunError(f"the timed run failed: {outcome.message}")
+        timings = read_run_table(job.directory, "timings").to_pandas()
+    recorded = timings[timings.iteration == iteration]
+    return dict(zip(recorded.part, recorded.seconds.astype(float), strict=True))
+
+
+def measure_iteration(config: Config, threads: int, repeats: int, sizes: Sizes) -> list[IterationRate]:
+    """Play and update of a mixed A2C run, as `train` does them, on what is in use and on the reference.
+
+    Where the batch is larger than `Sizes.iteration_episodes`, it is timed in part and scaled up.
+    """
+    totals = _in_turns(config, threads, repeats, lambda: iteration_seconds(config, threads, sizes))
+    seconds = {name: sum(total) for name, total in totals.items()}
+    return [
+        IterationRate(
+            engine.name,
+            engine.runs_on,
+            engine.dtype,
+            play_seconds=totals[engine.name][0],
+            update_seconds=totals[engine.name][1],
+            per_second=1 / seconds[engine.name],
+            ratio=seconds[REFERENCE] / seconds[engine.name],
+        )
+        for engine in _two_engines(config)
+    ]
+
+
+def iteration_seconds(config: Config, threads: int, sizes: Sizes) -> tuple[float, float]:
+    """Seconds of playing and of updating in one iteration, the mean over some that follow the first one."""
+    episodes, last = min(config.a2c.batch_size, sizes.iteration_episodes), 1 + sizes.iterations
+    a2c = replace(config.a2c, batch_size=episodes, iterations=last, measure_every=last, episode_iterations=(1,))
+    short = replace(config, a2c=a2c, measure=MeasureConfig(episode_phases=(), episode_games=1))
+    seconds = _timed_run("a2c", short, threads, iteration=last)
+    scale = config.a2c.batch_size / episodes / sizes.iterations
+    return seconds["play"] * scale, seconds["update"] * scale

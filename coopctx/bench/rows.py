@@ -1,0 +1,126 @@
+"""What the benchmark reports: sizes, rates and the machine, as plain data."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is done per measurement. Smaller than real work only where cost is known to be proportional."""
+
+    games: int = 512  # games that the planner decides in at once
+    fit_steps: int = 16  # gradient steps per learner
+    collect_rounds: int = 2  # rounds played of a phase's episodes; those of an untrained model cost about the same
+    collect_episodes: int = 1024  # episodes per agent in those rounds, at most
+    iterations: int = 3  # of A2C
+    iteration_episodes: int = 1024  # episodes per learner in these, at most
+    estimator_steps: int = 160  # gradient steps before the estimators are compared
+    estimator_batch: int = 64  # episodes per such step
+    visiting_games: int = 64  # games against tabular players from which states are taken
+    states: int = 512  # visited states at which they are compared
+    draws: int = 32  # estimates per state
+    matrix: int = 768  # rows and columns of the matrix product: two operands fit a core's cache
+    seconds: float = 0.1  # shortest measurement: quicker work is repeated
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A measured throughput.
+
+    per_second: units of the table; seconds: median of one call; cores: processor time over wall time (less than the
+    threads: they waited, or the machine was busy); ratio: to the reference; matmul_share: of the machine's rate for
+    matrix products in this dtype, planner only.
+    """
+
+    name: str
+    runs_on: str
+    dtype: str
+    per_second: float
+    seconds: float
+    cores: float
+    ratio: float
+    matmul_share: float | None = None
+
+
+@dataclass(frozen=True)
+class PhaseRate:
+    """Fitting and collecting of a mixed run's first phase, scaled up to the whole of it.
+
+    per_second: new episodes, counted once for each learner that they are data for; ratio: to the reference.
+    """
+
+    name: str
+    runs_on: str
+    dtype: str
+    fit_seconds: float
+    collect_seconds: float
+    per_second: float
+    ratio: float
+
+
+@dataclass(frozen=True)
+class IterationRate:
+    """An iteration of A2C's mixed run, both learners; ratio: to the reference, which plays without a gradient and then
+    computes all outputs again with torch.nn.GRU under autograd."""
+
+    name: str
+    runs_on: str
+    dtype: str
+    play_seconds: float
+    update_seconds: float
+    per_second: float
+    ratio: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """An estimator of Q with the settings' rollouts.
+
+    variance: of Q(x, a) - Q(x, 0) given x, mean over states x visited in play and a > 0, payoff units squared;
+    seconds: per decision in `Sizes.games` games; ratio: variance x seconds of plain sampling over this one's, None
+    where this one has no variance (a horizon of one round).
+    """
+
+    name: str
+    variance: float
+    seconds: float
+    ratio: float | None
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where it was measured. Matrix products in GFLOP/s, by torch.mm on as many threads as everything else."""
+
+    cpu: str
+    cores: int
+    threads: int
+    load: float | None  # runnable processes when it began, mean over a minute
+    granted: float  # share of the threads' time that matrix products got, 1 on a machine that is otherwise idle
+    python: str
+    torch: str
+    jax: str | None
+    matmul_fp32: float
+    matmul_bf16: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that one call of `measure` found."""
+
+    coopctx: str
+    preset: str
+    repeats: int
+    settings: dict[str, Any]
+    sizes: Sizes
+    machine: Machine
+    planner: list[Rate]  # simulated rounds per second
+    training: list[Rate]  # tokens (rounds of an episode) per second
+    phase: list[PhaseRate]  # episodes per second
+    iteration: list[IterationRate]  # gradient steps of both learners per second
+    estimator: list[Estimate]
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=2, allow_nan=False)

@@ -1,0 +1,43 @@
+"""The models, learners and episodes that are timed: untrained, of the settings' sizes."""
+
+from __future__ import annotations
+
+from coopctx.agents.ppi.learner import PPILearner
+from coopctx.agents.trunk import SequenceModel
+from coopctx.bench.race import CPU
+from coopctx.experiments.settings import Config
+from coopctx.game.arena import play
+from coopctx.game.episodes import Episodes
+from coopctx.game.matrix import MatrixGame
+from coopctx.game.player import Player
+from coopctx.game.streams import stream
+from coopctx.game.tabular import RandomTabular
+
+
+def untrained_model(config: Config) -> SequenceModel:
+    game = MatrixGame.of(config.game.payoffs)
+    sizes = game.n_observations, game.n_actions, config.model.hidden, config.model.embedding
+    return SequenceModel(*sizes, identity_size=0, generator=stream(0, "model"))
+
+
+def learner_with(config: Config, data: Episodes, number: int = 1) -> PPILearner:
+    game = MatrixGame.of(config.game.payoffs)
+    learner = PPILearner(number, game, config.model, config.ppi, seed=0, identity_size=0, device=CPU)
+    learner.data = data
+    return learner
+
+
+def tabular_episodes(config: Config, games: int) -> Episodes:
+    """Episodes of fresh memory-one players against each other, as in D_0."""
+    return against_tabular(config, games, _random_tabular(config, "ego"))
+
+
+def against_tabular(config: Config, games: int, player: Player) -> Episodes:
+    """Episodes of ``player`` against fresh memory-one players, from its side."""
+    game = MatrixGame.of(config.game.payoffs)
+    return play(game, config.game.rounds, games, (player, _random_tabular(config, "co", games)), CPU)[0]
+
+
+def _random_tabular(config: Config, *purpose: str | int) -> RandomTabular:
+    game = MatrixGame.of(config.game.payoffs)
+    return RandomTabular(game.n_observations, game.n_actions, stream(0, "tabular", *purpose))
