@@ -271,7 +271,8 @@ def bench(
     coopctx bench
     coopctx bench --threads 1 --set model.hidden=64 --json
     """
-    from coopctx.bench.race import measure, tables
+    from coopctx.bench.measure import measure
+    from coopctx.bench.tables import tables
 
     settings = preset, overrides or [], threads, repeats
     if as_json:

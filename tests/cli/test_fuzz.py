@@ -13,7 +13,7 @@ from struck import directory
 
 from coopctx import figures as plots
 from coopctx.analysis import claims
-from coopctx.bench import race as bench
+from coopctx.bench import measure as bench
 from coopctx.cli import app as cli
 from coopctx.cli import options
 from coopctx.errors import RunError, UsageError
