@@ -182,11 +182,10 @@ def step(gates: Gates, hidden: Tensor, index: Tensor, reward: Tensor, extra: Ten
     return torch.lerp(candidate, hidden, keep)
 
 
-@torch.no_grad()
 def on_one_vector(model: nn.Module) -> Tensor:
     """All parameters of ``model``, in their order, as one vector, which they become parts of: both change together."""
     parameters = list(model.parameters())
-    vector = torch.cat([parameter.flatten() for parameter in parameters])
+    vector = torch.cat([parameter.detach().flatten() for parameter in parameters])
     for parameter, part in zip(parameters, vector.split([p.numel() for p in parameters]), strict=True):
         parameter.data = part.view_as(parameter)
     return vector

@@ -69,7 +69,6 @@ def play(
     return seen_by(0), seen_by(1)
 
 
-@torch.no_grad()
 def play_natively(
     kernel: native.Kernel,
     game: MatrixGame,

@@ -43,7 +43,6 @@ class A2CPlayer(TrunkPlayer):
         super().meet(identity)
         self.recurrence = None
 
-    @torch.no_grad()
     def act(self, observation: Tensor, reward: Tensor) -> Tensor:
         self._held = self._outputs(self._model.index(observation, self._previous), reward)
         self._previous = sample(self._held[:, :-1], self._draws.next().to(self._held.device))
