@@ -1,1 +1,1 @@
-"""A trained agent against a person: in a terminal, and as a page of its own that needs no server."""
+"""A trained agent against a person: in a terminal, and as an HTML page that needs no server."""

@@ -1,4 +1,4 @@
-"""A person's game against a trained agent: rounds, what the agent held before each, and how it read the person in the end."""
+"""A person's game against a trained agent: the rounds, the agent's beliefs before each, and how it read the person."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ SITUATIONS = (
 
 @dataclass(frozen=True)
 class Thought:
-    """What was held before a round. None for what the agent's kind does not have.
+    """The agent's beliefs before a round; None where its kind of agent has none.
 
-    expected, bayes: the probability that the person cooperates, to the agent (PPI) and to an exact Bayesian observer with a
-    uniform prior over memory-one players. prior, policy: the probability that the agent cooperates, by PPI's model of
-    itself and in the end. values: Q(C) and Q(D), PPI. value: V, A2C.
+    expected, bayes: the probability that the person cooperates, as predicted by the agent (PPI) and by an exact Bayesian
+    observer with a uniform prior over memory-one players. prior, policy: the probability that the agent cooperates, as
+    predicted by PPI's model and as played. values: Q(C) and Q(D), PPI. value: V, A2C.
     """
 
     policy: float
@@ -60,7 +60,7 @@ class Round:
 
 @dataclass(frozen=True)
 class Reading:
-    """How often the person met a situation and then cooperated, and the mean of what was expected there; nan where never."""
+    """How often a situation occurred, how often the person then cooperated, and the mean predictions there (nan if never)."""
 
     situation: str
     times: int
@@ -72,8 +72,8 @@ class Reading:
 class PersonsGame:
     """A game in progress. The agent decides before the person's move is known.
 
-    seed: of the agent's random numbers; None: another every time. Raises UsageError for an agent that was trained in a game
-    that a person cannot play here.
+    seed: of the agent's random numbers; None: a new one every time. Raises UsageError for an agent whose game cannot be
+    played here.
     """
 
     def __init__(self, agent: TrainedAgent, rounds: int, learner: int = 1, seed: int | None = None) -> None:
@@ -95,7 +95,7 @@ class PersonsGame:
 
     @property
     def totals(self) -> tuple[float, float]:
-        """What the person and the agent have earned so far."""
+        """The sums of the person's and the agent's rewards so far."""
         return sum(played.you_earn for played in self.log), sum(played.it_earns for played in self.log)
 
     def play(self, yours: int) -> Round:
@@ -123,7 +123,7 @@ class PersonsGame:
         return readings
 
     def surprise(self) -> tuple[float, float]:
-        """Mean of -log of the probability of each of the person's moves, in nats: to the agent (nan: no model), to Bayes."""
+        """Mean negative log-probability of the person's moves, in nats: the agent's (nan if it has no model), exact Bayes's."""
         return self._surprise(_expected), self._surprise(_bayes)
 
     def _surprise(self, held: Callable[[Thought], float]) -> float:
@@ -145,7 +145,7 @@ def check_for_person(agent: TrainedAgent) -> None:
 
 
 def check_rounds(rounds: int) -> None:
-    """UsageError for a number of rounds that a person is not asked to play."""
+    """UsageError unless the number of rounds is from 1 to `MOST_ROUNDS`."""
     if not (isinstance(rounds, int) and 1 <= rounds <= MOST_ROUNDS):
         raise UsageError(f"--rounds must be from 1 to {MOST_ROUNDS}, not {rounds}")
 

@@ -1,7 +1,7 @@
-"""A trained agent as one HTML page: its weights, the planner in plain JavaScript and the game, without a server.
+"""A trained agent as one HTML page: its weights, the planner in plain JavaScript and the game. It needs no server.
 
-The same agent gives the same page, byte for byte, on every machine: weights go in as they are in ``weights.safetensors``,
-and the page folds them itself.
+The same agent gives the same page, byte for byte, on every machine: the page has the weights of ``weights.safetensors`` and
+folds them itself.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from coopctx.evaluation.person.game import USUAL_ROUNDS, check_for_person, check
 from coopctx.runs.files import check_ordinary, check_writable, write_atomically
 
 PARTS = resources.files("coopctx.evaluation.person")
-MARK = "coopctx play"  # by which a page that may be replaced is known
+MARK = "coopctx play"  # marks a page that may be replaced
 _GLOSSARY = {
     "ppi": {
         "Q(C), Q(D)": "what the agent expects to earn over the next {horizon} rounds if it cooperates or defects now: the mean "
@@ -40,9 +40,10 @@ _BAYES = (
 
 
 def write_page(agent: TrainedAgent, path: Path, learner: int = 1, rounds: int = USUAL_ROUNDS) -> None:
-    """Write `page` to ``path``, replacing nothing but such a page. Raises as `page`, UsageError for a name without .html.
+    """Write `page` to ``path``, which may only replace another such page.
 
-    RunError where ``path`` cannot be written or holds something else.
+    Raises the errors of `page`; UsageError for a name that does not end in .html; RunError if ``path`` cannot be written or
+    is another file.
     """
     if path.suffix not in (".html", ".htm"):
         raise UsageError(f"--html must name a file that ends in .html, not {str(path)!r}")
@@ -55,9 +56,9 @@ def write_page(agent: TrainedAgent, path: Path, learner: int = 1, rounds: int = 
 
 
 def page(agent: TrainedAgent, learner: int = 1, rounds: int = USUAL_ROUNDS) -> str:
-    """The page to play ``rounds`` rounds against learner ``learner`` (from 1) of ``agent``, or as many as are chosen there.
+    """The page of a game against learner ``learner`` (from 1) of ``agent``; the user can change the number of ``rounds`` there.
 
-    Raises UsageError for an agent of another kind than PPI and A2C, or in a game that a person cannot play.
+    Raises UsageError for an agent that is neither PPI nor A2C, or whose game a person cannot play.
     """
     check_rounds(rounds)
     spec = specification(agent, learner) | {"rounds": rounds}
@@ -79,7 +80,7 @@ def page(agent: TrainedAgent, learner: int = 1, rounds: int = USUAL_ROUNDS) -> s
 
 
 def specification(agent: TrainedAgent, learner: int = 1) -> dict[str, Any]:
-    """What `engine.js` needs of an agent: kind, label, payoffs, planner and weights (base64 of little-endian float32)."""
+    """The data of an agent for `engine.js`: kind, label, payoffs, planner and weights (base64 of little-endian float32)."""
     check_for_person(agent)
     if agent.kind not in _GLOSSARY:
         raise UsageError(f"the page plays agents of the kinds {' and '.join(_GLOSSARY)}, not {agent.kind}")
@@ -94,7 +95,7 @@ def specification(agent: TrainedAgent, learner: int = 1) -> dict[str, Any]:
     weights = {
         name: base64.b64encode(tensor.numpy().astype("<f4").tobytes()).decode("ascii")
         for name, tensor in sorted(agent.learner_weights(learner).items())
-        if name != "identity.weight"  # a person is introduced as nobody (z = 0)
+        if name != "identity.weight"  # an agent with opponent ID takes a person for a learner (z = 0)
     }
     return {
         "kind": agent.kind,

@@ -1,4 +1,4 @@
-"""The game in a terminal: a screen of 80 by 24 where there is one, plain lines where input or output is piped."""
+"""The game in a terminal: on a screen of 80 by 24, or in plain lines if input or output is piped."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ HELP = "c or ← cooperates, d or → defects, q ends the game"
 
 
 def play(game: PersonsGame, console: Console, before: bool) -> None:
-    """Play ``game`` with whoever sits there, and tell how the agent read them. before: show its thoughts before the move.
+    """Play ``game`` with the user, then show how the agent read them. before: show its beliefs before the move, not after it.
 
-    Ctrl-C ends the game and is passed on, after the same account of the rounds that were played.
+    Ctrl-C ends the game; the rounds played so far are summed up, and the interruption is passed on.
     """
     on_screen = console.is_terminal and sys.stdin.isatty() and _has_keys()
     try:
@@ -54,7 +54,7 @@ def _on_screen(game: PersonsGame, console: Console, before: bool) -> None:
 
 
 def picture(game: PersonsGame, before: bool) -> Group:
-    """The game as it stands, at most 23 lines of 78 characters."""
+    """The present state of the game, at most 23 lines of 78 characters."""
     yours, its = game.totals
     head = Text.assemble((game.title, "bold"), " " * 4, f"round {len(game.log) + 1} of {game.rounds}")
     score = Text.assemble("You ", (points(yours), "bold"), "    Agent ", (points(its), "bold"))
@@ -81,7 +81,7 @@ def _payoffs(game: PersonsGame) -> Table:
 
 
 def _strips(log: list[Round]) -> Iterator[Text]:
-    """Both players' moves so far, in as many pairs of lines as it takes."""
+    """Both players' moves so far, in pairs of lines."""
     for first in range(0, max(len(log), 1), STRIP):
         for name, whose in (("you  ", "yours"), ("agent", "its")):
             moves = [getattr(played, whose) for played in log[first : first + STRIP]]
@@ -98,7 +98,7 @@ def _thought_table(thought: Thought) -> Table:
 
 @contextlib.contextmanager
 def _single_keys() -> Iterator[Iterator[int | None]]:
-    """Moves as they are typed, without Enter; the terminal is as before afterwards, whatever happens."""
+    """Moves as they are typed, without Enter; the terminal is restored afterwards in any case."""
     import termios
     import tty
 
@@ -113,7 +113,7 @@ def _single_keys() -> Iterator[Iterator[int | None]]:
 
 def _moves_of_keys(descriptor: int) -> Iterator[int | None]:
     while True:
-        for key in re.findall(rb"\x1b[\[O].|.|^$", os.read(descriptor, 64), re.DOTALL):  # fast fingers: several at once
+        for key in re.findall(rb"\x1b[\[O].|.|^$", os.read(descriptor, 64), re.DOTALL):  # several keys may arrive at once
             if (known := key.lower() if len(key) == 1 else key) in _KEYS:
                 yield _KEYS[known]
 
@@ -164,13 +164,13 @@ def _in_a_line(thought: Thought) -> str:
 
 
 def told(played: Round, number: int) -> str:
-    """A round in a line."""
+    """A round in one line of text."""
     moves = f"you {MOVES[played.yours]}, it {MOVES[played.its]}s"
     return f"Round {number}: {moves}. You {points(played.you_earn)}, it {points(played.it_earns)}."
 
 
 def _told(thought: Thought) -> list[tuple[str, str, float | None]]:
-    """Name, value and share of a bar of everything that was held."""
+    """Name, value and length of the bar (a share) of each belief."""
     held: list[tuple[str, str, float | None]] = []
     if thought.expected is not None:
         held.append(("it expected C", share(thought.expected), thought.expected))
@@ -216,5 +216,5 @@ def share(probability: float) -> str:
 
 
 def points(value: float) -> str:
-    """Payoffs without needless digits."""
+    """A payoff without trailing zeros."""
     return f"{value:.4g}"
