@@ -4,5 +4,5 @@ import sys
 
 from coopctx.cli import main
 
-if __name__ == "__main__":  # not in the worker processes, which import this module as well
+if __name__ == "__main__":
     sys.exit(main())

@@ -15,11 +15,11 @@ from coopctx.cli import completion, show
 from coopctx.errors import UsageError
 from coopctx.experiments.agents import AGENTS
 from coopctx.experiments.pools import POOLS
+from coopctx.experiments.seeds import seeds_of
 from coopctx.experiments.settings import check_preset, preset_names
 from coopctx.game.matrix import NAMED_GAMES
 from coopctx.launch.options import RunOptions
 
-MOST_SEEDS = 1000  # more than that in one command is a slip
 WIDEST = 20  # characters: choices that need more stand in the help text, where they are not cut
 FIGURES = "fig1", "fig2", "fig3", "fig4"
 FORMATS = "png", "pdf", "svg"
@@ -52,16 +52,7 @@ def parse_seeds(seed: str | None, seeds: str | None) -> list[int]:
         if not re.fullmatch("[0-9]{1,9}", seed or "0"):
             raise UsageError(f"--seed must be a whole number >= 0, not {seed!r}")
         return [int(seed or "0")]
-    chosen: dict[int, None] = {}
-    for part in seeds.split(","):
-        match = re.fullmatch("([0-9]{1,9})(?:-([0-9]{1,9}))?", part.strip())
-        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
-        if last < first:
-            raise UsageError(f"--seeds must be like 0-9 or 0,2,5-7 (whole numbers >= 0, ranges upwards), not {seeds!r}")
-        if last - first + 1 + len(chosen) > MOST_SEEDS:
-            raise UsageError(f"--seeds allows {MOST_SEEDS} seeds at most, {seeds!r} has more")
-        chosen.update(dict.fromkeys(range(first, last + 1)))
-    return list(chosen)
+    return seeds_of(seeds)
 
 
 def _known_preset(name: str) -> str:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
+from coopctx.errors import UsageError
 from coopctx.experiments.pools import RunSpec
+from coopctx.experiments.seeds import seeds_of
+from coopctx.experiments.settings import flat
 from coopctx.launch import jobs
 from coopctx.launch.job import Outcome
 from coopctx.launch.local import Processes
@@ -18,8 +23,8 @@ def train(
     pool: str,
     opponent_id: bool = False,
     preset: str = "cpu",
-    seeds: Sequence[int] = (0,),
-    overrides: Sequence[str] = (),
+    seeds: int | str | Iterable[int] = 0,
+    overrides: Mapping[str, Any] | Iterable[str] = (),
     results: Path | str = "results",
     device: str = "auto",
     at_a_time: int | None = None,
@@ -27,8 +32,36 @@ def train(
 ) -> list[Outcome]:
     """Begin or resume a run per seed, as ``coopctx train`` does; `Outcome.table` has what was measured.
 
-    overrides: as after ``--set``. at_a_time: how many seeds, None for one per core. Several seeds are trained in processes of
-    their own, which do not run the calling script again. Raises as `jobs.train_runs`.
+    seeds: one, several, or as after ``--seeds``: ``"0-9"``. overrides: ``{"ppi.rollouts": 8}``, or as after ``--set``:
+    ``["ppi.rollouts=8"]``. at_a_time: how many seeds, None for one per core. Several seeds are trained in processes of their
+    own, which do not run the calling script again. Raises as `jobs.train_runs`.
     """
-    options = RunOptions(Processes(), preset, tuple(overrides), Path(results), device, at_a_time, fresh)
-    return jobs.train([RunSpec(agent, pool, opponent_id, seed, preset) for seed in seeds], options)
+    options = RunOptions(Processes(), preset, _written(overrides), Path(results), device, at_a_time, fresh)
+    return jobs.train([RunSpec(agent, pool, opponent_id, seed, preset) for seed in _listed(seeds)], options)
+
+
+def _listed(seeds: int | str | Iterable[int]) -> list[int]:
+    """Each seed once. UsageError for anything but whole numbers, and for none at all."""
+    if isinstance(seeds, str):
+        return seeds_of(seeds)
+    listed = list(dict.fromkeys([seeds] if isinstance(seeds, int) or not isinstance(seeds, Iterable) else seeds))
+    if not listed or not all(type(seed) is int and seed >= 0 for seed in listed):
+        raise UsageError(f"seeds must be whole numbers >= 0, or a text such as '0-9', not {seeds!r}")
+    return listed
+
+
+def _written(overrides: Mapping[str, Any] | Iterable[str]) -> tuple[str, ...]:
+    """Overrides as they are written after ``--set``, values as in TOML. Sections may be nested: ``{"ppi": {"rollouts": 8}}``."""
+    if isinstance(overrides, Mapping):
+        return tuple(f"{key}={_toml(key, value)}" for key, value in flat(overrides).items())
+    listed = [overrides] if isinstance(overrides, str) else list(overrides)
+    if not all(isinstance(override, str) for override in listed):
+        raise UsageError(f"overrides must be texts such as 'ppi.rollouts=8', or a dictionary, not {overrides!r}")
+    return tuple(listed)
+
+
+def _toml(key: str, value: Any) -> str:
+    try:
+        return json.dumps(value.tolist() if hasattr(value, "tolist") else value, allow_nan=False)  # NumPy's numbers and arrays
+    except (TypeError, ValueError):
+        raise UsageError(f"{key} must be a number, a text, true or false, or a list of these, not {value!r}") from None

@@ -3,6 +3,7 @@
 import pytest
 
 from coopctx import figures as plots
+from coopctx.agents.trained import packaged_agents
 from coopctx.cli import app as cli
 from coopctx.cli import completion, options
 from coopctx.experiments.pools import RunSpec
@@ -48,6 +49,8 @@ def offered(capsys, monkeypatch, tmp_path):
         (["plot", "fig1", "--format", "p"], ["png", "pdf"]),
         (["reproduce", "--figure", "fig"], ["fig1", "fig2", "fig3", "fig4"]),
         (["evaluate", "res"], [f"results/cpu/ppi-mixed/seed-{seed}" for seed in (0, 1)]),
+        (["play", "a2"], ["a2c-mixed", "a2c-tabular"]),
+        (["evaluate", "results/cpu/ppi-mixed/seed-0", "--against", "ppi-e"], ["ppi-extortion"]),
         (["evaluate", "else"], ["elsewhere"]),
         (["evaluate", "results/cpu/ppi-mixed/seed-0", "--against", "ti"], ["tit-for-tat"]),
         (["evaluate", "results/cpu/ppi-mixed/seed-0", "--against", "results/cpu/ppi-mixed/seed-1"], ["results/cpu/ppi-mixed/seed-1"]),
@@ -67,6 +70,7 @@ def test_every_setting_that_is_offered_is_taken(offered):
 
 def test_the_names_offered_are_those_that_are_known():
     assert set(completion.OPPONENTS) == {*NAMED_STRATEGIES, "tabular"}
+    assert set(completion.PACKAGED) == set(packaged_agents())
     assert {*options.FIGURES, "sensitivity"} == set(plots.ALL) and set(options.FORMATS) == set(style.FORMATS)
 
 
