@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 
 from coopctx.agents.beliefs import beliefs_table, replayed
-from coopctx.agents.trained import TrainedAgent
+from coopctx.agents.trained import PACKAGED, TrainedAgent
 from coopctx.errors import UsageError
 from coopctx.evaluation.opponents import Contestant
 from coopctx.evaluation.play import Evaluation, check_number, evaluate
@@ -51,7 +51,8 @@ class Agent(TrainedAgent):
         return table if isinstance(history, Episodes) else table.drop(columns="game")
 
     def __repr__(self) -> str:
-        return f"<{self.name}: {len(self.weights)} learner{'s' if len(self.weights) > 1 else ''}, {self.directory}>"
+        where = "packaged" if self.directory.parent == PACKAGED else self.directory
+        return f"<{self.name}: {len(self.weights)} learner{'s' if len(self.weights) > 1 else ''}, {where}>"
 
 
 def load(run: str | Path) -> Agent:
