@@ -1,4 +1,4 @@
-"""The sequence model: embeddings -> GRU -> Swish -> linear heads (SPEC section 3, App. A.3).
+"""The sequence model: embeddings -> GRU -> Swish -> linear heads (App. A.3).
 
 One GRU step is one round. At round t the model reads o_t, a_{t-1} and r_{t-1}, each through its own linear layer into
 a shared embedding (their sum), and from its state x_{<=t} predicts
@@ -30,7 +30,7 @@ CUT_NORMAL_DEVIATION = 0.87962566103423978  # of a standard normal variable that
 
 
 class Trunk(nn.Module):
-    """Embeddings, GRU, Swish and one linear head; what its outputs mean is the subclass's affair."""
+    """Embeddings, GRU, Swish and one linear head. Subclasses define what the outputs mean."""
 
     def __init__(
         self,

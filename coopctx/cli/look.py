@@ -141,7 +141,7 @@ def evaluate(
     ] = None,
     device: Device = "auto",
 ) -> None:
-    """Let a trained agent play whom you like, beside the exact best response where the opponent has one.
+    """Let a trained agent play other players, and compare it with the exact best response where one is known.
 
     \b
     Examples:

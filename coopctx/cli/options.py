@@ -61,8 +61,8 @@ def _known_preset(name: str) -> str:
 
 
 Agent = Annotated[str, typer.Option(**choice("Who learns.", *AGENTS))]
-Pool = Annotated[str, typer.Option(**choice("Whom it meets.", *POOLS))]
-OpponentId = Annotated[bool, flag("--opponent-id", help="Ablation: tell it whom it meets.")]
+Pool = Annotated[str, typer.Option(**choice("The opponents.", *POOLS))]
+OpponentId = Annotated[bool, flag("--opponent-id", help="Ablation: tell it its opponent.")]
 Preset = Annotated[str, typer.Option(callback=_known_preset, **choice("Size of the runs.", *preset_names()))]
 Seed = Annotated[str | None, typer.Option(metavar="N", help="One seed; 0 where neither is given.", show_default=False)]
 Seeds = Annotated[str | None, typer.Option(metavar="SEEDS", help="Several: 0-9 or 0,2,5-7.", show_default=False)]

@@ -261,7 +261,7 @@ def tables(evaluation: Evaluation) -> Group:
     parts = [
         _table(
             f"{games} games of {rounds} rounds. Rewards are per round; early, middle, late: the agent's cooperation rate.",
-            ("reward", "its\nreward", "coop.", "its\ncoop.", *thirds),
+            ("reward", "opponent's\nreward", "coop.", "opponent's\ncoop.", *thirds),
             ("reward", "co_reward", "cooperation", "co_cooperation", *(f"cooperation_{third}" for third in _THIRDS)),
             measured,
         )
@@ -270,7 +270,7 @@ def tables(evaluation: Evaluation) -> Group:
     if known:
         parts.append(
             _table(
-                "\nThe exact best response to the same opponents. Regret: how much less per round the agent earned.",
+                "\nThe exact best response to the same opponents. Regret: its reward per round minus the agent's.",
                 ("best\nreward", "best\ncoop.", "regret", "s.e.", *thirds),
                 (*_REFERENCE, *(f"regret_{third}" for third in _THIRDS)),
                 known,

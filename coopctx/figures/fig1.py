@@ -1,4 +1,4 @@
-"""Figure 1: training in the mixed pool and its two ablations (SPEC §4), one panel per kind of agent."""
+"""Figure 1: training in the mixed pool and its two ablations (Sec. 4, App. A.4), one panel per kind of agent."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from coopctx.runs.read import Results
 
 @dataclass(frozen=True)
 class Condition:
-    """A training condition: which runs it is read from, whom its learner is measured against, and how it is drawn."""
+    """A training condition: the runs that it is read from, the opponents of its learner that are shown, and the line style."""
 
     pool: str
     opponent_id: bool

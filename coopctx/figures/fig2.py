@@ -1,4 +1,4 @@
-"""Figures 2 and 4: why cooperation emerges (SPEC §4). In-context best response, its extortion, mutual extortion, a row each.
+"""Figures 2 and 4: why cooperation emerges. A row each for in-context best response, its extortion and mutual extortion.
 
 Figure 2 shows PPI, Figure 4 the same of A2C.
 """

@@ -1,4 +1,4 @@
-"""Figure 3: within the episode, early in mixed training (SPEC §4), one panel per kind of agent."""
+"""Figure 3: within the episode, early in mixed training, one panel per kind of agent."""
 
 from matplotlib.figure import Figure
 

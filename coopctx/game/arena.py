@@ -78,7 +78,7 @@ def play_natively(
     identity_size: int = 0,
     threads: int = 1,
 ) -> tuple[Episodes, Episodes]:
-    """`play` on the CPU, several times as fast, for players whom ``kernel`` can follow by itself.
+    """`play` on the CPU, several times as fast, for players that ``kernel`` can step by itself.
 
     They draw the same random numbers, so that their games are the same ones unless a number lies within rounding of a
     threshold. Raises ValueError for a game with noise or a random ending.

@@ -13,7 +13,7 @@ from coopctx.errors import UsageError
 class Player(Protocol):
     """Plays a batch of games; every tensor's first dimension is the game.
 
-    A player sees what the paper's history holds and no more: observations and its own rewards (SPEC section 2). The
+    A player sees only what the paper's history contains: observations and its own rewards (App. A.2). The
     reward is handed over, not derived, because a learner must not know the payoffs. A class that inherits from this one
     needs `act` alone.
     """

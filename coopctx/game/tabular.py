@@ -1,4 +1,4 @@
-"""Memory-one players: an action distribution per observation (SPEC section 3)."""
+"""Memory-one players: an action distribution per observation (App. A.2)."""
 
 from __future__ import annotations
 

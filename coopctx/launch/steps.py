@@ -1,4 +1,4 @@
-"""The extortion probe: Steps 1, 2 and 3 of one kind of agent, and what they came to (SPEC §4, Figs. 2 and 4)."""
+"""The extortion probe: run Steps 1, 2 and 3 of one kind of agent, and measure their results (Figs. 2 and 4)."""
 
 from __future__ import annotations
 
