@@ -3,6 +3,7 @@
 # make faults     kills, full disks, damaged files and random inputs, many of each: minutes
 # make mutants    changes the code that decides weights and actions in thousands of ways: does a test notice? An hour or more
 # make figures    figures, report and the tables of README and docs from what is in results/; says what is missing
+# make nulls      games of policies that learn nothing against the Step-1 agents in results/: anew after these have changed
 # make reproduce  everything: the runs that are not finished in results/, then figures and report; PRESET=cpu SEEDS=0-9
 # make extras     what the tests of environments, notebook and page need besides; with a chromium, they are no longer skipped
 # make package-agents  the agents in the package and figures/play.html anew, from seed 0 in results/
@@ -21,7 +22,7 @@ OUT ?= $(if $(filter cpu,$(PRESET)),figures,build/figures-$(PRESET))
 PACKAGED := a2c-mixed a2c-tabular ppi-extortion ppi-mixed ppi-tabular
 
 .DEFAULT_GOAL := help
-.PHONY: help extras package-agents lint test faults mutants figures reproduce smoke clean
+.PHONY: help extras package-agents lint test faults mutants figures nulls reproduce smoke clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -59,6 +60,10 @@ mutants: $(READY)
 figures: $(READY)
 	@$(COOPCTX) plot all
 	@$(COOPCTX) report $(patsubst %,--fill %,$(shell grep -l '^<!-- begin ' README.md docs/*.md))
+
+nulls: $(READY)
+	@$(COOPCTX) evaluate results/$(PRESET)/*-tabular/seed-* --out results/$(PRESET)/nulls.parquet \
+	  $(patsubst %,--against %,always-defect always-cooperate random tit-for-tat tabular)
 
 reproduce: $(READY)
 	@$(COOPCTX) reproduce --preset $(PRESET) --seeds $(SEEDS) --out $(OUT)

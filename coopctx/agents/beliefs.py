@@ -101,6 +101,17 @@ def bayes(game: MatrixGame, episodes: Episodes) -> Tensor:
     return expected.masked_fill(~going_on.cpu(), float("nan"))
 
 
+def bayes_nll(game: MatrixGame, episodes: Episodes) -> float:
+    """Negative log-likelihood, nats per round, of the co-player's actions under that observer; the mean over games.
+
+    No predictor that does not know the co-player does better in the mean over the tabular pool. Only for games of two actions
+    and a fixed number of rounds.
+    """
+    expected, (_, other, _) = bayes(game, episodes)[:, :-1], _joint(game, episodes)
+    cooperated = (other[:, 1:] == COOPERATE).cpu()
+    return float(-torch.where(cooperated, expected, 1 - expected).log().mean())
+
+
 def _joint(game: MatrixGame, episodes: Episodes) -> tuple[Tensor, Tensor, Tensor]:
     """The own and the other's action in each observation code (0 if it has none), and whether the game was going on."""
     seen = episodes.observations.long()

@@ -1,441 +1,247 @@
-"""The paper's claims as numbers: what of a run's tables measures each, what the paper shows, and on which side of a threshold.
+"""The paper's claims beside what the runs show: claims.toml says what is measured, verdict.py what it earns.
 
-A claim is made for PPI and for A2C where the paper shows it for both. Readings are from its figures (`paper`), or from
-exact references (`references`). Which verdict a number earns is decided by one rule, `verdict`, for all of them.
+A claim is a few rows, each a number of one kind of agent beside the paper's; it is made for every agent for which the paper
+shows it. Where the finished runs are, and only there, is the truth: every number comes from their tables.
 """
 
 from __future__ import annotations
 
 import math
+import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache
+from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from coopctx.analysis.intervals import Estimate, Floats, bootstrap_interval, the_mean
+from coopctx.analysis import nulls
+from coopctx.analysis.intervals import Estimate, difference, estimate
 from coopctx.analysis.paper import Reading, Target, paper_target
-from coopctx.analysis.references import always_defect_reward, bayes_nll, best_response_reward
-from coopctx.analysis.summaries import late_rows, late_training
-from coopctx.errors import RunError
-from coopctx.experiments.pools import EARLY_ROUND, run_name
-from coopctx.experiments.settings import with_defaults
+from coopctx.analysis.references import Reference, references
+from coopctx.analysis.summaries import REDUCERS
+from coopctx.analysis.tables import Tables, tables_of
+from coopctx.analysis.verdict import Side, Threshold, Verdict, of_claim, of_row
+from coopctx.experiments.pools import POOLS, partner
+from coopctx.experiments.settings import seen_seeds
 from coopctx.game.matrix import PRISONERS_DILEMMA
-from coopctx.runs.manifest import read_manifest
-from coopctx.runs.read import finished_seeds, read_table
 
-AGENTS = {"ppi": "PPI", "a2c": "A2C"}
-Side = Literal["above", "below"]  # of a threshold
-Verdict = Literal["reproduced", "partly", "not", "not run"]
-PerSeed = pd.Series | pd.DataFrame  # indexed by seed; a column per quantity where there are several
-PREDICTION_TOLERANCE = 0.03  # nats: what exact Bayes loses when the pool's members, not always-defect, meet each other
-OPTIMUM_TOLERANCE = 0.01  # of reward per round
+UNTOUCHED = 5  # seeds that no setting was chosen on: from so many on, their mean is shown too
+_RUN_KEYS = ("run", "reducer", "quantity", "opponent", "player", "share", "rounds")
 
 
 @dataclass(frozen=True)
 class Measure:
-    """What is read from the finished seeds of one run.
+    """A number per seed. run: a folder's name without the agent; reducer and its arguments as in `summaries.REDUCERS`."""
 
-    read: from its ``table`` to what each seed measured; seeds that lack it are left out. of_means: from the means of the
-    columns, ``[..., columns]``, to the number, ``[...]``.
-    """
+    run: str
+    reducer: str
+    arguments: Mapping[str, Any]
 
-    pool: str
-    table: str
-    read: Callable[[pd.DataFrame], PerSeed]
-    of_means: Callable[[Floats], Floats] = the_mean
-    opponent_id: bool = False
+    def by_seed(self, agent: str, read: Callable[[str, str], pd.DataFrame]) -> pd.Series:
+        """What each seed measured; seeds that lack it are left out. read: from a run and the name of a table to its rows."""
+        name, reduce = REDUCERS[self.reducer]
+        table = read(self.run, name)
+        return pd.Series(dtype=float) if table.empty else reduce(agent, table, self.arguments).dropna()
+
+    @property
+    def pool(self) -> str:
+        return self.run.removesuffix("-opponent-id")
 
 
 @dataclass(frozen=True)
-class Claim:
-    """A number of one kind of agent that the paper, or an exact reference, says something about.
+class RowSpec:
+    """A row of claims.toml for one kind of agent. minus: what is subtracted; threshold None: shown without a verdict."""
 
-    target: from the rounds per episode to what it says. side, threshold: where the number must be for the claim to hold.
-    """
-
-    heading: str
     name: str
     measure: Measure
-    target: Callable[[int], Target]
-    side: Side
-    threshold: float
+    minus: Measure | None
+    target: Target
+    threshold: Threshold | None
 
-    def holds(self, value: float) -> bool:
-        return value > self.threshold if self.side == "above" else value < self.threshold
+
+@dataclass(frozen=True)
+class ClaimSpec:
+    """A claim of claims.toml for one kind of agent."""
+
+    agent: str
+    title: str
+    rows: tuple[RowSpec, ...]
 
 
 @dataclass(frozen=True)
 class Row:
-    """A claim beside what was measured; ours is None where no finished run measures it."""
+    """A number beside the paper's. ours: None where no finished run measures it; of Step 3 its ``seeds`` are pairs.
+
+    seeds: how many of each run, two for a difference between runs; seen: how many of them settings were chosen on;
+    untouched: over the others, where there are `UNTOUCHED`. nulls: what the null policies come to; nan where they have not
+    been played. verdict: None for a row without a threshold.
+    """
+
+    spec: RowSpec
+    ours: Estimate | None
+    seeds: tuple[int, ...]
+    seen: int
+    untouched: Estimate | None
+    nulls: Mapping[str, float]
+    verdict: Verdict | None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim about one kind of agent, with its rows."""
 
     agent: str
-    claim: Claim
-    ours: Estimate | None
-    target: Target
-    verdict: Verdict
+    title: str
+    rows: tuple[Row, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        return of_claim(row.verdict for row in self.rows if row.verdict is not None)
 
 
-def check(results: Path, preset: str) -> list[Row]:
-    """Every claim for PPI, then for A2C, on all finished seeds under results/preset.
+@dataclass(frozen=True)
+class Checked:
+    """All that a report tells: the paper's claims, agent by agent, and the exact references, which are none of them."""
+
+    claims: tuple[Claim, ...]
+    references: tuple[Reference, ...]
+
+
+def check(results: Path, preset: str) -> Checked:
+    """Every claim about PPI, then about A2C, and the exact references, on all finished seeds under results/preset.
 
     Raises RunError when there is no finished run, a table is missing or damaged, seeds were run with different settings, or
     the game is not the paper's.
     """
-    if not any(_finished(results, preset, agent) for agent in AGENTS):
-        raise RunError(f"nothing to report: no finished run under {results / preset}; make some with: coopctx reproduce")
-    tables = _Tables(results, preset)
-    return [_check(agent, claim, tables) for agent in AGENTS for claim in claims(agent)]
+    agents = tables_of(results, preset)
+    return Checked(
+        tuple(
+            Claim(tables.agent, claim.title, tuple(_checked(row, tables) for row in claim.rows))
+            for tables in agents
+            for claim in claims(tables.agent)
+        ),
+        tuple(reference for tables in agents for reference in references(tables)),
+    )
 
 
-def verdict(claim: Claim, ours: Estimate | None, target: Target) -> Verdict:
-    """The rule, the same for every row.
-
-    not run: nothing measured. not: our mean is on the wrong side of the threshold. reproduced: it is on the right side and
-    our interval overlaps the target's value ± tolerance. partly: only the former; one seed, having no interval, earns no more.
-    """
-    if ours is None:
-        return "not run"
-    if not claim.holds(ours.value):
-        return "not"
-    overlaps = ours.low <= target.value + target.tolerance and ours.high >= target.value - target.tolerance
-    return "reproduced" if overlaps else "partly"
+# What claims.toml says ---------------------------------------------------------------------------------------------
 
 
-def claims(agent: str) -> list[Claim]:
+def meanings() -> dict[str, str]:
+    """What the border of each threshold means, by how the threshold is written."""
+    found: dict[str, list[str]] = {}
+    for chosen in _data()["threshold"].values():
+        side, value = ("above", chosen["above"]) if "above" in chosen else ("below", chosen["below"])
+        border = "half the paper's" if value == "half" else f"{value:g}"
+        written = f"{'>' if side == 'above' else '<'} {border}"
+        found.setdefault(written, []).append(chosen["because"])
+    return {written: ", or ".join(meaning) for written, meaning in found.items()}
+
+
+@cache
+def claims(agent: str) -> tuple[ClaimSpec, ...]:
     """All claims about this kind of agent, in the order of the paper's figures."""
-    return [*_mixed(agent), *_step_1(agent), *_step_2(agent), *_step_3(agent), *_early(agent), *_exact(agent)]
+    data = _data()
+    specs = []
+    for claim in data["claim"]:
+        common = {key: value for key, value in claim.items() if key in _RUN_KEYS}
+        rows = tuple(_row(agent, common | row, data["threshold"]) for row in claim["row"] if agent in row)
+        if rows:
+            specs.append(ClaimSpec(agent, claim["title"], rows))
+    return tuple(specs)
 
 
-# The claims, figure by figure --------------------------------------------------------------------------------------
+@cache
+def _data() -> dict[str, Any]:
+    return tomllib.loads(resources.files("coopctx.analysis").joinpath("data/claims.toml").read_text("utf-8"))
 
 
-def _mixed(agent: str) -> list[Claim]:
-    panel, x = {"ppi": ("A", 30), "a2c": ("B", 200_000)}[agent]
-    pair = f"{AGENTS[agent]}1 vs {AGENTS[agent]}2"
-    late = partial(late_training, agent, "cooperation_rate", "learner")
-    name = "cooperation of the learners"
-
-    def told(condition: str) -> Callable[[int], Target]:
-        return _read_off("1", panel, f"{condition}: {pair}", "cooperation_rate", x)
-
-    return [
-        Claim("Mixed pool → cooperation", name, Measure("mixed", "training", late), told("mixed"), "above", 0.5),
-        Claim(
-            "Told its opponent → defection",
-            name,
-            Measure("mixed", "training", late, opponent_id=True),
-            told("opponent-id"),
-            "below",
-            0.5,
-        ),
-        Claim(
-            "No tabular opponents → defection",
-            name,
-            Measure("learners", "training", late),
-            told("no-tabular"),
-            "below",
-            0.5,
-        ),
-    ]
-
-
-def _step_1(agent: str) -> list[Claim]:
-    heading, symbol = "Step 1: in-context best response", AGENTS[agent]
-    figure, x = {"ppi": ("2", 30), "a2c": ("4", 50_000)}[agent]
-    rounds = {"ppi": (75, 50, 100), "a2c": (50, 99, 60)}[agent]  # where the paper's curves were read off
-    sides: tuple[Side, ...] = ("above", "below", "below")
-    named = zip(("Tit-for-Tat", "Always-Cooperate", "AlwaysDefect"), rounds, sides, strict=True)
-
-    def training(quantity: str) -> Measure:
-        return Measure("tabular", "training", partial(late_training, agent, quantity, "tabular"))
-
-    return [
-        Claim(
-            heading, "reward vs tabular", training("reward"), _read_off(figure, "A", symbol, "reward", x), "above", 0.5
-        ),
-        Claim(
-            heading,
-            "cooperation vs tabular",
-            training("cooperation_rate"),
-            _read_off(figure, "A", symbol, "cooperation_rate", x),
-            "below",
-            0.5,
-        ),
-        *(
-            Claim(
-                heading,
-                f"late cooperation vs {_spelt(name)}",
-                Measure("tabular", "episodes", partial(_late_rounds, _last, _key(name))),
-                _read_off(figure, "B", f"{symbol} vs {name}", "cooperation_rate", at),
-                side,
-                0.5,
-            )
-            for name, at, side in named
-        ),
-    ]
-
-
-def _step_2(agent: str) -> list[Claim]:
-    heading = "Step 2: Fixed-ICL is extorted"
-    figure, x = {"ppi": ("2", 30), "a2c": ("4", 100_000)}[agent]
-    both = partial(_late_rewards_of_both, agent)
-    learner, fixed = ((figure, "C", who, "reward", x) for who in (AGENTS[agent], "Fixed-ICL"))
-
-    def reward(
-        name: str, of_means: Callable[[Floats], Floats], target: Callable[[int], Target], side: Side, threshold: float
-    ) -> Claim:
-        measure = Measure("extortion", "training", both, of_means)
-        return Claim(heading, f"reward of {name}", measure, target, side, threshold)
-
-    difference = _read_off_difference(learner, fixed)
-    return [
-        reward("the learner", the_mean, _read_off(*learner), "above", 0.5),
-        reward("Fixed-ICL", _second, _read_off(*fixed), "below", 0.5),
-        reward("the learner, less Fixed-ICL's", _difference, difference, "above", 0.0),
-    ]
-
-
-def _step_3(agent: str) -> list[Claim]:
-    training, before = "Step 3: mutual extortion → cooperation", "Step 3, before training: extortion within the episode"
-    series = f"{AGENTS[agent]}1 extort"
-    figure, last, best, end = {"ppi": ("2", 30, 10, 95), "a2c": ("4", 10_000, 5_000, 99)}[agent]
-    late = partial(late_training, agent, "cooperation_rate", "learner")
-    first_round, last_rounds = ((figure, "F", series, "cooperation_rate", x) for x in (EARLY_ROUND, end))
-
-    def told(x: int) -> Callable[[int], Target]:
-        return _read_off(figure, "E", series, "cooperation_rate", x)
-
-    def untrained(of_means: Callable[[Floats], Floats]) -> Measure:
-        return Measure("mutual-extortion", "episodes", _untrained, of_means)
-
-    return [
-        Claim(
-            training,
-            "cooperation of both, best in the first half",
-            Measure("mutual-extortion", "training", _first_half, _best_of_lower),
-            told(best),
-            "above",
-            0.5,
-        ),
-        Claim(
-            training,
-            "cooperation of both",
-            Measure("mutual-extortion", "training", late),
-            told(last),
-            "above",
-            0.5,
-        ),
-        Claim(before, f"cooperation in round {EARLY_ROUND}", untrained(_second), _read_off(*first_round), "below", 0.5),
-        Claim(before, "cooperation in the last tenth", untrained(the_mean), _read_off(*last_rounds), "below", 0.5),
-        Claim(
-            before,
-            "rise between the two",
-            untrained(_difference),
-            _read_off_difference(last_rounds, first_round),
-            "above",
-            0.0,
-        ),
-    ]
-
-
-def _early(agent: str) -> list[Claim]:
-    """Fig. 3; its panel B, A2C's, has no named strategies."""
-    heading, symbol = "Mixed pool, early: within the episode", AGENTS[agent]
-    panel, tabular, x = {"ppi": ("A", "Avg. Tabular", 100), "a2c": ("B", "Tabular", 50)}[agent]
-    against: list[tuple[str, int, Side]] = [(tabular, x, "below")]
-    if agent == "ppi":
-        against += [("Tit-for-Tat", 100, "above"), ("Always-Cooperate", 100, "below"), ("AlwaysDefect", 100, "below")]
-    late, early = ((("3", panel, f"{symbol}1 vs {symbol}2", "cooperation_rate", at)) for at in (100, EARLY_ROUND))
-    return [
-        *(
-            Claim(
-                heading,
-                f"late cooperation vs {_spelt(name)}",
-                Measure("mixed", "episodes", partial(_late_rounds, _first, _key(name))),
-                _read_off("3", panel, f"{symbol}1 vs {name}", "cooperation_rate", at),
-                side,
-                0.5,
-            )
-            for name, at, side in against
-        ),
-        Claim(
-            heading,
-            f"cooperation vs learner, late less round {EARLY_ROUND}",
-            Measure("mixed", "episodes", _rise, _difference),
-            _read_off_difference(late, early),
-            "above",
-            0.0,
-        ),
-    ]
-
-
-def _exact(agent: str) -> list[Claim]:
-    """No claim of the paper: what its Step 1 comes to beside what is best possible. A2C predicts nothing."""
-    heading = "Step 1, exact references"
-    prediction = Claim(
-        heading,
-        "held-out NLL of tabular's actions, nats, beside exact Bayes",
-        Measure("tabular", "diagnostics", _late_prediction),
-        lambda rounds: Target(bayes_nll(rounds), PREDICTION_TOLERANCE, "exact"),
-        "below",
-        math.log(2),  # of whoever expects either action half the time
+def _row(agent: str, row: Mapping[str, Any], thresholds: Mapping[str, Mapping[str, Any]]) -> RowSpec:
+    minus = row.get("minus")
+    target = _target(row[agent], row.get(f"{agent}_minus"))
+    chosen = thresholds[row["threshold"]] if "threshold" in row else None
+    return RowSpec(
+        row["measure"],
+        _measure(row),
+        None if minus is None else _measure({**row, **minus}),
+        target,
+        None if chosen is None else _threshold(chosen, target),
     )
-    reward = Claim(
-        heading,
-        "reward vs tabular, beside the exact best response",
-        Measure("tabular", "training", partial(late_training, agent, "reward", "tabular")),
-        lambda rounds: Target(best_response_reward(rounds), OPTIMUM_TOLERANCE, "exact"),
-        "above",
-        always_defect_reward(),
+
+
+def _measure(row: Mapping[str, Any]) -> Measure:
+    arguments = {key: row[key] for key in _RUN_KEYS[2:] if key in row}
+    return Measure(row["run"], row["reducer"], arguments)
+
+
+def _threshold(chosen: Mapping[str, Any], target: Target) -> Threshold:
+    side: Side = "above" if "above" in chosen else "below"
+    value = target.value / 2 if chosen[side] == "half" else chosen[side]
+    return Threshold(side, float(value), chosen["because"])
+
+
+def _target(reading: Iterable[Any], minus: Iterable[Any] | None) -> Target:
+    """A reading of the paper, or the first less the second; their errors are independent."""
+    one: Target = paper_target(_reading(reading))
+    if minus is None:
+        return one
+    other = paper_target(_reading(minus))
+    source = one.source if one.source == other.source else f"{one.source}, {other.source}"
+    return Target(one.value - other.value, round(math.hypot(one.tolerance, other.tolerance), 2), source)
+
+
+def _reading(parts: Iterable[Any]) -> Reading:
+    figure, panel, series, metric, x = parts
+    return figure, panel, series, metric, x
+
+
+# What the runs say -------------------------------------------------------------------------------------------------
+
+
+def _checked(spec: RowSpec, tables: Tables) -> Row:
+    parts = [spec.measure] if spec.minus is None else [spec.measure, spec.minus]
+    values = [part.by_seed(tables.agent, tables.read) for part in parts]
+    seen = [seen_seeds(tables.preset, tables.agent, part.run) for part in parts]
+    untouched = [series[~series.index.isin(list(known))] for series, known in zip(values, seen, strict=True)]
+    runs = {part.run: series for part, series in zip(parts, values, strict=True)}
+    ours = _estimate(spec, values)
+    return Row(
+        spec,
+        ours,
+        tuple(len(series) for series in runs.values()),
+        len({seed for series, known in zip(values, seen, strict=True) for seed in series.index if seed in known}),
+        _estimate(spec, untouched) if all(len(series) >= UNTOUCHED for series in untouched) else None,
+        _nulls(spec, tables),
+        None if spec.threshold is None else of_row(ours, spec.threshold, spec.target),
     )
-    return [prediction, reward] if agent == "ppi" else [reward]
 
 
-def _read_off(*reading: Any) -> Callable[[int], Target]:
-    return lambda rounds: paper_target(reading)
+def _estimate(spec: RowSpec, parts: list[pd.Series]) -> Estimate | None:
+    """Over seeds; a difference within runs seed by seed, one between runs of different pools as of independent ones."""
+    if any(values.empty for values in parts):
+        return None
+    lowest, highest = _range(spec)
+    if spec.minus is not None and spec.minus.run != spec.measure.run:
+        return difference(*parts).within(lowest, highest)
+    values = parts[0] if spec.minus is None else (parts[0] - parts[1]).dropna()
+    if values.empty:
+        return None
+    shared = POOLS[spec.measure.pool].pretrained
+    pairs = [(seed, partner(seed)) for seed in values.index] if shared else None
+    return estimate(values.to_numpy(), pairs=pairs).within(lowest, highest)
 
 
-def _read_off_difference(first: Reading, second: Reading) -> Callable[[int], Target]:
-    """The first less the second; their errors are independent."""
-    one, other = paper_target(first), paper_target(second)
-    target = Target(
-        one.value - other.value,
-        round(math.hypot(one.tolerance, other.tolerance), 2),
-        f"{one.source}, {other.source}",
-    )
-    return lambda rounds: target
+def _range(spec: RowSpec) -> tuple[float, float]:
+    """What the number can be."""
+    payoffs = [payoff for row in PRISONERS_DILEMMA.payoffs for payoff in row]
+    lowest, highest = (min(payoffs), max(payoffs)) if spec.measure.arguments["quantity"] == "reward" else (0.0, 1.0)
+    return (lowest, highest) if spec.minus is None else (lowest - highest, highest - lowest)
 
 
-def _spelt(strategy: str) -> str:
-    """A strategy as we write it; in the paper's figures one lacks its hyphen."""
-    return {"AlwaysDefect": "Always-Defect", "Avg. Tabular": "tabular", "Tabular": "tabular"}.get(strategy, strategy)
-
-
-def _key(strategy: str) -> str:
-    """A strategy as the tables name it."""
-    return _spelt(strategy).lower()
-
-
-# What is read from the tables --------------------------------------------------------------------------------------
-
-
-def _late_rewards_of_both(agent: str, training: pd.DataFrame) -> pd.DataFrame:
-    """Reward of the learner, then of the Fixed-ICL, late in training."""
-    rows = late_rows(agent, training)
-    return rows.pivot_table(index="seed", columns="player", values="reward")[["ego", "co"]]
-
-
-def _late_prediction(diagnostics: pd.DataFrame) -> pd.Series:
-    rows = late_rows("ppi", diagnostics)
-    return rows[rows["quantity"] == "nll_observation_tabular"].groupby("seed")["value"].mean()
-
-
-def _first_half(training: pd.DataFrame) -> pd.DataFrame:
-    """Cooperation of both learners at each iteration of the first half: learner 1, learner 2, learner 1, …"""
-    rows = training[training["iteration"].between(1, training["iteration"].max() / 2) & (training["player"] == "ego")]
-    return rows.pivot(index="seed", columns=["iteration", "learner"], values="cooperation_rate").sort_index(axis=1)
-
-
-def _late_rounds(moment: Callable[[pd.DataFrame], pd.DataFrame], opponent: str, episodes: pd.DataFrame) -> pd.Series:
-    """Cooperation of the learner in the second half of the episode, without its last tenth, where ends have effects."""
-    rows = moment(episodes)
-    rows = rows[(rows["opponent"] == opponent) & (rows["player"] == "ego")]
-    rounds = episodes["round"].max()
-    return rows[rows["round"].between(rounds // 2 + 1, rounds * 9 // 10)].groupby("seed")["cooperation_rate"].mean()
-
-
-def _rise(episodes: pd.DataFrame) -> pd.DataFrame:
-    """Cooperation between learners early in training: late in the episode, then in an early round."""
-    rows = _first(episodes)
-    early = rows[(rows["opponent"] == "learner") & (rows["player"] == "ego") & (rows["round"] == EARLY_ROUND)]
-    return _together(_late_rounds(_first, "learner", episodes), early.groupby("seed")["cooperation_rate"].mean())
-
-
-def _untrained(episodes: pd.DataFrame) -> pd.DataFrame:
-    """Cooperation of both players before any training: in the episode's last tenth, then in an early round."""
-    rows = episodes[episodes["iteration"] == 0]
-    end = rows[rows["round"] >= episodes["round"].max() * 9 // 10]
-    early = rows[rows["round"] == EARLY_ROUND]
-    return _together(*(part.groupby("seed")["cooperation_rate"].mean() for part in (end, early)))
-
-
-def _together(first: pd.Series, second: pd.Series) -> pd.DataFrame:
-    return pd.concat([first, second], axis=1)
-
-
-def _first(episodes: pd.DataFrame) -> pd.DataFrame:
-    """The curves of the earliest iteration after training began."""
-    trained = episodes[episodes["iteration"] > 0]
-    return trained[trained["iteration"] == trained["iteration"].min()]
-
-
-def _last(episodes: pd.DataFrame) -> pd.DataFrame:
-    return episodes[episodes["iteration"] == episodes["iteration"].max()]
-
-
-def _second(means: Floats) -> Floats:
-    return means[..., 1]
-
-
-def _difference(means: Floats) -> Floats:
-    return means[..., 0] - means[..., 1]
-
-
-def _best_of_lower(means: Floats) -> Floats:
-    """Of pairs, ``[..., pairs * 2]``, the highest lower one: the best iteration of whoever cooperates less at it."""
-    return means.reshape(*means.shape[:-1], -1, 2).min(-1).max(-1)
-
-
-# Carrying it out ---------------------------------------------------------------------------------------------------
-
-
-def _check(agent: str, claim: Claim, tables: _Tables) -> Row:
-    name = run_name(agent, claim.measure.pool, claim.measure.opponent_id)
-    table = tables.read(name, claim.measure.table)
-    ours = None if table.empty else _estimate(claim.measure, table)
-    target = claim.target(tables.rounds(name))
-    return Row(agent, claim, ours, target, verdict(claim, ours, target))
-
-
-def _estimate(measure: Measure, table: pd.DataFrame) -> Estimate | None:
-    values = measure.read(table).dropna().to_numpy()
-    generator = np.random.default_rng(0)  # its own for each row, so that one more moves no other
-    return bootstrap_interval(values, generator, measure.of_means) if values.size else None
-
-
-class _Tables:
-    """The tables under results/preset, each read once."""
-
-    def __init__(self, results: Path, preset: str) -> None:
-        self._results, self._preset = results, preset
-        self._read: dict[tuple[str, str], pd.DataFrame] = {}
-        self._games: dict[str, Mapping[str, Any]] = {}
-
-    def read(self, name: str, table: str) -> pd.DataFrame:
-        if (name, table) not in self._read:
-            self._read[name, table] = read_table(self._results, self._preset, name, table)
-        return self._read[name, table]
-
-    def rounds(self, name: str) -> int:
-        """Per episode; the paper's 100 where no seed is finished. RunError where its game is not the paper's."""
-        if name not in self._games:
-            self._games[name] = _game(self._results / self._preset / name, finished_seeds(self._results, self._preset, name))
-        return self._games[name]["rounds"]
-
-
-def _game(directory: Path, seeds: Iterable[int]) -> Mapping[str, Any]:
-    for seed in seeds:  # all have the same settings
-        run = directory / f"seed-{seed}"
-        game = with_defaults(read_manifest(run)["configuration"])["game"]
-        if game["payoffs"] != [list(row) for row in PRISONERS_DILEMMA.payoffs]:
-            raise RunError(f"the report is about the paper's game; {run} was run with game.payoffs = {game['payoffs']}")
-        return game
-    return with_defaults({})["game"]
-
-
-def _finished(results: Path, preset: str, agent: str) -> bool:
-    return any(finished_seeds(results, preset, path.name) for path in (results / preset).glob(f"{agent}-*"))
+def _nulls(spec: RowSpec, tables: Tables) -> dict[str, float]:
+    parts = [part.by_seed(tables.agent, tables.of_nulls) for part in (spec.measure, spec.minus) if part is not None]
+    values = (parts[0] if len(parts) == 1 else parts[0] - parts[1]).reindex(nulls.NULLS)
+    return dict(zip(nulls.NULLS, values.tolist(), strict=True))

@@ -6,49 +6,79 @@ The pool's members are memory-one players of a game with two actions, their five
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
-from coopctx.analysis.intervals import Floats
+from coopctx.analysis.intervals import Estimate, estimate
+from coopctx.analysis.summaries import late_prediction, late_training
 from coopctx.game.matrix import PRISONERS_DILEMMA
-from coopctx.game.memory_one import Payoffs, best_response, expected_play, payoff_vector
+from coopctx.game.memory_one import Floats, Payoffs, best_response, payoff_vector
 
-CELLS = 7  # along each of the pool's five probabilities: the mean over its members in them is good to 0.001
-ALWAYS_DEFECT = np.zeros(5)
+if TYPE_CHECKING:
+    from coopctx.analysis.tables import Tables
+
+POINTS = 2048  # a power of two; the means over them and their mirror images are good to 0.001
+STEP_1 = "tabular"  # the run that learns against the pool alone
+_GENERATOR = np.array([1, 182667, 469891, 498753, 110745])
+_OWN_ACTION_EXCHANGED = [0, 3, 4, 1, 2]  # start, CC, CD, DC, DD with the own action the other one
 
 
-@cache
-def bayes_nll(rounds: int) -> float:
-    """Expected negative log likelihood, nats per round, of a pool member's actions under the exact posterior predictive.
+@dataclass(frozen=True)
+class Reference:
+    """A measurement beside what is exact: no claim of the paper. Estimates are None where no finished run has recorded it.
 
-    The pool member meets a player that always defects, so it decides after its own C or after its own D, and the exact
-    predictor keeps a Beta(1, 1) prior for each and for the first round: after k times C in n it expects C with
-    probability (k + 1) / (n + 2), which in the mean over the pool is how often C then comes. The sum over all courses of
-    play is finite, and this is it: 0.513 for 100 rounds. Against a player that also cooperates there are more situations
-    to learn about: 0.54 against another member of the pool. Raises ValueError for less than one round.
+    exact: the reference's value, nan where it comes from the runs' own games and there are none. difference: ours less it.
     """
-    if rounds < 1:
-        raise ValueError(f"a game has at least one round, not {rounds}")
-    total = np.log(2.0)  # the first round
-    chances = _after_first_round(rounds)
-    for passed in range(1, rounds):
-        expected = _expecting_c(rounds, passed)
-        total += float((chances * _entropy(expected)).sum())
-        chances = _next_round(chances, expected)
-    return total / rounds
+
+    agent: str
+    name: str
+    ours: Estimate | None
+    exact: float
+    difference: Estimate | None
+
+
+def references(tables: Tables) -> list[Reference]:
+    """Step 1 of one kind of agent beside what is best possible: its predictions where it makes any, and its reward."""
+    rounds = tables.rounds(STEP_1)
+    found = [_prediction(tables)] if tables.agent == "ppi" else []
+    rewards = tables.read(STEP_1, "training")
+    measured = pd.Series(dtype=float) if rewards.empty else late_training(tables.agent, "reward", "tabular", rewards)
+    for name, exact in (("always-defect's", always_defect_reward), ("the best response's", lambda: best_response_reward(rounds))):
+        found.append(_beside(tables.agent, f"Step 1, reward vs tabular, beside {name}", measured, exact))
+    return found
+
+
+def _prediction(tables: Tables) -> Reference:
+    """The model's held-out loss beside that of exact Bayes on the very same episodes."""
+    table = tables.read(STEP_1, "diagnostics")
+    losses = pd.DataFrame(columns=["model", "bayes"], dtype=float) if table.empty else late_prediction(tables.agent, table)
+    name = "Step 1, held-out NLL of tabular's actions, nats, beside exact Bayes on the same episodes"
+    if losses.empty:
+        return Reference(tables.agent, name, None, float("nan"), None)
+    model, bayes = losses["model"].to_numpy(), losses["bayes"].to_numpy()
+    return Reference(tables.agent, name, estimate(model), float(bayes.mean()), estimate(model - bayes))
+
+
+def _beside(agent: str, name: str, measured: pd.Series, exact: Callable[[], float]) -> Reference:
+    values = measured.to_numpy()
+    if not len(values):
+        return Reference(agent, name, None, exact(), None)
+    return Reference(agent, name, estimate(values), exact(), estimate(values - exact()))
 
 
 @cache
 def best_response_reward(rounds: int, payoffs: Payoffs = PRISONERS_DILEMMA.payoffs) -> float:
     """Expected reward per round of the best response to a pool member that it knows: nobody earns more.
 
-    The mean over members that are spread evenly, each with its exact best response. Always-defect meets the same ones, and
-    what it misses of its own exact mean is made good. Raises ValueError as `memory_one.best_response`.
+    The mean over members that are spread evenly, each with its exact best response. Raises ValueError as
+    `memory_one.best_response`.
     """
-    pool = _spread()
-    advantage = best_response(pool, rounds, payoffs).reward - expected_play(ALWAYS_DEFECT, pool, rounds, payoffs).reward
-    return float(advantage.mean()) + always_defect_reward(payoffs)
+    return float(best_response(pool_members(), rounds, payoffs).reward.mean())
 
 
 def always_defect_reward(payoffs: Payoffs = PRISONERS_DILEMMA.payoffs) -> float:
@@ -60,42 +90,14 @@ def always_defect_reward(payoffs: Payoffs = PRISONERS_DILEMMA.payoffs) -> float:
     return float(temptation + punishment) / 2
 
 
-# The state of play between the pool member and always-defect: [its first action, its last action, n, k], with 0 for D and
-# 1 for C. n: the times that it has decided after its own C, k: how often it then played C. How often it decided after its
-# own D, and then played C, follows.
+@cache
+def pool_members(points: int = POINTS) -> Floats:
+    """Members of the pool that stand for all of it, ``[2 * points, 5]``; ``points`` is a power of two.
 
-
-def _after_first_round(rounds: int) -> Floats:
-    chances = np.zeros((2, 2, rounds, rounds))
-    chances[0, 0, 0, 0] = chances[1, 1, 0, 0] = 0.5
-    return chances
-
-
-def _expecting_c(rounds: int, passed: int) -> Floats:
-    """The posterior predictive probability of C in each state after ``passed`` rounds; 1/2 in states that cannot be."""
-    first, last, n, k = np.ogrid[:2, :2, :rounds, :rounds]
-    after_d = passed - 1 - n  # so often has it decided after its own D
-    c_after_d = n + last - first - k  # each C but the last was followed by a decision after C
-    expected = np.where(last == 1, (k + 1) / (n + 2), (c_after_d + 1) / np.maximum(after_d + 2, 1))
-    possible = (k <= n) & (after_d >= 0) & (c_after_d >= 0) & (c_after_d <= after_d)
-    return np.where(possible, expected, 0.5)
-
-
-def _next_round(chances: Floats, expected: Floats) -> Floats:
-    c, d = chances * expected, chances * (1 - expected)
-    following = np.zeros_like(chances)
-    following[:, 1] += c[:, 0]
-    following[:, 0] += d[:, 0]
-    following[:, 1, 1:, 1:] += c[:, 1, :-1, :-1]
-    following[:, 0, 1:, :] += d[:, 1, :-1, :]
-    return following
-
-
-def _entropy(probability: Floats) -> Floats:
-    return -(probability * np.log(probability) + (1 - probability) * np.log1p(-probability))
-
-
-def _spread() -> Floats:
-    """Members of the pool, ``[CELLS**5, 5]``: one at random in each of as many equal cells of the unit cube."""
-    corners = np.stack(np.meshgrid(*[np.arange(CELLS)] * 5, indexing="ij"), -1).reshape(-1, 5)
-    return (corners + np.random.default_rng(0).random(corners.shape)) / CELLS
+    The points of a randomly shifted lattice in the unit cube (its generating vector: R. Cools, F. Y. Kuo and D. Nuyens, SIAM
+    Journal on Scientific Computing 28, 2006), and each one's mirror image, which defects where the other cooperates: so in
+    the mean they cooperate half the time with a player that does not react, as the pool does.
+    """
+    shift = np.random.default_rng(0).random(5)
+    members = (np.arange(points)[:, None] * _GENERATOR / points + shift) % 1
+    return np.concatenate([members, 1 - members[:, _OWN_ACTION_EXCHANGED]])

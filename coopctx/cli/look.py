@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -28,16 +28,6 @@ from coopctx.cli.options import path as typed_path
 
 if TYPE_CHECKING:
     from coopctx.report.blocks import Block, Sources
-
-Run = Annotated[
-    Path,
-    typer.Argument(
-        parser=typed_path,
-        metavar="RUN",
-        help="Directory of a finished run, or a packaged agent.",
-        autocompletion=completion.agents,
-    ),
-]
 
 
 def plot(
@@ -92,9 +82,9 @@ def report(
     from coopctx.report.fill import fill as fill_blocks
 
     sources = Sources(results, preset)
-    rows = sources.rows
+    checked = sources.checked
     show.warn_of(preset)
-    show.console.print(report.terminal(rows, preset))
+    show.console.print(report.terminal(checked, preset))
     for path in report.write_report(results, preset, out):
         show.say(f"{path}: written")
     for path in fill or ():
@@ -120,7 +110,15 @@ PRINTED: dict[str, Block] = {"seed-0": _seed_0}  # blocks of pages that are what
 
 
 def evaluate(
-    run: Run,
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            parser=typed_path,
+            metavar="RUN...",
+            help="Directories of finished runs, or packaged agents.",
+            autocompletion=completion.agents,
+        ),
+    ],
     against: Annotated[
         list[str] | None,
         typer.Option(
@@ -131,10 +129,10 @@ def evaluate(
             autocompletion=completion.opponents,
         ),
     ] = None,
-    learner: Annotated[int, typer.Option(metavar="N", help="Which of the run's learners.")] = 1,
+    learner: Annotated[int, typer.Option(metavar="N", help="Which of a run's learners.")] = 1,
     games: Annotated[int, typer.Option(metavar="N", help="Games against each opponent.")] = 256,
     rounds: Annotated[int | None, typer.Option(metavar="N", help="Rounds per game.", show_default="as in training")] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Of the games, not of the run.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of the games, not of the runs.")] = 0,
     out: Annotated[
         Path | None,
         typer.Option(parser=typed_path, metavar="FILE", help="Write the per-round curves there; .parquet or .csv."),
@@ -149,24 +147,28 @@ def evaluate(
     coopctx evaluate results/cpu/ppi-mixed/seed-0 --against tit-for-tat --against tabular
     coopctx evaluate results/cpu/ppi-mixed/seed-0 --against results/cpu/ppi-mixed/seed-1
     coopctx evaluate results/cpu/ppi-mixed/seed-0 --against axelrod:"Tit For 2 Tats"
+    coopctx evaluate results/cpu/ppi-tabular/seed-* --against random --out evaluation.parquet
     """
-    from coopctx.evaluation.play import evaluate, tables
+    from coopctx.evaluation.play import Evaluation, check_out, evaluate, tables, write_curves
 
-    with show.console.status("loading") as status:
-        evaluation = evaluate(
-            run,
-            against or (),
-            learner=learner,
-            games=games,
-            rounds=rounds,
-            seed=seed,
-            device=device,
-            out=out,
-            report=lambda opponent, share: status.update(Text(f"against {opponent}: {share:.0%}")),
-        )
-    show.warn_of(evaluation.keys["preset"])
-    show.console.print(tables(evaluation))
     if out is not None:
+        check_out(out)
+    found: list[Evaluation] = []
+    with show.console.status("loading") as status:
+
+        def heard(opponent: str, share: float) -> None:
+            status.update(Text(f"{runs[len(found)]} against {opponent}: {share:.0%}"))
+
+        for run in runs:
+            options: dict[str, Any] = {"learner": learner, "games": games, "rounds": rounds, "seed": seed, "device": device}
+            found.append(evaluate(run, against or (), **options, report=heard))
+    show.warn_of(found[0].keys["preset"])
+    for run, evaluation in zip(runs, found, strict=True):
+        if len(runs) > 1:
+            show.say(f"\n{run}")
+        show.console.print(tables(evaluation))
+    if out is not None:
+        write_curves(out, found)
         show.say(f"{out}: written")
 
 

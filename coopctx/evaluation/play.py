@@ -136,7 +136,7 @@ def evaluate(
         check_number(least, name, value)
     place = torch.device(resolve_device(device))
     if out is not None:
-        _check_out(Path(out))
+        check_out(Path(out))
     asked = guests(against)
     ego = agent_of(agent)
     host = Host(ego or next(filter(None, map(agent_of, asked)), None), rounds, place)
@@ -159,7 +159,7 @@ def evaluate(
     called = f"{ego.name}, learner {learner}" if ego else who.name
     evaluation = Evaluation(called, keys, tuple(meetings))
     if out is not None:
-        write_parquet(Path(out), curves(evaluation))
+        write_curves(Path(out), [evaluation])
     return evaluation
 
 
@@ -253,6 +253,19 @@ def curves(evaluation: Evaluation) -> pa.Table:
     return pa.Table.from_pylist(rows, SCHEMA)
 
 
+def write_curves(out: Path, evaluations: Sequence[Evaluation]) -> None:
+    """The `curves` of all ``evaluations`` as one parquet; RunError where it cannot be written."""
+    write_parquet(out, pa.concat_tables([curves(evaluation) for evaluation in evaluations]))
+
+
+def check_out(path: Path) -> None:
+    """RunError unless `path` can be written and is not one of a run's own files: to ask before anything is played."""
+    check_ordinary(path)
+    if path.name in OWN_FILES and (path.parent / MANIFEST).exists():
+        raise RunError(f"cannot write {path}: it belongs to the run there")
+    check_writable(path.parent)
+
+
 def tables(evaluation: Evaluation) -> Group:
     """The evaluation for a reader: what happened against each opponent, and how far it was from the best response."""
     games, rounds = evaluation.meetings[0].ego.actions.shape
@@ -307,14 +320,6 @@ def _torch_threads(n: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _check_out(path: Path) -> None:
-    """Before anything is played: `path` can be written, and is not one of a run's own files."""
-    check_ordinary(path)
-    if path.name in OWN_FILES and (path.parent / MANIFEST).exists():
-        raise RunError(f"cannot write {path}: it belongs to the run there")
-    check_writable(path.parent)
 
 
 def _mean(per_round: np.ndarray, window: tuple[int, int]) -> float:

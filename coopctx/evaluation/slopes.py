@@ -3,12 +3,12 @@
 The players: the Step-2 agent, which learned against the Fixed-ICL of its own seed; the Step-1 agent, which is that
 Fixed-ICL; and two strategies whose slope is known, Tit-for-Tat (1) and ZD-Extort-2 (2), through the same code. Whom they
 meet: a spread of memory-one players, the same for all, and the Step-1 agents of the other seeds, which adapt within the
-episode. `coopctx.analysis.extortion` says what the slope means and how it is found.
+episode. The latter are much alike, and among co-players that hardly differ any player seems to be on a line: what is judged
+is the line through both kinds. `coopctx.analysis.extortion` says what the slope means and how it is found.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -26,15 +26,19 @@ from rich.table import Table
 from coopctx import native
 from coopctx.agents.trained import TrainedAgent
 from coopctx.analysis.extortion import (
+    LARGEST_RESIDUAL,
+    LEAST_RISE,
     OUTCOMES,
+    ExtortionFit,
     episode_thirds,
     episodes_table,
     extortion_fit,
+    in_a_word,
     memory_one_fit,
     memory_one_table,
     spread_of_opponents,
 )
-from coopctx.analysis.intervals import Floats, bootstrap_interval, interval, number
+from coopctx.analysis.intervals import Estimate, Floats, estimate, interval, number
 from coopctx.experiments.pools import RunSpec
 from coopctx.experiments.settings import Config
 from coopctx.game.arena import play
@@ -48,8 +52,8 @@ from coopctx.machine import available_cores, resolve_device
 from coopctx.runs.files import write_parquet
 
 CO_PLAYERS = 64  # memory-one: the 32 deterministic ones and 32 of U(0, 1)^5
-GAMES = 8  # against each co-player, per seed
-MEMORY_ONE, ADAPTIVE, EXACT = "memory-one", "adaptive", "exact"
+GAMES = 32  # against each co-player, per seed: then chance adds some 0.025 to the residual of ZD-Extort-2
+MEMORY_ONE, ADAPTIVE, ALL, EXACT = "memory-one", "adaptive", "all", "exact"
 AGENTS = {"extortion": "Step 2", "tabular": "Step 1"}  # pool of the run: name of the player
 
 
@@ -177,24 +181,37 @@ def _references(game: MatrixGame) -> dict[str, Sequence[float]]:
 
 
 def _fits(points: pd.DataFrame, meetings: _Meetings) -> pd.DataFrame:
-    """A fit per player and kind of co-players; for the references also the exact one of the endless game."""
+    """A fit per player and kind of co-players, and all of them; for the references also the exact one of the endless game."""
     baseline = meetings.game.payoffs[1][1]
     rows = []
-    for (player, met), part in points.groupby(["player", "met"], sort=False):
-        rows.append({"player": player, "met": met, "rounds": meetings.rounds, "games": GAMES, **_fit(part, baseline)})
+    for player, theirs in points.groupby("player", sort=False):
+        for met in (MEMORY_ONE, ADAPTIVE, ALL):
+            part = theirs if met == ALL else theirs[theirs["met"] == met]
+            rows.append({"player": player, "met": met, "rounds": meetings.rounds, "games": GAMES, **_fit(part, baseline)})
     for name, strategy in meetings.references.items():
         exact = memory_one_table(strategy, meetings.spread, None, meetings.game.payoffs)
         rows.append({"player": name, "met": EXACT, "rounds": None, "games": None, **_fit(exact, baseline)})
-    return pd.DataFrame(rows).astype({"rounds": "Int64", "games": "Int64"})
+    return pd.DataFrame(rows).astype({"rounds": "Int64", "games": "Int64", "extorts": "boolean"})
 
 
-def _fit(points: pd.DataFrame, baseline: float) -> Mapping[str, float]:
+def _fit(points: pd.DataFrame, baseline: float) -> Mapping[str, Any]:
+    nothing = Estimate(np.nan, np.nan, np.nan, points["seed"].nunique() if "seed" in points else 1)
     try:
-        return dataclasses.asdict(extortion_fit(points, np.random.default_rng(0), baseline))
+        fit = extortion_fit(points, baseline)
     except ValueError:  # a single co-player, or none that gets any surplus: no line
-        seeds = points["seed"].nunique() if "seed" in points else 1
-        names = ("chi", "chi_low", "chi_high", "r_squared", "r_squared_low", "r_squared_high")
-        return {**dict.fromkeys(names, np.nan), "co_players": points["opponent"].nunique(), "seeds": seeds}
+        fit = ExtortionFit(nothing, nothing, 0.0, points["opponent"].nunique())
+    return {
+        "chi": fit.chi.value,
+        "chi_low": fit.chi.low,
+        "chi_high": fit.chi.high,
+        "residual": fit.residual.value,
+        "residual_low": fit.residual.low,
+        "residual_high": fit.residual.high,
+        "spread": fit.spread,
+        "co_players": fit.co_players,
+        "seeds": fit.chi.seeds,
+        "extorts": fit.extorts,
+    }
 
 
 def _ordered(frame: pd.DataFrame, common: Mapping[str, str], first: Sequence[str]) -> pd.DataFrame:
@@ -205,16 +222,17 @@ def _ordered(frame: pd.DataFrame, common: Mapping[str, str], first: Sequence[str
 def _slopes_table(fits: pd.DataFrame) -> Table:
     shown = _new_table(
         "\nSlope: a player's gain over mutual defection per unit of its co-player's.\n"
-        "To extort, as Press and Dyson define it, is a slope above 1 with every\n"
-        "co-player on the line (R² near 1). Exact: the endless game, same spread.",
+        "To extort, as Press and Dyson define it, is a slope above 1 with all co-\n"
+        f"players on the line: a root-mean-square residual of at most {LARGEST_RESIDUAL}; cannot\n"
+        f"be told where the line rises by less than {LEAST_RISE} over the s.d. of their rewards\n"
+        "(spread). Exact: the endless game against the memory-one players.",
         ("player", "co-players"),
     )
-    for heading in ("met", "slope", "95 % interval", "R²", "95 % interval"):
+    for heading in ("slope", "95 % interval", "residual", "spread", "extorts"):
         shown.add_column(heading, justify="right", no_wrap=True)
     for fit in fits.to_dict("records"):
-        slope, share = (interval(fit[f"{name}_low"], fit[f"{name}_high"]) for name in ("chi", "r_squared"))
-        met = fit["player"], fit["met"], str(fit["co_players"])
-        shown.add_row(*met, number(fit["chi"]), slope, number(fit["r_squared"]), share)
+        line = number(fit["chi"]), interval(fit["chi_low"], fit["chi_high"]), number(fit["residual"]), number(fit["spread"])
+        shown.add_row(fit["player"], fit["met"], *line, in_a_word(fit["extorts"]))
     return shown
 
 
@@ -248,7 +266,7 @@ def _rate(rows: pd.DataFrame) -> str:
         count = means[..., 1]
         return np.where(count > 0, means[..., 0] / np.where(count > 0, count, 1), np.nan)
 
-    rate = bootstrap_interval(by_seed.to_numpy(), np.random.default_rng(0), ratio)
+    rate = estimate(by_seed.to_numpy(), ratio).within(0, 1)
     if np.isnan(rate.value):
         return "-"
     return f"{rate.value:.2f}" + ("" if np.isnan(rate.low) else f"\n{rate.low:.2f}-{rate.high:.2f}")

@@ -228,6 +228,7 @@ class Config:
 SECTIONS: dict[str, type[Section]] = get_type_hints(Config)
 LEARNERS = tuple(AGENTS)  # the sections that only one kind of agent reads: each is called as its agent
 OVERLAYS = "pools"  # the table of a preset with settings for single pools: [pools.tabular.a2c]
+SEEN = "seen_seeds"  # the table of a preset with the seeds that its settings were chosen on: [seen_seeds.a2c]
 
 
 def preset_names() -> tuple[str, ...]:
@@ -265,19 +266,34 @@ def load_preset(name: str, overrides: Sequence[str] = (), pool: str | None = Non
     return from_dict(settings)
 
 
+def seen_seeds(preset: str, agent: str, run: str) -> frozenset[int]:
+    """The seeds whose outcome was seen while the preset's settings were chosen. run: a folder's name without the agent.
+
+    Raises UsageError where there is no such preset.
+    """
+    check_preset(preset)
+    seen = _table(_read_preset(preset).get(SEEN, {}), f"preset {preset!r}: {SEEN}")
+    return frozenset(_table(seen.get(agent, {}), f"preset {preset!r}: {SEEN}.{agent}").get(run, ()))
+
+
 def _preset(name: str, pool: str | None) -> dict[str, dict[str, Any]]:
     """The sections of a preset, the pool's own settings in their place; UsageError naming the preset where it has others."""
-    try:
-        settings = tomllib.loads(PRESETS.joinpath(f"{name}.toml").read_text("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"preset {name!r} is not a TOML file: {error}") from error
+    settings = _read_preset(name)
     overlays = _table(settings.pop(OVERLAYS, {}), f"preset {name!r}: {OVERLAYS}")
+    settings.pop(SEEN, None)
     for section, values in settings.items():
         _table(values, f"preset {name!r}: {section}")
     own = _table(overlays.get(pool or "", {}), f"preset {name!r}: {OVERLAYS}.{pool}")
     for section, values in own.items():
         settings[section] = settings.get(section, {}) | _table(values, f"preset {name!r}: {OVERLAYS}.{pool}.{section}")
     return settings
+
+
+def _read_preset(name: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(PRESETS.joinpath(f"{name}.toml").read_text("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"preset {name!r} is not a TOML file: {error}") from error
 
 
 def _table(value: Any, name: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,18 +10,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from coopctx.analysis.intervals import Estimate, Floats, bootstrap_interval
-from coopctx.analysis.paper import paper_value
-from coopctx.analysis.summaries import last_measurements
+from coopctx.analysis.intervals import Estimate, Floats, estimate
+from coopctx.analysis.paper import Reading, paper_target, paper_value
+from coopctx.analysis.summaries import last_measurements, training_at, window, within_episode
 from coopctx.errors import RunError, UsageError
-from coopctx.experiments.pools import EARLY_ROUND, RunSpec
+from coopctx.experiments.agents import AGENTS
+from coopctx.experiments.pools import EARLY_ROUND, RunSpec, partner
 from coopctx.experiments.settings import Config, load_preset
 from coopctx.launch.jobs import train
 from coopctx.launch.options import RunOptions
 from coopctx.runs.read import read_run_table
 
 STEPS = ("tabular", "extortion", "mutual-extortion")  # pools of Steps 1, 2, 3
-COOPERATION_BY = 15  # the phase by which PPI's Step 3 has reached its plateau in the paper, half-way; so has A2C's
 _NO_SURPLUS = 1e-9
 
 
@@ -36,13 +36,13 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Published:
-    """Where else the paper shows Step 3. early, late: figure, panel, series and round of the episode before training;
-    best: figure, panel, series and the iteration of the best one."""
+class Moment:
+    """A reading of the paper's Step 3, and the part of the episode (`summaries.window`) or the share of the training that it
+    is beside."""
 
-    early: tuple[str, str, str, int] | None
-    late: tuple[str, str, str, int]
-    best: tuple[str, str, str, int]
+    paper: Reading
+    rounds: str = ""
+    share: float = 0.0
 
 
 SIDES: dict[str, dict[str, tuple[Side, Side]]] = {
@@ -66,9 +66,19 @@ SIDES: dict[str, dict[str, tuple[Side, Side]]] = {
         ),
     },
 }
-PUBLISHED = {
-    "ppi": Published(("2", "F", "PPI1 extort", 5), ("2", "F", "PPI1 extort", 95), ("2", "E", "PPI1 extort", 10)),
-    "a2c": Published(None, ("4", "F", "A2C1 extort", 99), ("4", "E", "A2C1 extort", 5000)),
+BEFORE_TRAINING = {
+    "ppi": (
+        Moment(("2", "F", "PPI1 extort", "cooperation_rate", 5), "early"),
+        Moment(("2", "F", "PPI1 extort", "cooperation_rate", 95), "end"),
+    ),
+    "a2c": (
+        Moment(("4", "F", "A2C1 extort", "cooperation_rate", 5), "early"),
+        Moment(("4", "F", "A2C1 extort", "cooperation_rate", 99), "last but one"),
+    ),
+}
+IN_TRAINING = {
+    "ppi": Moment(("2", "E", "PPI1 extort", "cooperation_rate", 10), share=1 / 3),
+    "a2c": Moment(("4", "E", "A2C1 extort", "cooperation_rate", 5000), share=1 / 2),
 }
 
 
@@ -107,9 +117,9 @@ def measure_steps(agent: str, preset: str, seeds: Sequence[int], results: Path, 
 
     config: of Step 3. Per step and side, over the last measurements: cooperation rate, reward per round and share of the
     surplus, which is the side's reward above mutual defection divided by both sides' (nan where there is none to divide).
-    Step 3 also before training, early and late in the episode, and the best phase of both agents up to `COOPERATION_BY`, or
-    the best iteration of the first half. Each Step-2 agent is in two Step-3 runs; the intervals take these for independent.
-    Raises RunError naming a missing or damaged file.
+    Step 3 also before training, early and late in the episode, where the paper is read during training, and at its highest,
+    beside which there is nothing: a maximum is no reading. Each Step-2 agent is in two Step-3 runs, and the intervals of
+    Step 3 take that into account. Raises RunError naming a missing or damaged file.
     """
 
     def read(pool: str, table: str) -> pd.DataFrame:
@@ -120,10 +130,9 @@ def measure_steps(agent: str, preset: str, seeds: Sequence[int], results: Path, 
     measures = []
     for step, pool in enumerate(STEPS, start=1):
         measures += _last_measured(step, SIDES[agent][pool], read(pool, "training"), baseline)
-    before = _before_training(read(STEPS[2], "episodes"), config.game.rounds, PUBLISHED[agent])
-    unit, by = ("phase", COOPERATION_BY) if agent == "ppi" else ("iteration", config.a2c.iterations // 2)
-    best = _best(SIDES[agent][STEPS[2]], read(STEPS[2], "training"), unit, by, PUBLISHED[agent])
-    return [*measures, *before, best]
+    training, episodes = read(STEPS[2], "training"), read(STEPS[2], "episodes")
+    measures += [_before_training(moment, episodes) for moment in BEFORE_TRAINING[agent]]
+    return [*measures, _in_training(IN_TRAINING[agent], training), _highest(training, AGENTS[agent].unit)]
 
 
 def _check_game(config: Config) -> None:
@@ -142,48 +151,45 @@ def _last_measured(step: int, sides: tuple[Side, Side], training: pd.DataFrame, 
         np.stack([_rows(last, side).groupby("seed")[quantity].mean() for side in sides], 1)
         for quantity in ("cooperation_rate", "reward")
     )
+    pairs = _pairs(training) if step == 3 else None
     measures = []
     for index, side in enumerate(sides):
-        measures.append(Measure(step, f"{side.label}: cooperation", _estimate(rates[:, index]), _paper(side, "cooperation_rate")))
-        measures.append(Measure(step, f"{side.label}: reward", _estimate(rewards[:, index]), _paper(side, "reward")))
+        for words, quantity, values in (("cooperation", "cooperation_rate", rates), ("reward", "reward", rewards)):
+            ours = estimate(values[:, index], pairs=pairs)
+            measures.append(Measure(step, f"{side.label}: {words}", ours, _paper(side, quantity)))
     theirs = [_paper(side, "reward") for side in sides]
     for index, side in enumerate(sides):
-        share = _estimate(rewards - baseline, partial(_share, side=index))
+        share = estimate(rewards - baseline, partial(_share, side=index), pairs)
         paper = None if None in theirs else float(_share(np.array(theirs, dtype=np.float64), index))
         measures.append(Measure(step, f"{side.label}: share of the surplus", share, paper))
     return measures
 
 
-def _before_training(episodes: pd.DataFrame, rounds: int, paper: Published) -> list[Measure]:
-    """Cooperation of both sides in Step 3 before any training, in a round early in the episode and in its last tenth."""
-    rows = episodes[episodes["iteration"] == 0]
-    late = rounds * 9 // 10  # of 100 rounds, 90 to 100
-    windows = (
-        (f"round {EARLY_ROUND}", EARLY_ROUND, EARLY_ROUND, paper.early),
-        (f"rounds {late}-{rounds}", late, rounds, paper.late),
-    )
-    measures = []
-    for words, first, last, shown in windows:
-        rates = rows[rows["round"].between(first, last)].groupby("seed")["cooperation_rate"].mean().to_numpy()
-        measures.append(Measure(3, f"coop. before training, {words}", _estimate(rates), _value(shown, "cooperation_rate")))
-    return measures
+def _before_training(moment: Moment, episodes: pd.DataFrame) -> Measure:
+    """Cooperation of both sides in Step 3 before any training, in a part of the episode."""
+    rates = within_episode(moment.rounds, 0.0, "cooperation_rate", "learner", episodes, "both")
+    first, last = window(moment.rounds, int(episodes["round"].max()))
+    words = f"round {first}" if first == last else f"rounds {first}-{last}"
+    ours = estimate(rates.to_numpy(), pairs=_pairs(episodes))
+    return Measure(3, f"coop. before training, {words}", ours, paper_target(moment.paper).value)
 
 
-def _best(sides: tuple[Side, Side], training: pd.DataFrame, unit: str, by: int, paper: Published) -> Measure:
-    """The iteration up to ``by`` at which the one of the two that cooperates less does so most, in the mean."""
-    first = training["iteration"][training["iteration"] > 0].min()  # on a coarse grid the only one to look at
-    rows = training[training["iteration"].between(1, max(by, first))]
-    tables = [_rows(rows, side).pivot(index="seed", columns="iteration", values="cooperation_rate") for side in sides]
-    rates = np.stack(tables, -1)
-    estimate = _estimate(rates.reshape(len(rates), -1), lambda means: _lower(means).max(-1))
-    at = tables[0].columns[int(_lower(rates.reshape(len(rates), -1).mean(0)).argmax())]
-    name = f"coop. of both at best {unit} by {by} ({at})"
-    return Measure(3, name, estimate, _value(paper.best, "cooperation_rate"))
+def _in_training(moment: Moment, training: pd.DataFrame) -> Measure:
+    """Cooperation of both sides in Step 3 at a share of the training."""
+    ours = estimate(training_at(moment.share, "cooperation_rate", "learner", training).to_numpy(), pairs=_pairs(training))
+    return Measure(3, f"coop. of both, {moment.share:.0%} of training", ours, paper_target(moment.paper).value)
 
 
-def _lower(means: Floats) -> Floats:
-    """The lower of both sides' rates per iteration, from ``[..., iterations * 2]``."""
-    return means.reshape(*means.shape[:-1], -1, 2).min(-1)
+def _highest(training: pd.DataFrame, unit: str) -> Measure:
+    """The highest mean of both sides, and when it was; without an interval, which for a maximum there is no simple one of."""
+    rates = training[training["player"] == "ego"].groupby("iteration")["cooperation_rate"].mean()
+    ours = Estimate(float(rates.max()), np.nan, np.nan, training["seed"].nunique())
+    return Measure(3, f"coop. of both, highest ({unit} {rates.idxmax()})", ours, None)
+
+
+def _pairs(table: pd.DataFrame) -> list[tuple[int, int]]:
+    """The Step-2 seeds of each run of Step 3, in the order of its seeds."""
+    return [(seed, partner(seed)) for seed in sorted(table["seed"].unique().tolist())]
 
 
 def _rows(training: pd.DataFrame, side: Side) -> pd.DataFrame:
@@ -195,15 +201,6 @@ def _share(surpluses: Floats, side: int) -> Floats:
     return np.where(total > _NO_SURPLUS, surpluses[..., side] / np.where(total > _NO_SURPLUS, total, 1), np.nan)
 
 
-def _estimate(values: Floats, of_means: Callable[[Floats], Floats] | None = None) -> Estimate:
-    generator = np.random.default_rng(0)  # its own for each measure, so that one more moves no other
-    return bootstrap_interval(values, generator, of_means) if of_means else bootstrap_interval(values, generator)
-
-
 def _paper(side: Side, metric: str) -> float | None:
-    return _value(side.paper, metric)
-
-
-def _value(where: tuple[str, str, str, int] | None, metric: str) -> float | None:
-    """The paper's value at figure, panel, series and x; None for nowhere."""
-    return None if where is None else paper_value(*where[:3], metric, where[3])
+    """The paper's value at the end of the step; None where it does not show it."""
+    return None if side.paper is None else paper_value(*side.paper[:3], metric, side.paper[3])

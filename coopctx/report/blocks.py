@@ -10,10 +10,12 @@ from pathlib import Path
 import pandas as pd
 
 from coopctx.analysis import sweeps as sweep_table
-from coopctx.analysis.claims import AGENTS, Row, check
+from coopctx.analysis.claims import Checked, check
+from coopctx.analysis.extortion import in_a_word
 from coopctx.analysis.intervals import interval, number
 from coopctx.analysis.paper import Reading, paper_readings, paper_target
 from coopctx.analysis.summaries import late_training
+from coopctx.analysis.tables import AGENTS
 from coopctx.errors import RunError
 from coopctx.experiments.agents import AGENTS as KINDS
 from coopctx.experiments.pools import run_name
@@ -29,8 +31,8 @@ class Sources:
     preset: str
 
     @cached_property
-    def rows(self) -> list[Row]:
-        """The paper's claims beside what the runs show."""
+    def checked(self) -> Checked:
+        """The paper's claims beside what the runs show, and the exact references."""
         return check(self.results, self.preset)
 
     def training(self, name: str) -> pd.DataFrame:
@@ -43,34 +45,50 @@ Block = Callable[[Sources], str]
 
 # The claims --------------------------------------------------------------------------------------------------------
 
-# What the six rows of README's table say, and the heading and measure of the claim that each shows.
+# What the six rows of README's table say, and the claim and its measure that each shows.
 FINDINGS = (
-    ("mixed pool: the learners cooperate with each other", "Mixed pool → cooperation", "cooperation of the learners"),
-    ("told their opponent, they do not", "Told its opponent → defection", "cooperation of the learners"),
-    ("without tabular opponents, they do not", "No tabular opponents → defection", "cooperation of the learners"),
+    (
+        "mixed pool: the learners cooperate with each other, and with hardly anybody else",
+        "Mixed pool: cooperation with learners, best response to the others",
+        "cooperation of the learners",
+    ),
+    (
+        "told their opponent, they do not (cooperation lost)",
+        "Told whom they meet, the learners do not cooperate",
+        "cooperation of the learners, mixed pool less told",
+    ),
+    (
+        "without tabular opponents, they do not (cooperation lost)",
+        "Without tabular opponents the learners do not cooperate",
+        "cooperation of the learners, mixed pool less learners alone",
+    ),
     (
         "Step 1: cooperation with Tit-for-Tat, found out within the episode",
         "Step 1: in-context best response",
-        "late cooperation vs Tit-for-Tat",
+        "cooperation vs Tit-for-Tat, rounds 51-89",
     ),
     ("Step 2: an extorter's reward per round against that agent", "Step 2: Fixed-ICL is extorted", "reward of the learner"),
-    ("Step 3: two extorters come to cooperate", "Step 3: mutual extortion → cooperation", "cooperation of both"),
+    (
+        "Step 3: two extorters come to cooperate",
+        "Step 3: mutual extortion turns into cooperation",
+        "cooperation of both, late in training",
+    ),
 )
 
 
 def findings(sources: Sources) -> str:
-    """The paper's argument in six rows, for both kinds of agents, with the claims' verdicts."""
-    rows = {(row.agent, row.claim.heading, row.claim.name): row for row in sources.rows}
+    """The paper's argument in six rows, for both kinds of agents: one measure of a claim, and the verdict of the claim."""
+    found = {(claim.agent, claim.title, row.spec.name): (row, claim) for claim in sources.checked.claims for row in claim.rows}
     headings = ["claim"]
     for name in AGENTS.values():
         headings += [f"{name} here", "paper", "verdict"]
     lines = []
-    for words, *claim in FINDINGS:
+    for words, title, measure in FINDINGS:
         cells = [words]
         for agent in AGENTS:
-            row = rows[agent, claim[0], claim[1]]
+            row, claim = found[agent, title, measure]
             ours = "–" if row.ours is None else f"{row.ours.value:z.2f}"
-            cells += [ours, report.short(row.target.value), row.verdict]
+            cells += [ours, report.short(row.spec.target.value), str(claim.verdict)]
         lines.append(cells)
     return markdown_table(headings, lines)
 
@@ -175,11 +193,12 @@ def extortion(agent: str, sources: Sources) -> str:
             fit["met"],
             str(fit["co_players"]),
             *(number(fit["chi"]), interval(fit["chi_low"], fit["chi_high"])),
-            *(number(fit["r_squared"]), interval(fit["r_squared_low"], fit["r_squared_high"])),
+            *(number(fit["residual"]), number(fit["spread"]), in_a_word(fit["extorts"])),
         ]
         for fit in fits.to_dict("records")
     ]
-    return markdown_table(["player", "co-players", "number", "χ", "95 % interval", "R²", "95 % interval"], lines, left=2)
+    headings = ["player", "co-players", "number", "χ", "95 % interval", "residual", "spread", "extorts"]
+    return markdown_table(headings, lines, left=2)
 
 
 def sensitivity(sources: Sources) -> str:
@@ -264,7 +283,7 @@ def markdown_table(headings: Sequence[str], lines: Iterable[Sequence[str]], left
 BLOCKS: Mapping[str, Block] = {
     "caption": caption,
     "findings": findings,
-    "claims": lambda sources: report.markdown_tables(sources.rows),
+    "claims": lambda sources: report.markdown_tables(sources.checked),
     "sensitivity": sensitivity,
     **{
         f"{block.__name__}-{agent}": partial(block, agent)

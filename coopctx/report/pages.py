@@ -1,41 +1,52 @@
-"""The paper's claims beside ours, for a terminal, as Markdown and as one HTML page; every cell from parquet (`claims`)."""
+"""The paper's claims beside ours, for a terminal, as Markdown and as one HTML page. Only formats what `claims.check` found."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from importlib import resources
 from itertools import groupby
 from pathlib import Path
-from typing import Literal
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from coopctx.analysis.claims import AGENTS, Claim, Row, check
-from coopctx.analysis.intervals import interval, number
+from coopctx.analysis.claims import UNTOUCHED, Checked, Claim, Row, check, meanings
+from coopctx.analysis.intervals import Estimate, interval, number
+from coopctx.analysis.nulls import NULLS
+from coopctx.analysis.references import Reference
 from coopctx.analysis.summaries import LAST_MEASUREMENTS
+from coopctx.analysis.tables import AGENTS
+from coopctx.analysis.verdict import NOT_REPRODUCED, NOT_RUN, OF_A_CLAIM, PARTLY, REPRODUCED, VERDICTS, Verdict, counted
 from coopctx.figures import FIGURES, image
 from coopctx.figures.runs import NothingToDraw
 from coopctx.runs.files import check_writable, write_atomically
 from coopctx.runs.read import Results
 
-COLUMNS = ("ours", "95 % interval", "n", "paper", "difference", "verdict")
-STYLES = {"reproduced": "green", "partly": "yellow", "not": "red", "not run": "dim"}
+COLUMNS = ("ours", "95 % interval", "n", "untouched", "paper", "null policies", "verdict")
+IN_A_TERMINAL = (0, 1, 4, 6)  # of the columns: as many as 80 characters hold
+REFERENCE_COLUMNS = ("ours", "95 % interval", "exact", "difference", "95 % interval")
+STYLES = {REPRODUCED: "green", PARTLY: "yellow", NOT_REPRODUCED: "red", NOT_RUN: "dim"}
+NO_VERDICT = "–"
 NOTES = (
-    "Ours: the mean over n seeds, all that are finished, and the 95 % bootstrap interval of that mean (seeds drawn anew with "
-    "replacement, 10 000 times).",
+    "Verdict, one rule for all rows: " + " ".join(f"**{verdict}**: {verdict.means}" for verdict in VERDICTS) + " " + OF_A_CLAIM,
+    "Thresholds, in brackets, and what they mean: "
+    + "; ".join(f"{threshold}: {meaning}" for threshold, meaning in meanings().items())
+    + ". A row without one is shown and has no verdict.",
+    "Ours: the mean over all n finished seeds (of Step 3: pairs) with its 95 % interval, Student's t, for a difference between "
+    "two runs Welch's; pairs that share a Step-2 agent are not taken for independent. How often these intervals cover the true "
+    "value is in docs/intervals.md.",
+    "Seen: seeds whose outcome was looked at while settings were chosen. Untouched: the mean over the others, and their number, "
+    f"where there are at least {UNTOUCHED}.",
     "Paper: read off its figures, ± 0.02 for reading and 1.96 s.d. / √seeds for the paper's own seeds, or ± 0.05 where that "
-    "s.d. could not be read off. In the rows of exact references that column holds what is computed, not the paper's value.",
-    "Verdict, one rule for all rows: **reproduced** if our mean is on the side of the threshold given in brackets and our "
-    "interval overlaps the paper's value ± its tolerance; **partly** if our mean is on that side but the interval does not "
-    "overlap, or there is only one seed; **not** if our mean is on the other side; **not run** if no finished run measures it.",
-    f"Where nothing else is said, PPI: means over the last {LAST_MEASUREMENTS} phases, A2C: over the last tenth of the measured "
-    "iterations; “the learners” are both of them. Late in the episode: its second half without the last tenth (rounds 51 to "
-    "90 of 100). Early in training: the first within-episode curves (PPI: phase 8). Best in the first half: of whoever of the "
-    "two cooperates less.",
+    "s.d. could not be read off.",
+    f"Null policies, which learn nothing: {', '.join(NULLS)} (PPI's is a random memory-one player, A2C's uniform), in this "
+    "order; exact against memory-one players and each other, played against Fixed-ICL. No claim holds for any of them.",
+    f"Where nothing else is said, PPI: means over the last {LAST_MEASUREMENTS} phases, A2C: over the last tenth of the "
+    "iterations; “the learners” and “both” are means over the two. Elsewhere both sides are read at the same share of training. "
+    "Early in training: after 27 % of it (PPI), 35 % (A2C).",
 )
 
 
@@ -44,55 +55,63 @@ def write_report(results: Path, preset: str, out: Path) -> list[Path]:
 
     Raises RunError as `claims.check`, and where ``out`` cannot be written.
     """
-    rows = check(results, preset)
-    texts = {"report.md": markdown(rows, preset), "report.html": html(rows, preset, _images(results, preset))}
+    checked = check(results, preset)
+    texts = {"report.md": markdown(checked, preset), "report.html": html(checked, preset, _images(results, preset))}
     check_writable(out)
     for name, text in texts.items():
         _write_text(out / name, text)
     return [out / name for name in texts]
 
 
-def markdown(rows: Sequence[Row], preset: str) -> str:
+def markdown(checked: Checked, preset: str) -> str:
     """A page of Markdown."""
-    return f"# The paper's claims, preset {preset}\n\n{markdown_tables(rows)}"
+    return f"# The paper's claims, preset {preset}\n\n{markdown_tables(checked)}"
 
 
-def markdown_tables(rows: Sequence[Row]) -> str:
-    """A table per kind of agent, how often each verdict was given, and the notes."""
+def markdown_tables(checked: Checked) -> str:
+    """A table per kind of agent, how often each verdict was given, the exact references, and the notes."""
     lines = []
-    for agent, theirs in groupby(rows, key=lambda row: row.agent):
-        listed = list(theirs)
-        lines += [f"**{AGENTS[agent]}** ({counted(listed)})", ""]
-        lines += ["| claim | measure | " + " | ".join(COLUMNS) + " |", "|---|---|" + "---:|" * 5 + "---|"]
-        for heading, group in groupby(listed, key=lambda row: row.claim.heading):
-            for index, row in enumerate(group):
-                lines.append(f"| {'' if index else heading} | {measure(row.claim)} | {' | '.join(cells(row))} |")
+    for agent, theirs in _by_agent(checked.claims):
+        lines += [f"**{headline(agent, theirs)}**", ""]
+        between = len(COLUMNS) - 1
+        lines += ["| claim, and what measures it | " + " | ".join(COLUMNS) + " |", "|---|" + "---:|" * between + "---|"]
+        for claim in theirs:
+            lines.append(f"| **{claim.title}** |" + " |" * between + f" **{claim.verdict}** |")
+            lines += [f"| {measure(row)} | {' | '.join(cells(row))} |" for row in claim.rows]
         lines.append("")
-    lines += [f"{note}  " for note in NOTES[:-1]] + [NOTES[-1]]
+    lines += ["**Exact references**, which are no claims of the paper", ""]
+    lines += ["| agent | measure | " + " | ".join(REFERENCE_COLUMNS) + " |", "|---|---|" + "---:|" * len(REFERENCE_COLUMNS)]
+    for reference in checked.references:
+        lines.append(f"| {AGENTS[reference.agent]} | {reference.name} | {' | '.join(reference_cells(reference))} |")
+    lines += ["", *(f"{note}  " for note in NOTES[:-1]), NOTES[-1]]
     return "\n".join(lines) + "\n"
 
 
-def terminal(rows: Sequence[Row], preset: str) -> Group:
-    """Tables for a terminal of 80 columns or more."""
+def terminal(checked: Checked, preset: str) -> Group:
+    """Tables for a terminal of 80 columns or more; what does not fit is in the pages that `write_report` writes."""
     shown: list[RenderableType] = []
-    for agent, theirs in groupby(rows, key=lambda row: row.agent):
-        listed = list(theirs)
-        title = f"{AGENTS[agent]}, preset {preset}: {counted(listed)}"
-        table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
-        table.add_column("claim", overflow="fold")
-        for heading in COLUMNS:
-            justify: Literal["left", "right"] = "left" if heading == "verdict" else "right"
-            table.add_column(heading.replace("difference", "diff."), justify=justify, no_wrap=True)
-        for heading, group in groupby(listed, key=lambda row: row.claim.heading):
-            table.add_row(Text(heading, style="bold"))
-            for row in group:
-                *values, said = cells(row)
-                table.add_row(Text(f"  {measure(row.claim)}"), *values, Text(said, style=STYLES[said]))
-        shown += [table, Text()]
-    return Group(*shown, *(Text(note.replace("**", "")) for note in NOTES))
+    for agent, theirs in _by_agent(checked.claims):
+        shown.append(Text(f"{headline(agent, theirs)} (preset {preset})", style="bold underline"))
+        for claim in theirs:
+            verdict = Text(str(claim.verdict), style=STYLES[claim.verdict])
+            shown.append(Text.assemble("\n", (claim.title, "bold"), ": ", verdict))
+            table = _terminal_table(len(IN_A_TERMINAL))
+            for row in claim.rows:
+                *values, said = (cells(row)[i] for i in IN_A_TERMINAL)
+                style = "" if row.verdict is None else STYLES[row.verdict]
+                name = measure(row).replace("> ", ">\u00a0").replace("< ", "<\u00a0")
+                table.add_row(Text(name), *values, Text(said, style=style))
+            shown.append(table)
+        shown.append(Text())
+    shown.append(Text("Exact references: ours, exact, difference with its interval", style="bold underline"))
+    table = _terminal_table(4)
+    for reference in checked.references:
+        values = reference_cells(reference)
+        table.add_row(Text(f"{AGENTS[reference.agent]}, {reference.name}"), *(values[i] for i in (0, 2, 3, 4)))
+    return Group(*shown, table, Text(), *(Text(note.replace("**", "")) for note in NOTES))
 
 
-def html(rows: Sequence[Row], preset: str, images: dict[str, bytes]) -> str:
+def html(checked: Checked, preset: str, images: dict[str, bytes]) -> str:
     """One page with the figures (PNG) in it and nothing outside it; it reads well on a phone and in print."""
     style = resources.files("coopctx.report").joinpath("data/report.css").read_text("utf-8")
     title = f"The paper's claims, preset {escape(preset)}"
@@ -103,8 +122,8 @@ def html(rows: Sequence[Row], preset: str, images: dict[str, bytes]) -> str:
         '<p>Reproduction of <a href="https://arxiv.org/abs/2602.16301">Multi-agent cooperation through in-context co-player '
         "inference</a>; every number is computed from the runs' tables.</p>",
     ]
-    for agent, theirs in groupby(rows, key=lambda row: row.agent):
-        parts.append(_html_table(AGENTS[agent], list(theirs)))
+    parts += [_html_table(agent, theirs) for agent, theirs in _by_agent(checked.claims)]
+    parts.append(_html_references(checked.references))
     parts += [f"<p class=note>{_emphasised(note)}</p>" for note in NOTES]
     for name, contents in images.items():
         number_ = name.removeprefix("fig")
@@ -117,13 +136,40 @@ def html(rows: Sequence[Row], preset: str, images: dict[str, bytes]) -> str:
     return "\n".join([*parts, "</body>\n</html>\n"])
 
 
+def headline(agent: str, claims: Sequence[Claim]) -> str:
+    """How often each verdict was given: ``PPI, 8 claims: 5 reproduced, 1 partly, 2 not reproduced``."""
+    return f"{AGENTS[agent]}, {len(claims)} claims: {counted(claim.verdict for claim in claims)}"
+
+
 def cells(row: Row) -> list[str]:
     """What stands in `COLUMNS`."""
-    paper = f"{short(row.target.value)} ± {short(row.target.tolerance)}"
-    if row.ours is None:
-        return ["-", "-", "0", paper, "-", row.verdict]
-    ours, difference = row.ours, f"{row.ours.value - row.target.value:+z.3f}"
-    return [number(ours.value), interval(ours.low, ours.high), str(ours.seeds), paper, difference, row.verdict]
+    ours, untouched = row.ours, row.untouched
+    return [
+        *_shown(ours),
+        " and ".join(map(str, row.seeds)) + (f" ({row.seen} seen)" if row.seen else ""),
+        "-" if untouched is None else f"{number(untouched.value)} ({untouched.seeds})",
+        f"{short(row.spec.target.value)} ± {short(row.spec.target.tolerance)}",
+        " / ".join("-" if value != value else f"{value:z.2f}" for value in row.nulls.values()),
+        NO_VERDICT if row.verdict is None else str(row.verdict),
+    ]
+
+
+def reference_cells(reference: Reference) -> list[str]:
+    """What stands in `REFERENCE_COLUMNS`."""
+    if reference.ours is None or reference.difference is None:
+        return ["not run", "-", number(reference.exact), "-", "-"]
+    difference = reference.difference
+    return [
+        *_shown(reference.ours),
+        number(reference.exact),
+        f"{difference.value:+z.4f}",
+        "-" if difference.low != difference.low else f"{difference.low:+z.4f} to {difference.high:+z.4f}",
+    ]
+
+
+def measure(row: Row) -> str:
+    """What is measured, with the threshold."""
+    return row.spec.name if row.spec.threshold is None else f"{row.spec.name} ({row.spec.threshold})"
 
 
 def short(value: float) -> str:
@@ -131,31 +177,56 @@ def short(value: float) -> str:
     return f"{value:z.3f}".removesuffix("0")
 
 
-def measure(claim: Claim) -> str:
-    """What is measured, with the threshold."""
-    return f"{claim.name} ({'>' if claim.side == 'above' else '<'} {claim.threshold:.3g})"
+def _by_agent(claims: Iterable[Claim]) -> list[tuple[str, list[Claim]]]:
+    return [(agent, list(theirs)) for agent, theirs in groupby(claims, key=lambda claim: claim.agent)]
 
 
-def counted(rows: Sequence[Row]) -> str:
-    """How often each verdict was given: ``12 reproduced, 3 partly, 1 not``."""
-    verdicts = [row.verdict for row in rows]
-    return ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in STYLES if verdict in verdicts)
+def _shown(estimate: Estimate | None) -> list[str]:
+    return ["-", "-"] if estimate is None else [number(estimate.value), interval(estimate.low, estimate.high)]
 
 
-def _html_table(agent: str, rows: Sequence[Row]) -> str:
+def _terminal_table(numbers: int) -> Table:
+    table = Table.grid(padding=(0, 1, 0, 0), pad_edge=True)
+    table.add_column(overflow="fold", ratio=1)
+    for _ in range(numbers):
+        table.add_column(justify="right", no_wrap=True)
+    table.expand = True
+    return table
+
+
+def _html_table(agent: str, claims: Sequence[Claim]) -> str:
     headings = ("measure", *COLUMNS)
-    lines = [f"<h2>{agent}: {counted(rows)}</h2>\n<table>\n<thead><tr>"]
+    lines = [f"<h2>{headline(agent, claims)}</h2>\n<table>\n<thead><tr>"]
     lines += [f"<th>{heading}</th>" for heading in headings]
     lines.append("</tr></thead>")
-    for heading, group in groupby(rows, key=lambda row: row.claim.heading):
-        lines.append(f'<tbody>\n<tr><th colspan="{len(headings)}" scope="rowgroup">{escape(heading)}</th></tr>')
-        for row in group:
-            kind = row.verdict.replace(" ", "-")
-            values = zip(headings, (measure(row.claim), *cells(row)), strict=True)
-            filled = "".join(f'<td data-label="{label}">{_unbroken(value)}</td>' for label, value in values)
-            lines.append(f'<tr class="{kind}">{filled}</tr>')
+    for claim in claims:
+        title = f'<th colspan="{len(headings) - 1}" scope="rowgroup">{escape(claim.title)}</th>'
+        lines.append(f'<tbody>\n<tr class="claim {_css_class(claim.verdict)}">{title}<th>{claim.verdict}</th></tr>')
+        lines += [_html_row(_css_class(row.verdict), measure(row), cells(row)) for row in claim.rows]
         lines.append("</tbody>")
     return "\n".join([*lines, "</table>"])
+
+
+def _html_row(kind: str, name: str, values: Sequence[str]) -> str:
+    labelled = zip(("measure", *COLUMNS), (name, *values), strict=True)
+    filled = "".join(f'<td data-label="{label}">{_unbroken(value)}</td>' for label, value in labelled)
+    return f'<tr class="{kind}">{filled}</tr>'
+
+
+def _html_references(references: Sequence[Reference]) -> str:
+    headings = ("measure", *REFERENCE_COLUMNS)
+    lines = ["<h2>Exact references, which are no claims of the paper</h2>\n<table class=references>\n<thead><tr>"]
+    lines += [f"<th>{heading}</th>" for heading in headings]
+    lines.append("</tr></thead>\n<tbody>")
+    for reference in references:
+        values = (f"{AGENTS[reference.agent]}, {reference.name}", *reference_cells(reference))
+        filled = "".join(f'<td data-label="{label}">{escape(value)}</td>' for label, value in zip(headings, values, strict=True))
+        lines.append(f"<tr>{filled}</tr>")
+    return "\n".join([*lines, "</tbody>\n</table>"])
+
+
+def _css_class(verdict: Verdict | None) -> str:
+    return "no-verdict" if verdict is None else verdict.word.replace(" ", "-")
 
 
 def _unbroken(text: str) -> str:

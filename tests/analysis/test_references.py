@@ -1,54 +1,20 @@
-"""Exact references, against enumeration and against numbers found in another way."""
+"""Exact references, against numbers found in another way, and a run's measurements beside them."""
 
 import itertools
-import math
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from coopctx.analysis.references import ALWAYS_DEFECT, _spread, always_defect_reward, bayes_nll, best_response_reward
+from coopctx.analysis import references
+from coopctx.analysis.references import always_defect_reward, best_response_reward, pool_members
 from coopctx.game.matrix import PRISONERS_DILEMMA
-from coopctx.game.memory_one import expected_play
+from coopctx.game.memory_one import best_response, expected_play
 
-
-def enumerated(rounds: int) -> float:
-    """Every course that a pool member's play can take, with the posterior kept as the definition has it."""
-    total = 0.0
-    for course in itertools.product((0, 1), repeat=rounds):  # 1: C
-        counts = {situation: [1, 1] for situation in ("start", 0, 1)}
-        probability, surprise, situation = 1.0, 0.0, "start"
-        for action in course:
-            expected = counts[situation][action] / sum(counts[situation])
-            probability *= expected
-            surprise -= math.log(expected)
-            counts[situation][action] += 1
-            situation = action  # its co-player defects, so its own action tells the rounds apart
-        total += probability * surprise
-    return total / rounds
-
-
-@pytest.mark.parametrize("rounds", [1, 2, 3, 6, 9])
-def test_bayes_is_the_mean_over_all_courses_of_play(rounds):
-    assert bayes_nll(rounds) == pytest.approx(enumerated(rounds), abs=1e-12)
-
-
-def test_bayes_over_a_hundred_rounds_is_what_play_shows():
-    """Games against always-defect, predicted by counting; the paper's horizon."""
-    generator = np.random.default_rng(0)
-    games, rounds = 4000, 100
-    pool, counts = generator.random((games, 3)), np.ones((games, 3, 2))
-    here, situation, total = np.arange(games), np.zeros(games, int), 0.0
-    for _ in range(rounds):
-        action = (generator.random(games) < pool[here, situation]).astype(int)
-        total -= np.log(counts[here, situation, action] / counts[here, situation].sum(-1)).mean()
-        counts[here, situation, action] += 1
-        situation = 1 + action
-    assert bayes_nll(rounds) == pytest.approx(total / rounds, abs=0.006)
+ALWAYS_DEFECT = np.zeros(5)
 
 
 def test_a_game_has_a_round():
-    with pytest.raises(ValueError, match="at least one round"):
-        bayes_nll(0)
     with pytest.raises(ValueError, match="at least one round"):
         best_response_reward(0)
 
@@ -69,8 +35,64 @@ def test_the_best_response_gains_with_every_round_and_nothing_in_a_single_one():
     assert sorted(rewards) == rewards and rewards[0] > 1.0
 
 
-def test_the_members_are_spread_evenly_over_the_pool():
-    members = _spread()
-    assert members.shape == (7**5, 5) and members.min() >= 0 and members.max() < 1
-    np.testing.assert_allclose(members.mean(0), 0.5, atol=0.002)
+def test_the_best_response_earns_what_random_members_of_the_pool_yield():
+    pool = np.random.default_rng(3).random((20_000, 5))
+    expected = best_response(pool, 20).reward.mean() - expected_play(ALWAYS_DEFECT, pool, 20).reward.mean() + 1
+    assert best_response_reward(20) == pytest.approx(expected, abs=0.002)
+
+
+def test_the_members_are_spread_evenly_over_the_pool_and_mirrored():
+    members = pool_members(512)
+    assert members.shape == (1024, 5) and members.min() >= 0 and members.max() <= 1
+    np.testing.assert_allclose(members.mean(0), 0.5, atol=0.001)
     np.testing.assert_allclose(np.cov(members.T), np.eye(5) / 12, atol=0.002)
+    for strategy in ([0] * 5, [0.3] * 5):  # players that do not react
+        assert expected_play(strategy, members, 30).co_cooperation.mean() == pytest.approx(0.5, abs=1e-12)
+
+
+# Beside them -----------------------------------------------------------------------------------------------------
+
+
+class Runs:
+    """Tables of Step 1 of PPI: rewards of three seeds, and losses of the two that have recorded exact Bayes's."""
+
+    agent = "ppi"
+
+    def __init__(self, seeds=(0, 1, 2), counted=(0, 1)):
+        self._seeds, self._counted = seeds, counted
+
+    def rounds(self, run):
+        return 100
+
+    def read(self, run, table):
+        assert run == "tabular"
+        if table == "training":
+            keys = {"iteration": 30, "learner": 1, "opponent": "tabular", "player": "ego", "cooperation_rate": 0.1}
+            return pd.DataFrame([{**keys, "seed": seed, "reward": 1.0 + 0.01 * seed} for seed in self._seeds])
+        losses = [(seed, "nll_observation_tabular", 0.534 + 0.001 * seed) for seed in self._seeds]
+        losses += [(seed, "nll_bayes_tabular", 0.533) for seed in self._counted]
+        rows = [
+            {"seed": seed, "iteration": phase, "learner": 1, "quantity": quantity, "value": value + 9 * (phase < 26)}
+            for seed, quantity, value in losses
+            for phase in (25, 26, 30)
+        ]
+        return pd.DataFrame(rows)
+
+
+def test_step_1_stands_beside_bayes_always_defect_and_the_best_response():
+    prediction, defect, best = references.references(Runs())
+    assert [prediction.ours.value, prediction.exact, prediction.difference.value] == pytest.approx([0.5345, 0.533, 0.0015])
+    assert prediction.ours.seeds == 2 and prediction.difference.low < 0.0015 < prediction.difference.high
+    assert [defect.exact, best.exact] == [1.0, best_response_reward(100)]
+    assert [defect.difference.value, best.difference.value] == pytest.approx([0.01, 1.01 - best_response_reward(100)])
+
+
+def test_what_no_run_has_recorded_is_not_run():
+    prediction, *_ = references.references(Runs(counted=()))
+    assert prediction.ours is None and prediction.difference is None and np.isnan(prediction.exact)
+    a2c = Runs()
+    a2c.agent = "a2c"
+    assert [reference.name for reference in references.references(a2c)] == [
+        "Step 1, reward vs tabular, beside always-defect's",
+        "Step 1, reward vs tabular, beside the best response's",
+    ]

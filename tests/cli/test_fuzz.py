@@ -99,7 +99,7 @@ def sandbox(coopctx_main, monkeypatch, undisturbed):
     for name in ("FIGURES", "ALL"):
         monkeypatch.setattr(plots, name, dict.fromkeys(getattr(plots, name), no_figure))
     for module in (claims, report, blocks):
-        monkeypatch.setattr(module, "check", lambda results, preset: [])
+        monkeypatch.setattr(module, "check", lambda results, preset: claims.Checked((), ()))
     monkeypatch.setattr(report, "image", lambda name, results: b"")
     return coopctx_main
 

@@ -115,9 +115,9 @@ def test_what_a_command_prints_is_what_the_page_shows(committed, coopctx_main):
 def test_findings_are_rows_of_the_claims(committed):
     _, _, *lines = rows_of("findings", committed)
     assert len(lines) == 6
-    by_claim = {(row.agent, row.claim.heading, row.claim.name): row for row in committed.rows}
-    mixed = by_claim["ppi", "Mixed pool → cooperation", "cooperation of the learners"]
-    assert lines[0][1:4] == [f"{mixed.ours.value:.2f}", "0.89", mixed.verdict]
+    mixed, told, *_ = committed.checked.claims
+    assert lines[0][1:4] == [f"{mixed.rows[0].ours.value:.2f}", "0.89", str(mixed.verdict)]
+    assert lines[1][1:4] == [f"{told.rows[0].ours.value:.2f}", "0.80", str(told.verdict)]
 
 
 def test_sensitivity_has_every_variation_beside_the_preset(committed):

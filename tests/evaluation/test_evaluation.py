@@ -14,6 +14,7 @@ from tiny_runs import config, spec, train
 
 from coopctx.agents.trained import TrainedAgent
 from coopctx.cli import app as cli
+from coopctx.cli import show
 from coopctx.errors import CoopctxError, RunError, UsageError
 from coopctx.evaluation import play as evaluation
 from coopctx.evaluation.opponents import TABULAR, Host
@@ -295,7 +296,7 @@ def test_any_name_is_known_or_refused(results, name):
 @pytest.fixture
 def command(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "console", Console(width=80))
+    monkeypatch.setattr(show, "console", Console(width=80))
 
     def run(*arguments):
         status = cli.main([str(argument) for argument in arguments])
@@ -305,7 +306,7 @@ def command(capsys, monkeypatch, tmp_path):
 
 
 def test_the_command_prints_tables_and_writes_the_curves(command, run, monkeypatch):
-    monkeypatch.setattr(cli, "console", Console(width=80))
+    monkeypatch.setattr(show, "console", Console(width=80))
     games = ("--games", 4, "--learner", 2, "--device", "cpu")
     status, out, err = command("evaluate", run(), "--against", "grim", "--against", TABULAR, *games, "--out", "c.parquet")
     assert (status, err) == (0, "")
@@ -316,10 +317,23 @@ def test_the_command_prints_tables_and_writes_the_curves(command, run, monkeypat
     assert status == 0 and "best response" not in out
 
 
+def test_several_runs_are_evaluated_in_turn_and_their_curves_are_one_table(command, run):
+    options = ("--against", "grim", "--games", 4, "--device", "cpu", "--out", "both.parquet")
+    status, out, _ = command("evaluate", run(), run("tabular"), *options)
+    assert status == 0 and [line for line in out.splitlines() if line.endswith("seed-0")] == [str(run()), str(run("tabular"))]
+    both = pq.read_table("both.parquet").to_pandas()
+    command("evaluate", run("tabular"), *options[:-1], "alone.parquet")
+    alone = pq.read_table("alone.parquet").to_pandas()
+    assert both.groupby("experiment").size().to_dict() == {"mixed": 2 * ROUNDS, "tabular": 2 * ROUNDS}
+    assert both[both.experiment == "tabular"].reset_index(drop=True).equals(alone)
+    status, out, err = command("evaluate", run(), "nowhere", *options)
+    assert (status, out) == (1, "") and "nowhere is not a finished run" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (["evaluate"], 2, "Missing argument 'RUN'"),
+        (["evaluate"], 2, "Missing argument 'RUN...'"),
         (["evaluate", "nowhere"], 1, "nowhere is not a finished run"),
         (["evaluate", "nowhere", "--games", "many"], 2, "--games"),
         (["evaluate", "nowhere", "--games", "0"], 2, "--games must be an integer >= 1, not 0"),

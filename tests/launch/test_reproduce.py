@@ -278,4 +278,4 @@ def test_from_nothing_to_the_figure_and_the_report(coopctx_main):
     settings = [word for override in TINY for word in ("--set", override)]
     status, out, err = coopctx_main(*COMMAND, "--seeds", "0", "--figure", "fig3", *settings)
     assert (status, err) == (0, "") and "ppi-mixed seed 0: phase 3/3" in out
-    assert Path("figures/fig3.png").stat().st_size > 1000 and "| Mixed pool → cooperation |" in Path("figures/report.md").read_text()
+    assert Path("figures/fig3.png").stat().st_size > 1000 and "| **Mixed pool: cooperation with learners" in Path("figures/report.md").read_text()

@@ -1,4 +1,4 @@
-"""The report: which rows of the tables a claim reads, the rule of its verdict, and every form it is written in."""
+"""The report: what it reads from the files of runs, and every form it is written in."""
 
 import csv
 import itertools
@@ -13,11 +13,11 @@ import pytest
 import torch
 from rich.console import Console
 
-from coopctx.analysis import claims
-from coopctx.analysis.claims import Claim, Measure, check, verdict
-from coopctx.analysis.intervals import Estimate
-from coopctx.analysis.paper import Target, paper_target
-from coopctx.analysis.references import bayes_nll
+from coopctx.analysis.claims import Checked, check
+from coopctx.analysis.nulls import NULLS
+from coopctx.analysis.paper import paper_target
+from coopctx.analysis.references import best_response_reward
+from coopctx.analysis.verdict import NOT_REPRODUCED, NOT_RUN, OF_A_CLAIM, VERDICTS
 from coopctx.report import pages as report
 from coopctx.runs.run import Run
 
@@ -58,7 +58,7 @@ def write_run(results: Path, pool: str, seed: int, agent="ppi", opponent_id=Fals
                 where = {"iteration": iteration, "learner": 1, "opponent": opponent, "player": player}
                 run.record("episodes", [{**where, **measured(seed, **where, at=t), "round": t, "episodes": 8}])
         for iteration, (quantity, value) in itertools.product(
-            range(1, PHASES + 1), (("nll_observation_tabular", 0.4), ("nll_action_tabular", 0.9))
+            range(1, PHASES + 1), (("nll_observation_tabular", 0.4), ("nll_bayes_tabular", 0.3))
         ):
             run.record(
                 "diagnostics",
@@ -84,7 +84,7 @@ def results(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def rows(results) -> list[claims.Row]:
+def checked(results) -> Checked:
     return check(results, "cpu")
 
 
@@ -94,62 +94,38 @@ def of(function, iterations, *, opponent, player="ego", learners=(1,), rounds=(0
     return float(np.mean([function(seed, phase, opponent, player, learner, at) for seed, phase, learner, at in places]))
 
 
-def test_every_claim_reads_what_it_says(rows):
+def test_claims_read_the_files_of_finished_runs(checked):
     last, both = range(PHASES - 4, PHASES + 1), {"learners": (1, 2)}
-    learner = {"opponent": "learner"}
-    early_late = of(rate, [4], **learner, rounds=LATE), of(rate, [4], **learner, rounds=(5, 5))
-    before = [
-        np.mean([of(rate, [0], **learner, player=player, rounds=rounds) for player in ("ego", "co")])
-        for rounds in ((5, 5), END)
-    ]
-    extorted = [of(reward, last, opponent="fixed-icl", player=player, **both) for player in ("ego", "co")]
-    expected = [
-        of(rate, last, **learner, **both),
-        of(rate, last, **learner, **both),
-        of(rate, last, **learner, **both),
-        of(reward, last, opponent="tabular", **both),
-        of(rate, last, opponent="tabular", **both),
-        *(of(rate, [12], opponent=name, rounds=LATE) for name in NAMED),
-        extorted[0],
-        extorted[1],
-        extorted[0] - extorted[1],
-        of(rate, [6], **learner),  # the first half ends at phase 6, and learner 1 is the lower
-        of(rate, last, **learner, **both),
-        before[0],
-        before[1],
-        before[1] - before[0],
-        *(of(rate, [4], opponent=name, rounds=LATE) for name in ("tabular", *NAMED)),
-        early_late[0] - early_late[1],
-        0.4 + 0.01 * (PHASES - 2),
-        of(reward, last, opponent="tabular", **both),
-    ]
-    ppi = [row for row in rows if row.agent == "ppi"]
-    assert [row.ours.value for row in ppi] == pytest.approx(expected)
-    assert all(row.ours.seeds == 2 and row.ours.low <= row.ours.value <= row.ours.high for row in ppi)
-    mixed = ppi[0].ours
-    assert [mixed.low, mixed.high] == pytest.approx([of(rate, last, **learner, **both, seeds=(seed,)) for seed in (0, 2)])
+    mixed, *_ = [claim for claim in checked.claims if claim.agent == "ppi"]
+    assert [row.ours.value for row in mixed.rows] == pytest.approx(
+        [
+            of(rate, last, opponent="learner", **both),
+            of(reward, last, opponent="tabular", **both),
+            of(rate, last, opponent="tabular", **both),
+        ]
+    )
+    assert [row.ours.seeds for row in mixed.rows] == [2, 2, 2] and [row.seen for row in mixed.rows] == [1, 1, 1]
+    means = [of(rate, last, opponent="learner", **both, seeds=(seed,)) for seed in (0, 2)]
+    half = 12.7062 * abs(means[1] - means[0]) / 2  # t(1), tables
+    assert mixed.rows[0].ours.low == pytest.approx(np.mean(means) - half)
 
 
-def test_a2c_is_averaged_over_its_last_tenth_and_the_rest_is_not_run(rows):
-    a2c = [row for row in rows if row.agent == "a2c"]
-    assert a2c[0].ours.value == pytest.approx(of(rate, [11, 12], opponent="learner", learners=(1, 2), seeds=(0,)))
-    assert a2c[0].ours.seeds == 1 and a2c[0].verdict != "reproduced"
-    run = {row.claim.measure.pool for row in a2c if row.verdict != "not run"}
-    assert run == {"mixed"}
-    assert [row.ours for row in a2c if row.verdict == "not run"] == [None] * sum(row.verdict == "not run" for row in a2c)
-    assert not any("Tit-for-Tat" in row.claim.name for row in a2c if "early" in row.claim.heading)
-    assert not any("NLL" in row.claim.name for row in a2c)
+def test_a2c_is_averaged_over_its_last_tenth_and_the_rest_is_not_run(checked):
+    mixed, *others = [claim for claim in checked.claims if claim.agent == "a2c"]
+    assert mixed.rows[0].ours.value == pytest.approx(of(rate, [11, 12], opponent="learner", learners=(1, 2), seeds=(0,)))
+    assert mixed.rows[0].ours.seeds == 1 and mixed.verdict is NOT_REPRODUCED  # one seed has no interval
+    early = others.pop()
+    assert early.verdict is NOT_REPRODUCED and {claim.verdict for claim in others} == {NOT_RUN}
+    assert all(row.ours is None for claim in others for row in claim.rows)
 
 
-def test_targets_are_the_papers_and_exact_ones_have_the_episodes_length(rows):
-    by_name = {(row.agent, row.claim.heading, row.claim.name): row.target for row in rows}
-    extorted = "Step 2: Fixed-ICL is extorted"
-    assert by_name["ppi", "Mixed pool → cooperation", "cooperation of the learners"].value == 0.89
-    assert by_name["a2c", "Mixed pool → cooperation", "cooperation of the learners"].value == 0.95
-    assert by_name["ppi", extorted, "reward of the learner, less Fixed-ICL's"].value == pytest.approx(0.88 - 0.25)
-    assert by_name["ppi", extorted, "reward of the learner, less Fixed-ICL's"].tolerance == 0.09  # 0.08 and 0.05
-    exact = by_name["ppi", "Step 1, exact references", "held-out NLL of tabular's actions, nats, beside exact Bayes"]
-    assert exact.value == bayes_nll(100)  # the length that the runs' settings name
+def test_references_stand_apart_from_the_claims(checked):
+    prediction, defect, best, *a2c = checked.references
+    assert prediction.ours.value == pytest.approx(0.4 + 0.01 * (PHASES - 2))
+    assert prediction.difference.value == pytest.approx(0.1) and prediction.exact == pytest.approx(0.3 + 0.01 * (PHASES - 2))
+    assert (defect.exact, best.exact) == (1.0, best_response_reward(100))  # the length that the runs' settings name
+    assert [reference.ours for reference in a2c] == [None, None]
+    assert not any("exact" in claim.title.lower() for claim in checked.claims)
 
 
 def test_tolerances_follow_the_rule_that_the_notes_state():
@@ -163,35 +139,6 @@ def test_tolerances_follow_the_rule_that_the_notes_state():
         assert row["source"].startswith(f"arXiv:2602.16301v1 Fig. {row['figure']}{row['panel']}")
         reading = (row["figure"], row["panel"], row["series"], row["metric"], int(row["x"]))
         assert paper_target(reading).value == float(row["value"])
-
-
-# The rule ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("ours", "side", "given"),
-    [
-        (None, "above", "not run"),
-        (Estimate(0.85, 0.8, 0.9, 9), "above", "reproduced"),
-        (Estimate(0.95, 0.91, 0.99, 9), "above", "reproduced"),  # up to 0.94 is the paper's
-        (Estimate(0.97, 0.95, 0.99, 9), "above", "partly"),
-        (Estimate(0.60, 0.55, 0.65, 9), "above", "partly"),
-        (Estimate(0.60, 0.30, 0.90, 9), "above", "reproduced"),
-        (Estimate(0.45, 0.00, 0.90, 9), "above", "not"),
-        (Estimate(0.50, 0.40, 0.90, 9), "above", "not"),
-        (Estimate(0.90, math.nan, math.nan, 1), "above", "partly"),
-        (Estimate(0.90, 0.85, 0.95, 9), "below", "not"),
-    ],
-)
-def test_the_rule(ours, side, given):
-    claim = Claim("", "", Measure("mixed", "training", lambda table: table), lambda rounds: Target(0, 0, ""), side, 0.5)
-    assert verdict(claim, ours, Target(0.89, 0.05, "Fig. 1A")) == given
-
-
-def test_the_paper_itself_is_on_the_right_side_of_every_threshold():
-    for agent in claims.AGENTS:
-        for claim in claims.claims(agent):
-            assert claim.holds(claim.target(100).value), (agent, claim.name)
 
 
 # Forms ------------------------------------------------------------------------------------------------------------
@@ -217,7 +164,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_the_report_is_written_the_same_each_time_and_is_one_page(results, rows, tmp_path):
+def test_the_report_is_written_the_same_each_time_and_is_one_page(results, checked, tmp_path):
     written = [report.write_report(results, "cpu", tmp_path / folder) for folder in "ab"]
     assert [path.name for path in written[0]] == ["report.md", "report.html"]
     for path, other in zip(*written, strict=True):
@@ -227,30 +174,54 @@ def test_the_report_is_written_the_same_each_time_and_is_one_page(results, rows,
     page.feed(html)
     assert (page.open, page.fetched, page.images) == ([], [], 3)
     assert "@media print" in html and "max-width" in html and 'name="viewport"' in html and "@import" not in html
-    assert html.count("<td ") == 7 * len(rows)
+    rows = [row for claim in checked.claims for row in claim.rows]
+    assert html.count("<td ") == 8 * len(rows) + 6 * len(checked.references)
+    assert html.count('<tr class="claim ') == len(checked.claims)
 
 
-def test_every_row_is_in_every_form(rows):
-    markdown, console = report.markdown(rows, "cpu"), Console(width=80, record=True, file=open("/dev/null", "w"))
+def test_every_row_is_in_every_form(checked):
+    markdown, console = report.markdown(checked, "cpu"), Console(width=80, record=True, file=open("/dev/null", "w"))
     lines = [line for line in markdown.splitlines() if line.startswith("| ")]
-    assert len(lines) == len(rows) + 2 and {line.count("|") for line in lines} == {9}
-    console.print(report.terminal(rows, "cpu"))
+    rows = [row for claim in checked.claims for row in claim.rows]
+    assert len(lines) == len(rows) + len(checked.claims) + len(checked.references) + 3
+    assert {line.count("|") for line in lines} == {9, 8}
+    console.print(report.terminal(checked, "cpu"))
     text = console.export_text()
-    assert "…" not in text and text.count("not run") >= sum(row.verdict == "not run" for row in rows)
-    row = rows[0]
+    assert "…" not in text and text.count("not run") >= 6
+    mixed, row = checked.claims[0], checked.claims[0].rows[0]
+    assert lines[1] == f"| **{mixed.title}** |" + " |" * 6 + f" **{mixed.verdict}** |"
     assert report.cells(row) == [
-        *(f"{row.ours.value:.3f}", f"{row.ours.low:.3f} to {row.ours.high:.3f}", "2", "0.89 ± 0.11"),
-        *(f"{row.ours.value - 0.89:+.3f}", row.verdict),
+        *(f"{row.ours.value:.3f}", f"{row.ours.low:.3f} to {row.ours.high:.3f}", "2 (1 seen)", "-", "0.89 ± 0.11"),
+        *("0.00 / 1.00 / 0.50 / 1.00 / 0.50", str(row.verdict)),
     ]
-    alone = next(row for row in rows if row.agent == "a2c")
-    assert report.cells(alone)[1:3] == ["-", "1"]
-    assert report.cells(rows[-1]) == ["-", "-", "0", "1.048 ± 0.01", "-", "not run"]
-    assert "## " not in report.markdown_tables(rows)
+    told = checked.claims[1].rows[0]
+    assert report.cells(told)[2] == "2 and 2 (1 seen)" and report.measure(told) == f"{told.spec.name} (> 0.4)"
+    alone = next(claim for claim in checked.claims if claim.agent == "a2c").rows[0]
+    assert report.cells(alone)[1:3] == ["-", "1 (1 seen)"]
+    unjudged = next(row for row in rows if row.verdict is None)
+    assert report.cells(unjudged)[-1] == "–" and report.measure(unjudged) == unjudged.spec.name
+    assert report.reference_cells(checked.references[-1]) == ["not run", "-", "1.049", "-", "-"]
+    assert "## " not in report.markdown_tables(checked)
+
+
+def test_the_headline_counts_claims_not_rows(checked):
+    ppi = [claim for claim in checked.claims if claim.agent == "ppi"]
+    counts = [sum(claim.verdict is verdict for claim in ppi) for verdict in VERDICTS]
+    said = ", ".join(f"{count} {verdict}" for count, verdict in zip(counts, VERDICTS, strict=True) if count)
+    assert report.headline("ppi", ppi) == f"PPI, 8 claims: {said}"
+    assert f"**{report.headline('ppi', ppi)}**" in report.markdown_tables(checked)
+
+
+def test_every_verdict_threshold_and_null_policy_is_explained(checked):
+    notes = "\n".join(report.NOTES)
+    assert all(f"**{verdict}**: {verdict.means}" in notes for verdict in VERDICTS) and OF_A_CLAIM in notes
+    thresholds = {row.spec.threshold.because for claim in checked.claims for row in claim.rows if row.spec.threshold}
+    assert all(meaning in notes for meaning in thresholds) and all(null in notes for null in NULLS)
 
 
 def test_committed_report_is_what_the_committed_results_give():
-    rows = check(ROOT / "results", "cpu")
-    assert (ROOT / "figures" / "report.md").read_text() == report.markdown(rows, "cpu"), "make figures"
+    checked = check(ROOT / "results", "cpu")
+    assert (ROOT / "figures" / "report.md").read_text() == report.markdown(checked, "cpu"), "make figures"
 
 
 # From the command line, and what can be wrong ---------------------------------------------------------------------
@@ -262,8 +233,8 @@ def test_the_command_prints_and_writes(results, coopctx_main, tmp_path):
         page.write_text("<!-- begin claims -->\n<!-- end claims -->")
     status, out, err = coopctx_main("report", "--results", str(results), "--fill", "README.md", "--fill", "claims.md")
     assert (status, err) == (0, "")
-    assert "PPI, preset cpu:" in out and "figures/report.html: written" in out and "README.md: written" in out and "claims.md: written" in out
-    assert re.search(r"reward of Fixed-ICL \(< 0.5\)", out)
+    assert "PPI, 8 claims:" in out and "figures/report.html: written" in out and "README.md: written" in out and "claims.md: written" in out
+    assert re.search(r"reward of Fixed-ICL \(<\s0.5\)", out)
     assert (tmp_path / "figures/report.md").exists() and all("| verdict |" in page.read_text() for page in pages)
 
 
@@ -293,6 +264,10 @@ def test_damage_and_other_games_are_told_by_name(coopctx_main, tmp_path):
     write_run(tmp_path / "other", "extortion", 0, configuration={"game": {"payoffs": [[3.0, 0.0], [5.0, 1.0]]}})
     status, _, err = coopctx_main("report", "--results", "other")
     assert status == 1 and "the report is about the paper's game; other/cpu/ppi-extortion/seed-0" in err
+    path.unlink()
+    (path.parents[2] / "nulls.parquet").write_text("damaged")
+    status, _, err = coopctx_main("report")
+    assert status == 1 and "cpu/nulls.parquet is damaged; make it anew with: make nulls" in err and err.count("\n") == 1
 
 
 def test_a_place_that_cannot_be_written_is_told(results, coopctx_main):

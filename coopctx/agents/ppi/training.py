@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from coopctx.agents.beliefs import bayes_nll
 from coopctx.agents.loop import Loop, Schedule
 from coopctx.agents.ppi.learner import PPILearner
 from coopctx.agents.record import (
@@ -173,7 +174,10 @@ class PPITraining(Loop):
     # Measuring ---------------------------------------------------------------------------------------------------
 
     def _record_held_out(self, phase: int, matches: Sequence[Match]) -> None:
-        """Losses on the new episodes, before they are trained on, and KL(pi || p) on the histories they visited."""
+        """Losses on the new episodes, before they are trained on, and KL(pi || p) on the histories they visited.
+
+        Beside the loss of the co-player's actions stands that of an exact Bayesian observer on the same episodes.
+        """
         for match in matches:
             losses = self._learners[match.learner - 1].evaluate(match.ego)
             quantities = {
@@ -182,6 +186,8 @@ class PPITraining(Loop):
                 f"squared_error_reward_{match.opponent}": losses.reward,
                 f"kl_{match.opponent}": match.divergence,
             }
+            if self._game.n_actions == 2 and self._game.over is None:
+                quantities[f"nll_bayes_{match.opponent}"] = bayes_nll(self._game, match.ego)
             diagnose(self._run, phase, match.learner, quantities)
 
     def _measure(self, iteration: int, with_curves: bool) -> list[Match]:

@@ -69,7 +69,7 @@ def test_every_phase_learner_opponent_and_player_has_its_row(tmp_path, which, le
     assert (always.cooperation_rate == (always.opponent == "always-cooperate")).all()
     diagnostics = read_table(tmp_path, "smoke", which.name, "diagnostics")
     for opponent in opponents:
-        for quantity in ("nll_action", "nll_observation", "squared_error_reward", "kl"):
+        for quantity in ("nll_action", "nll_observation", "nll_bayes", "squared_error_reward", "kl"):
             values = diagnostics[diagnostics.quantity == f"{quantity}_{opponent}"]
             assert set(values.learner) == learners
             assert (values.value >= 0).all()

@@ -1,0 +1,58 @@
+"""The tables that claims and references read: of the finished runs of one kind of agent, and of the null policies' runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from coopctx.analysis import nulls
+from coopctx.errors import RunError
+from coopctx.experiments.pools import POOLS
+from coopctx.experiments.settings import with_defaults
+from coopctx.game.matrix import PRISONERS_DILEMMA
+from coopctx.runs.read import Results
+
+AGENTS = {"ppi": "PPI", "a2c": "A2C"}  # those that the paper makes claims about
+RUNS = (*POOLS, "mixed-opponent-id")
+
+
+def tables_of(results: Path, preset: str) -> list[Tables]:
+    """Of PPI, then of A2C. Raises RunError where there is no finished run of either under results/preset."""
+    runs = Results(results, preset)
+    if not any(runs.seeds(f"{agent}-{name}") for agent in AGENTS for name in RUNS):
+        raise RunError(f"nothing to report: no finished run under {results / preset}; make some with: coopctx reproduce")
+    return [Tables(runs, agent) for agent in AGENTS]
+
+
+class Tables:
+    """The tables of one kind of agent, those of null policies included; a run is a folder's name without the agent."""
+
+    def __init__(self, runs: Results, agent: str) -> None:
+        self.preset, self.agent = runs.preset, agent
+        self._runs = runs
+        self._nulls: dict[str, Mapping[str, pd.DataFrame]] = {}
+        self._played = nulls.games_against(runs.folder, runs.preset, agent)
+
+    def read(self, run: str, table: str) -> pd.DataFrame:
+        """Of all finished seeds; no rows where there is none. RunError where the game is not the paper's."""
+        self.rounds(run)
+        return self._runs.table(f"{self.agent}-{run}", table)
+
+    def of_nulls(self, run: str, table: str) -> pd.DataFrame:
+        """What the null policies' runs would have: episodes as long as in the finished runs."""
+        if run not in self._nulls:
+            self._nulls[run] = nulls.tables(self.agent, run, self.rounds(run), self._played)
+        return self._nulls[run][table]
+
+    def rounds(self, run: str) -> int:
+        """Per episode; the paper's 100 where no seed is finished. RunError where its game is not the paper's."""
+        name = f"{self.agent}-{run}"
+        for seed, manifest in self._runs.manifests(name).items():  # all have the same settings
+            game = with_defaults(manifest["configuration"])["game"]
+            if game["payoffs"] != [list(row) for row in PRISONERS_DILEMMA.payoffs]:
+                where = self._runs.folder / self.preset / name / f"seed-{seed}"
+                raise RunError(f"the report is about the paper's game; {where} was run with game.payoffs = {game['payoffs']}")
+            return game["rounds"]
+        return with_defaults({})["game"]["rounds"]
