@@ -10,6 +10,7 @@ axl = pytest.importorskip("axelrod", reason="the Axelrod library is not installe
 from tiny_runs import config, spec, train  # noqa: E402
 
 from coopctx.cli import app as cli  # noqa: E402
+from coopctx.cli import show  # noqa: E402
 from coopctx.errors import RunError, UsageError  # noqa: E402
 from coopctx.evaluation.axelrod import ACTION, AgentPlayer, AxelrodPlayer, library_game, library_strategy  # noqa: E402
 from coopctx.evaluation.play import evaluate  # noqa: E402
@@ -170,7 +171,7 @@ def test_what_cannot_enter_is_refused(results):
 
 
 def test_the_command_prints_the_ranking(results, capsys, monkeypatch):
-    monkeypatch.setattr(cli, "console", Console(width=100))
+    monkeypatch.setattr(show, "console", Console(width=100))
     arguments = ["tournament", str(run(results)), "--opponents", "axelrod:Defector", "--turns", "5", "--repetitions", "1"]
     assert cli.main(arguments) == 0
     out, err = capsys.readouterr()
