@@ -171,7 +171,7 @@ def test_what_cannot_enter_is_refused(results):
 
 
 def test_the_command_prints_the_ranking(results, capsys, monkeypatch):
-    monkeypatch.setattr(show, "console", Console(width=100))
+    monkeypatch.setattr(show, "console", Console(width=200))
     arguments = ["tournament", str(run(results)), "--opponents", "axelrod:Defector", "--turns", "5", "--repetitions", "1"]
     assert cli.main(arguments) == 0
     out, err = capsys.readouterr()
