@@ -6,7 +6,7 @@ names each kind's classes; a module is imported when one of its classes is asked
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor, nn
 
     from coopctx.agents.beliefs import Believer
-    from coopctx.agents.trunk import Trunk
     from coopctx.experiments.pools import RunSpec
     from coopctx.experiments.settings import Config
     from coopctx.runs.progress import Progress
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 class Classes:
     """Where the classes of one kind of agent are, each as ``"module:name"`` below `coopctx.agents`.
 
-    training: carries out one run, called as `execute` is. model: the subclass of `Trunk`. player: a function of model,
-    settings, generator and threads that returns a `Believer` which does not learn.
+    training: carries out one run, called as `execute` is. model: a function of a run's settings and a model's weights that
+    returns the model. player: a function of model, settings, generator and threads that returns a `Believer` which does not
+    learn.
     """
 
     training: str
@@ -37,8 +38,9 @@ class Classes:
 
 
 CLASSES = {
-    "ppi": Classes("ppi.training:PPITraining", "trunk:SequenceModel", "ppi.player:player_of"),
-    "a2c": Classes("a2c.training:A2CTraining", "trunk:ActorCritic", "a2c.player:player_of"),
+    "ppi": Classes("ppi.training:PPITraining", "ppi.player:model_of", "ppi.player:player_of"),
+    "a2c": Classes("a2c.training:A2CTraining", "a2c.player:model_of", "a2c.player:player_of"),
+    "coala": Classes("coala.training:training_of", "coala.player:model_of", "coala.player:player_of"),
 }
 
 
@@ -52,12 +54,12 @@ def execute(
     _load(CLASSES[spec.agent].training)(spec, config, run, results, device, threads, progress).run_all()
 
 
-def model_class(agent: str) -> Callable[..., Trunk]:
-    """The class of this kind's models, called with a game's and a network's sizes and a generator."""
-    return _load(CLASSES[agent].model)
+def model_of(agent: str, config: Config, weights: Mapping[str, Tensor]) -> nn.Module:
+    """The model of this kind that a run with these settings left as ``weights``."""
+    return _load(CLASSES[agent].model)(config, weights)
 
 
-def player_of(agent: str, model: Trunk, config: Config, generator: torch.Generator, threads: int = 1) -> Believer:
+def player_of(agent: str, model: nn.Module, config: Config, generator: torch.Generator, threads: int = 1) -> Believer:
     """A player of this kind with ``model``, which it does not change; it draws from ``generator`` alone."""
     return _load(CLASSES[agent].player)(model, config, generator, threads)
 

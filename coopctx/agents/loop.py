@@ -17,7 +17,7 @@ from coopctx import native
 from coopctx.agents import record
 from coopctx.agents.record import Match, counted, final_weights, record_averages, record_curves, record_timings, summary
 from coopctx.experiments.agents import AGENTS
-from coopctx.experiments.pools import POOLS, RunSpec
+from coopctx.experiments.pools import RunSpec
 from coopctx.experiments.settings import Config
 from coopctx.game.streams import stream
 from coopctx.game.threads import thread_pool
@@ -72,7 +72,7 @@ class Loop(ABC):
         """results: the folder of the finished runs that ``spec`` needs. threads: the number that the run may use."""
         self._spec, self._config, self._run, self._results = spec, config, run, results
         self._device, self._threads, self._progress = device, threads, progress
-        self._pool, self._game = POOLS[spec.pool], config.game.matrix()
+        self._pool, self._game = spec.members, config.game.matrix()
         self._identity_size = self._game.n_outcomes * self._game.n_actions if spec.opponent_id else 0
         self._kernel = native.kernel_for(device, config.model.hidden)
         self._seconds: dict[str, float] = {}
@@ -100,23 +100,27 @@ class Loop(ABC):
     def _advance(self, iteration: int) -> None:
         """Carry out this iteration; iteration 0 is what comes before the first."""
 
-    @abstractmethod
     def _measure(self, iteration: int, with_curves: bool) -> Sequence[Match]:
         """Games of the present agents for the training table; games against named strategies, for the curves only, come last."""
+        raise NotImplementedError  # by a run that plays no games, which has its own `_tell`
+
+    def _tell(self, iteration: int, with_curves: bool) -> dict[str, float]:
+        """Measure, and record the training table and the curves; the averages that the progress display shows."""
+        matches = self._measure(iteration, with_curves)
+        averaged = [match for match in matches if match.opponent in self._pool.opponents]
+        record_averages(self._run, iteration, averaged)
+        if with_curves:
+            record_curves(self._run, iteration, matches)
+        return summary(self._pool, averaged)
 
     def _record(self, iteration: int) -> None:
-        with_curves = iteration in self._schedule.curves
         with self._timed("measure"):
-            matches = self._measure(iteration, with_curves)
-            averaged = [match for match in matches if match.opponent in self._pool.opponents]
-            record_averages(self._run, iteration, averaged)
-            if with_curves:
-                record_curves(self._run, iteration, matches)
+            told = self._tell(iteration, iteration in self._schedule.curves)
         record_timings(self._run, iteration, self._seconds)
         self._seconds = {}
         self._run.checkpoint({"iteration": iteration, "learners": [learner.state() for learner in self._learners]})
         if iteration:
-            self._progress.iteration(iteration, summary(self._pool, averaged))
+            self._progress.iteration(iteration, told)
 
     def _restore(self) -> int:
         """Set the learners to the last checkpoint. Returns its iteration, or -1 if there is none."""

@@ -12,15 +12,13 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from coopctx.agents import model_class, player_of
+from coopctx.agents import model_of, player_of
 from coopctx.agents.beliefs import Believer
-from coopctx.agents.trunk import Trunk
 from coopctx.errors import RunError, UsageError
-from coopctx.experiments.pools import POOLS, RunSpec, run_name
+from coopctx.experiments.pools import RunSpec, run_name
 from coopctx.experiments.settings import Config, from_dict, with_defaults
-from coopctx.game.streams import stream
 from coopctx.runs.manifest import read_manifest
 from coopctx.runs.read import read_weights
 from coopctx.runs.schema import KEYS, MANIFEST
@@ -82,14 +80,9 @@ class TrainedAgent:
             raise UsageError(f"--learner must be from 1 to {len(self.weights)} for {self.directory}, not {learner}")
         return self.weights[learner - 1]
 
-    def model(self, learner: int = 1, device: torch.device | None = None) -> Trunk:
+    def model(self, learner: int = 1, device: torch.device | None = None) -> nn.Module:
         """The model of learner ``learner`` (from 1), one's own copy."""
-        game, weights = self.config.game.matrix(), self.learner_weights(learner)
-        identity = weights["identity.weight"].shape[1] if "identity.weight" in weights else 0
-        sizes = game.n_observations, game.n_actions, self.config.model.hidden, self.config.model.embedding, identity
-        model = model_class(self.kind)(*sizes, stream(0))  # every weight is replaced
-        model.load_state_dict(weights)
-        return model.to(device)
+        return model_of(self.kind, self.config, self.learner_weights(learner)).to(device)
 
     def player(
         self, generator: torch.Generator, learner: int = 1, device: torch.device | None = None, threads: int = 1
@@ -121,7 +114,7 @@ def needed_agents(spec: RunSpec, config: Config, results: Path) -> list[TrainedA
     for needed in spec.needs():
         agent = TrainedAgent.load(needed.directory(results), " ".join(needed.command))
         agent.check_game(config)
-        if POOLS[spec.pool].pretrained and agent.config.model != config.model:
+        if spec.members.pretrained and agent.config.model != config.model:
             raise RunError(f"{agent.directory} has {agent.config.model}, not {config.model} as asked for here")
         agents.append(agent)
     return agents

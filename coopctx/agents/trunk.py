@@ -15,6 +15,7 @@ reward times one vector: `coopctx.native.Gates` holds that folded form, which pl
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from typing import Generic, NamedTuple, TypeVar, cast
 
 import torch
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from coopctx import native
-from coopctx.experiments.settings import Initialisation
+from coopctx.experiments.settings import Config, Initialisation
 from coopctx.game.episodes import Episodes
 from coopctx.native import Gates
 
@@ -290,6 +291,21 @@ class ActorCritic(Trunk):
         if zero_readouts:
             nn.init.zeros_(self.head.weight)
             nn.init.zeros_(self.head.bias)
+
+
+AnyTrunk = TypeVar("AnyTrunk", bound=Trunk)
+
+
+def rebuilt(
+    kind: Callable[..., AnyTrunk], config: Config, weights: Mapping[str, Tensor], hidden: int | None = None
+) -> AnyTrunk:
+    """The model of this class that a run with these settings left as ``weights``; hidden: if it is not model.hidden."""
+    game, width = config.game.matrix(), config.model.hidden if hidden is None else hidden
+    identity = weights["identity.weight"].shape[1] if "identity.weight" in weights else 0
+    sizes = game.n_observations, game.n_actions, width, config.model.embedding, identity
+    model = kind(*sizes, torch.Generator())  # every weight is replaced
+    model.load_state_dict(weights)
+    return model
 
 
 def _one_hot(codes: Tensor, n: int) -> Tensor:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def plot(
-    figure: Annotated[str, typer.Argument(**choice("Which figure.", *FIGURES, "sensitivity", "all"))],
+    figure: Annotated[str, typer.Argument(**choice("Which figure.", *FIGURES, "coala", "sensitivity", "all"))],
     results: Results = Path("results"),
     out: Out = Path("figures"),
     preset: Preset = "cpu",

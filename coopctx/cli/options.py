@@ -14,7 +14,7 @@ import typer
 from coopctx.cli import completion, show
 from coopctx.errors import UsageError
 from coopctx.experiments.agents import AGENTS
-from coopctx.experiments.pools import POOLS
+from coopctx.experiments.pools import COALA_POOLS, POOLS
 from coopctx.experiments.seeds import seeds_of
 from coopctx.experiments.settings import check_preset, preset_names
 from coopctx.game.matrix import NAMED_GAMES
@@ -61,7 +61,7 @@ def _known_preset(name: str) -> str:
 
 
 Agent = Annotated[str, typer.Option(**choice("Who learns.", *AGENTS))]
-Pool = Annotated[str, typer.Option(**choice("The opponents.", *POOLS))]
+Pool = Annotated[str, typer.Option(**choice("The opponents.", *dict.fromkeys((*POOLS, *COALA_POOLS))))]
 OpponentId = Annotated[bool, flag("--opponent-id", help="Ablation: tell it its opponent.")]
 Preset = Annotated[str, typer.Option(callback=_known_preset, **choice("Size of the runs.", *preset_names()))]
 Seed = Annotated[str | None, typer.Option(metavar="N", help="One seed; 0 where neither is given.", show_default=False)]

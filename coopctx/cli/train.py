@@ -54,6 +54,7 @@ def train(
     coopctx train --agent ppi --pool learners --preset smoke --set ppi.rollouts=4
     coopctx train --agent a2c --pool tabular --set a2c.iterations=1000
     coopctx train --agent ppi --pool mixed --game stag-hunt --results stag-hunt
+    coopctx train --agent coala --pool naive
     """
     from dataclasses import replace
 

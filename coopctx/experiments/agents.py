@@ -30,5 +30,6 @@ AGENTS = {
     for kind in (
         AgentKind("ppi", "PPI", "phase", "the last 5 phases", late_iterations=5),
         AgentKind("a2c", "A2C", "iteration", "the last tenth of the iterations"),
+        AgentKind("coala", "COALA", "iteration", "the last tenth of the iterations"),
     )
 }

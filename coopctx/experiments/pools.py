@@ -18,11 +18,14 @@ class Pool:
 
     learners: how many learn.
     opponents: the kinds of opponents in training: ``learner`` (the other learner), ``tabular`` (random memory-one
-        players), ``fixed-icl`` (the frozen agent of the Step-1 run with the same seed).
+        players), ``fixed-icl`` (the frozen agent of the Step-1 run with the same seed), ``naive`` (players who learn between
+        the inner episodes of a meta-trajectory).
     initial_data: the kinds of episodes in PPI's D_0, the same number of each: ``tabular`` players against each other,
         ``random`` actions (App. A.4.2), ``play`` of the agent that the learner starts from against its own Fixed-ICL.
     pretrained: the learners start as agents of other runs (`RunSpec.needs`), not as fresh models (PPI: fitted to D_0).
     probed: within-episode curves are also recorded against the named strategies.
+    like: the pool whose own settings in a preset hold here too; empty if there is none.
+    settings: what differs from that pool, as ``KEY=VALUE``.
     """
 
     learners: int
@@ -30,6 +33,8 @@ class Pool:
     initial_data: tuple[str, ...] = ("tabular",)
     pretrained: bool = False
     probed: bool = True
+    like: str = ""
+    settings: tuple[str, ...] = ()
 
 
 POOLS: dict[str, Pool] = {
@@ -41,6 +46,24 @@ POOLS: dict[str, Pool] = {
     "mutual-extortion": Pool(
         learners=2, opponents=("learner",), initial_data=("tabular", "play"), pretrained=True, probed=False
     ),
+}
+# The runs of arXiv:2410.18636. How many meta agents the pools with several of them have is a setting, coala.meta_agents.
+_NAIVE, _BOTH, _METAS = ("naive",), ("learner", "naive"), ("learner",)
+_M_FOS, _UNAWARE, _FIVE_LOGIT = "coala.rule=m-fos", "coala.rule=batch-unaware", "coala.policy=five-logit"
+COALA_POOLS: dict[str, Pool] = {
+    "naive": Pool(1, _NAIVE),  # pure shaping
+    "naive-m-fos": Pool(1, _NAIVE, like="naive", settings=(_M_FOS,)),
+    "naive-batch-unaware": Pool(1, _NAIVE, like="naive", settings=(_UNAWARE,)),
+    "five-logit": Pool(1, _NAIVE, settings=(_FIVE_LOGIT,)),  # pure shaping with a memory-one policy
+    "five-logit-m-fos": Pool(1, _NAIVE, like="five-logit", settings=(_FIVE_LOGIT, _M_FOS)),
+    "five-logit-batch-unaware": Pool(1, _NAIVE, like="five-logit", settings=(_FIVE_LOGIT, _UNAWARE)),
+    "mixed": Pool(2, _BOTH),  # naive learners and other meta agents
+    "mixed-m-fos": Pool(2, _BOTH, like="mixed", settings=(_M_FOS,)),
+    "meta": Pool(2, _METAS, like="mixed"),  # the ablation without naive learners
+    "exact-naive": Pool(1, _NAIVE),  # Sec. 4: an extorter of naive learners,
+    "exact-mutual": Pool(2, _METAS, pretrained=True),  # two of them who meet each other,
+    "exact-mixed": Pool(2, _BOTH),  # and agents from anywhere that meet both kinds
+    "exact-meta": Pool(2, _METAS, like="exact-mixed"),  # or one another alone
 }
 EARLY_ROUND = 5  # a round early in the episode, before the paper's curves rise (Figs. 2F, 3, 4F)
 
@@ -58,12 +81,19 @@ class RunSpec:
     def __post_init__(self) -> None:
         if self.agent not in AGENTS:
             raise UsageError(f"unknown agent {self.agent!r}; allowed: {', '.join(AGENTS)}")
-        if self.pool not in POOLS:
-            raise UsageError(f"unknown pool {self.pool!r}; allowed: {', '.join(POOLS)}")
-        if self.opponent_id and self.pool != "mixed":
-            raise UsageError(f"--opponent-id is an ablation of the mixed pool; it does not go with --pool {self.pool}")
+        if self.pool not in pools_of(self.agent):
+            raise UsageError(f"unknown pool {self.pool!r}; allowed: {', '.join(pools_of(self.agent))}")
+        if self.opponent_id and (self.agent == "coala" or self.pool != "mixed"):
+            raise UsageError(
+                f"--opponent-id is an ablation of the mixed pool; it does not go with --pool {self.pool}"
+            )
         if self.seed < 0:
             raise UsageError(f"a seed must be an integer >= 0, not {self.seed}")
+
+    @property
+    def members(self) -> Pool:
+        """Whom its learners meet."""
+        return pools_of(self.agent)[self.pool]
 
     @property
     def experiment(self) -> str:
@@ -98,12 +128,18 @@ class RunSpec:
         """The finished runs that this run starts from or plays against, in the order of its learners."""
         if self.pool == "extortion":
             return (self._sibling("tabular", self.seed),)
-        if self.pool == "mutual-extortion":
-            return tuple(self._sibling("extortion", seed) for seed in (self.seed, partner(self.seed)))
+        before = {"mutual-extortion": "extortion", "exact-mutual": "exact-naive"}
+        if self.pool in before:
+            return tuple(self._sibling(before[self.pool], seed) for seed in (self.seed, partner(self.seed)))
         return ()
 
     def _sibling(self, pool: str, seed: int) -> RunSpec:
         return RunSpec(self.agent, pool, False, seed, self.preset)
+
+
+def pools_of(agent: str) -> dict[str, Pool]:
+    """The pools that this kind of agent can be trained in, by name."""
+    return COALA_POOLS if agent == "coala" else POOLS
 
 
 def run_name(agent: str, pool: str, opponent_id: bool = False) -> str:

@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, ge
 
 from coopctx.errors import UsageError
 from coopctx.experiments.agents import AGENTS
+from coopctx.experiments.pools import COALA_POOLS, Pool
 from coopctx.game.matrix import NAMED_GAMES, MatrixGame
 
 Initialisation = Literal["uniform", "flax"]  # what `Trunk.initialise` draws weights from
@@ -167,7 +168,11 @@ class CoalaConfig(Section):
 
     # which returns weigh an action: those of COALA-PG, of M-FOS, or of a gradient that knows of no games beside its own
     rule: Literal["coala", "m-fos", "batch-unaware"] = "coala"
+    # how COALA-PG takes the games against another meta agent, which does not learn from them within the meta-trajectory: as B
+    # games against one learner, or as independent ones, which is the same in expectation and less noisy
+    meta_games: Literal["batched", "independent"] = "batched"
     policy: Literal["recurrent", "five-logit"] = "recurrent"  # of the meta agents
+    hidden: Annotated[int, AT_LEAST_1] = 32  # width of a recurrent meta agent's GRU
     meta_agents: Annotated[int, AT_LEAST_2] = 4  # how many learn in a pool that has several
     naive_share: Annotated[float, FROM_0_TO_1] = 0.75  # p_naive, where the pool has both kinds of co-players
     meta_batch: Annotated[int, AT_LEAST_2] = 128  # co-players that each meta agent meets per iteration
@@ -252,12 +257,14 @@ def check_preset(name: str) -> None:
 def load_preset(name: str, overrides: Sequence[str] = (), pool: str | None = None) -> Config:
     """The configuration of a preset with ``overrides`` such as ``"ppi.rollouts=8"``; the last one for a key wins.
 
-    pool: whose own settings of the preset (tables such as ``[pools.tabular.a2c]``) come before its general ones.
+    pool: whose own settings of the preset (tables such as ``[pools.tabular.a2c]``) come before its general ones, and before
+    both what sets this pool apart from another (`Pool.settings`).
     Raises UsageError naming the preset, key or value that is wrong and what is allowed.
     """
     check_preset(name)
-    settings = _preset(name, pool)
-    for override in overrides:
+    its = COALA_POOLS.get(pool or "", Pool(0, ()))
+    settings = _preset(name, [each for each in (its.like, pool) if each])
+    for override in (*its.settings, *overrides):
         key, equals, text = override.partition("=")
         if not equals:
             raise UsageError(f"--set {override!r} must have the form KEY=VALUE, such as ppi.rollouts=8")
@@ -276,16 +283,17 @@ def seen_seeds(preset: str, agent: str, run: str) -> frozenset[int]:
     return frozenset(_table(seen.get(agent, {}), f"preset {preset!r}: {SEEN}.{agent}").get(run, ()))
 
 
-def _preset(name: str, pool: str | None) -> dict[str, dict[str, Any]]:
-    """The sections of a preset, the pool's own settings in their place; UsageError naming the preset where it has others."""
+def _preset(name: str, pools: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The sections of a preset, the pools' own settings in their place; UsageError naming the preset where it has others."""
     settings = _read_preset(name)
     overlays = _table(settings.pop(OVERLAYS, {}), f"preset {name!r}: {OVERLAYS}")
     settings.pop(SEEN, None)
     for section, values in settings.items():
         _table(values, f"preset {name!r}: {section}")
-    own = _table(overlays.get(pool or "", {}), f"preset {name!r}: {OVERLAYS}.{pool}")
-    for section, values in own.items():
-        settings[section] = settings.get(section, {}) | _table(values, f"preset {name!r}: {OVERLAYS}.{pool}.{section}")
+    for pool in pools:
+        own = _table(overlays.get(pool, {}), f"preset {name!r}: {OVERLAYS}.{pool}")
+        for section, values in own.items():
+            settings[section] = settings.get(section, {}) | _table(values, f"preset {name!r}: {OVERLAYS}.{pool}.{section}")
     return settings
 
 

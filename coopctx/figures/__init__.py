@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from coopctx.errors import UsageError
 from coopctx.experiments.settings import suggestion
-from coopctx.figures import fig1, fig2, fig3, sensitivity, style
+from coopctx.figures import coala, fig1, fig2, fig3, sensitivity, style
 from coopctx.figures.runs import NothingToDraw
 from coopctx.runs.files import check_folder
 from coopctx.runs.read import Results
@@ -25,7 +25,7 @@ FIGURES: dict[str, Build] = {
     "fig3": fig3.build,
     "fig4": partial(fig2.build, agent=fig2.A2C),
 }
-ALL: dict[str, Build] = {**FIGURES, "sensitivity": sensitivity.build}
+ALL: dict[str, Build] = {**FIGURES, "coala": coala.build, "sensitivity": sensitivity.build}
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-OPPONENTS = ("learner", "tabular", "fixed-icl")
+OPPONENTS = ("learner", "tabular", "fixed-icl", "naive")
 
 
 class Progress(Protocol):

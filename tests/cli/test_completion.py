@@ -39,7 +39,7 @@ def offered(capsys, monkeypatch, tmp_path):
         (["tr"], ["train"]),
         (["train", "--fre"], ["--fresh"]),
         (["train", "--agent", "p"], ["ppi"]),
-        (["train", "--pool", "m"], ["mixed", "mutual-extortion"]),
+        (["train", "--pool", "mu"], ["mutual-extortion"]),
         (["train", "--preset", "s"], ["smoke"]),
         (["train", "--device", "cu"], ["cuda"]),
         (["train", "--set", "ppi.rol"], ["ppi.rollouts=12"]),
@@ -71,7 +71,7 @@ def test_every_setting_that_is_offered_is_taken(offered):
 def test_the_names_offered_are_those_that_are_known():
     assert set(completion.OPPONENTS) == {*NAMED_STRATEGIES, "tabular"}
     assert set(completion.PACKAGED) == set(packaged_agents())
-    assert {*options.FIGURES, "sensitivity"} == set(plots.ALL) and set(options.FORMATS) == set(style.FORMATS)
+    assert {*options.FIGURES, "coala", "sensitivity"} == set(plots.ALL) and set(options.FORMATS) == set(style.FORMATS)
 
 
 def test_the_script_for_the_shell_is_shown(capsys, monkeypatch):

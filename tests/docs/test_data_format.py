@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 import coopctx
-from coopctx.experiments.pools import POOLS
+from coopctx.experiments.agents import AGENTS
+from coopctx.experiments.pools import COALA_POOLS, POOLS
 from coopctx.runs.schema import FILES, KEYS, LOCK, SCHEMAS, WHEN
 
 ROOT = Path(__file__).parents[2]
@@ -37,14 +38,16 @@ def test_every_column_is_explained_with_its_type(table):
 
 def test_every_file_of_a_run_and_every_pool_is_named():
     assert {name for name in (*FILES, LOCK) if f"`{name}`" not in TEXT} == set()
-    assert {row[0].strip("` ") for row in rows("## Folders")} >= set(POOLS)
+    named = [name.strip("` ") for row in rows("## Folders") for name in row[0].split(", ")]
+    rules = [name.replace("<rule>", rule) for name in named for rule in ("m-fos", "batch-unaware")]
+    assert set(rules) >= {*POOLS, *COALA_POOLS}
     assert set(columns("### Keys of every table")) == set(KEYS)
 
 
 def test_every_quantity_and_part_in_the_committed_tables_is_explained():
     named = {name for row in rows("### diagnostics.parquet") for name in re.findall("`([a-z_<>]+)`", row[0])}
     opponents = re.compile("_(learner|tabular|fixed-icl)$")
-    for agent in ("ppi", "a2c"):
+    for agent in AGENTS:
         for path in (ROOT / "results/cpu").glob(f"{agent}-*/seed-0/diagnostics.parquet"):
             found = {opponents.sub("_<opponent>", name) for name in pd.read_parquet(path)["quantity"].unique()}
             assert found <= named, path

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coopctx.errors import UsageError
-from coopctx.experiments.pools import POOLS
+from coopctx.experiments.pools import COALA_POOLS, POOLS
 from coopctx.experiments.settings import (
     LARGEST_INTEGER,
     SECTIONS,
@@ -65,13 +65,28 @@ def test_the_paper_preset_is_table_two(pool, batch, scale, lam, entropy, rate, n
 @pytest.mark.parametrize("preset", preset_names())
 def test_a_pools_own_settings_come_before_the_presets_and_after_an_override(preset):
     overlays = tomllib.loads(resources.files("coopctx.experiments").joinpath("data", f"{preset}.toml").read_text())["pools"]
-    assert set(overlays) <= set(POOLS)
+    assert set(overlays) <= {*POOLS, *COALA_POOLS}
     for pool, sections in overlays.items():
         config, general = to_dict(load_preset(preset, pool=pool)), to_dict(load_preset(preset))
+        fixed = (setting.split("=") for setting in (POOLS | COALA_POOLS)[pool].settings)
         for section, values in sections.items():
-            assert config[section] == general[section] | values
+            its_own = {key.removeprefix(f"{section}."): value for key, value in fixed if key.startswith(f"{section}.")}
+            assert config[section] == general[section] | values | its_own
     assert load_preset(preset, ["a2c.iterations=3"], "tabular").a2c.iterations == 3
     assert load_preset(preset, pool="no such pool") == load_preset(preset)
+
+
+@pytest.mark.parametrize("pool", COALA_POOLS)
+@pytest.mark.parametrize("preset", preset_names())
+def test_a_pool_differs_from_the_one_it_is_like_in_its_own_settings_alone(preset, pool):
+    its = COALA_POOLS[pool]
+    if its.like:
+        there = [setting for setting in its.settings if setting not in COALA_POOLS[its.like].settings]
+        assert load_preset(preset, pool=pool) == load_preset(preset, there, its.like)
+    rule = "m-fos" if pool.endswith("m-fos") else "batch-unaware" if pool.endswith("unaware") else "coala"
+    config = load_preset(preset, pool=pool).coala
+    assert (config.rule, config.policy) == (rule, "five-logit" if pool.startswith("five-logit") else "recurrent")
+    assert load_preset(preset, ["coala.rule=m-fos"], pool).coala.rule == "m-fos"
 
 
 def test_settings_of_another_kind_of_agent_do_not_tell_runs_apart():

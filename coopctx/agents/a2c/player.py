@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -9,7 +11,7 @@ from torch.nn import functional as F
 from coopctx import native
 from coopctx.agents.beliefs import Beliefs
 from coopctx.agents.player import TrunkPlayer
-from coopctx.agents.trunk import ActorCritic, step
+from coopctx.agents.trunk import ActorCritic, rebuilt, step
 from coopctx.experiments.settings import Config
 from coopctx.game.sampling import Counted, sample
 
@@ -66,6 +68,11 @@ class A2CPlayer(TrunkPlayer):
 
     def natively(self) -> list[native.Seat]:
         return [native.Seat(len(self._hidden), self._draws.key, self._gates, self._extra, self._kept)]
+
+
+def model_of(config: Config, weights: Mapping[str, Tensor]) -> ActorCritic:
+    """The model that a run with these settings left as ``weights``."""
+    return rebuilt(ActorCritic, config, weights)
 
 
 def player_of(model: ActorCritic, config: Config, generator: torch.Generator, threads: int = 1) -> A2CPlayer:

@@ -11,6 +11,7 @@ takes one step of policy gradient per batch.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -20,7 +21,7 @@ from torch.nn import functional as F
 from coopctx import native
 from coopctx.agents.a2c.player import A2CPlayer
 from coopctx.agents.coala.meta_games import Layout
-from coopctx.agents.coala.player import FiveLogitPlayer
+from coopctx.agents.coala.player import FiveLogitPlayer, FiveLogits
 from coopctx.agents.coala.returns import RULES, Rule, advantages, batch_lambda_returns, value_targets
 from coopctx.agents.trunk import ActorCritic
 from coopctx.experiments.settings import CoalaConfig, ModelConfig
@@ -28,7 +29,6 @@ from coopctx.game.episodes import Episodes
 from coopctx.game.matrix import COOPERATE, MatrixGame
 from coopctx.game.streams import stream
 
-SITUATIONS = ("start", "cc", "cd", "dc", "dd")  # that a memory-one policy tells apart, its own action first
 _SMALLEST_DEVIATION = 1e-8
 
 
@@ -42,18 +42,6 @@ class Update(NamedTuple):
     gradient_norm: Tensor
 
 
-class FiveLogits(nn.Module):
-    """A memory-one policy: logits [5] of cooperating in the first round and after CC, CD, DC, DD."""
-
-    def __init__(self, logits: Tensor) -> None:
-        super().__init__()
-        self.logits = nn.Parameter(logits)
-
-    def chances(self) -> dict[str, float]:
-        """The probabilities of cooperating, by situation."""
-        return {f"cooperation_after_{name}": float(p) for name, p in zip(SITUATIONS, torch.sigmoid(self.logits), strict=True)}
-
-
 class RecurrentLearner:
     """A meta agent on the GRU trunk.
 
@@ -65,7 +53,7 @@ class RecurrentLearner:
     ) -> None:
         self.number = number
         self._coala, self._seed = coala, seed
-        sizes = game.n_observations, game.n_actions, model.hidden, model.embedding, 0
+        sizes = game.n_observations, game.n_actions, coala.hidden, model.embedding, 0
         self.model = ActorCritic(*sizes, self._stream("initialise", 0), "flax", zero_readouts=True).to(device)
         self._optimizer = torch.optim.Adam(self.model.parameters(), lr=coala.learning_rate, eps=coala.adam_epsilon, fused=True)
         self._played: native.Recurrence | None = None
@@ -88,7 +76,7 @@ class RecurrentLearner:
         outputs = self._outputs(episodes, played)
         weight, targets = self._targets(outputs[..., -1].detach(), episodes.rewards, layout)
         old = _log_chosen(outputs.detach(), episodes.actions)
-        rate = _scheduled(coala.learning_rate, coala.final_learning_rate, coala, iteration)
+        rate = scheduled(coala.learning_rate, coala.final_learning_rate, coala, iteration)
         self._optimizer.param_groups[0]["lr"] = rate
         updates = []
         for epoch in range(coala.epochs):
@@ -105,10 +93,15 @@ class RecurrentLearner:
     def _targets(self, values: Tensor, rewards: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
         """Advantages under the rule and the critic's targets, [rows, M T]."""
         coala = self._coala
-        split = layout.by_co_player(coala.reward_scale * rewards), layout.by_co_player(values), layout.rounds, coala.discount
-        weight = advantages(*split, coala.gae_lambda, RULES[coala.rule]).flatten(0, 1)
-        targets = value_targets(*split, coala.td_lambda).flatten(0, 1)
-        return rescaled(weight, layout, coala.advantages), targets
+        rewards, values = layout.by_co_player(coala.reward_scale * rewards), layout.by_co_player(values)
+
+        def estimated(co_players: slice, rule: Rule) -> Tensor:
+            settings = layout.rounds, coala.discount, coala.gae_lambda
+            return advantages(rewards[co_players], values[co_players], *settings, rule)
+
+        weight = by_kind(estimated, coala, layout)
+        targets = value_targets(rewards, values, layout.rounds, coala.discount, coala.td_lambda)
+        return rescaled(weight.flatten(0, 1), layout, coala.advantages), targets.flatten(0, 1)
 
     def _minibatches(self, rows: int, iteration: int, epoch: int) -> list[Tensor | slice]:
         if self._coala.minibatches == 1:
@@ -125,7 +118,7 @@ class RecurrentLearner:
         policy = -torch.minimum(ratio * weight, ratio.clamp(1 - coala.clip, 1 + coala.clip) * weight).mean()
         value = F.mse_loss(outputs[..., -1], targets)
         entropy = -(log_policy.exp() * log_policy).sum(0).mean()
-        entropy_weight = _scheduled(coala.entropy_weight, coala.final_entropy_weight, coala, iteration)
+        entropy_weight = scheduled(coala.entropy_weight, coala.final_entropy_weight, coala, iteration)
         loss = policy + coala.value_weight * value - entropy_weight * entropy
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -161,7 +154,11 @@ class FiveLogitLearner:
         """The gradient step on a batch that the present policy has just played; ``iteration`` counts from 1."""
         coala = self._coala
         rewards = layout.by_co_player(coala.reward_scale * episodes.rewards)
-        weight = without_what_others_foretell(rewards, layout.rounds, coala.discount, coala.gae_lambda, RULES[coala.rule])
+
+        def estimated(co_players: slice, rule: Rule) -> Tensor:
+            return without_what_others_foretell(rewards[co_players], layout.rounds, coala.discount, coala.gae_lambda, rule)
+
+        weight = by_kind(estimated, coala, layout)
         weight = rescaled(weight.flatten(0, 1), layout, coala.advantages)
         logits = self.model.logits[episodes.observations[:, :-1].long()]
         policy = -(F.logsigmoid(torch.where(episodes.actions == COOPERATE, logits, -logits)) * weight).mean()
@@ -170,7 +167,7 @@ class FiveLogitLearner:
         self._optimizer.zero_grad(set_to_none=True)
         policy.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), coala.max_grad_norm)
-        self._optimizer.param_groups[0]["lr"] = _scheduled(coala.learning_rate, coala.final_learning_rate, coala, iteration)
+        self._optimizer.param_groups[0]["lr"] = scheduled(coala.learning_rate, coala.final_learning_rate, coala, iteration)
         self._optimizer.step()
         return Update(policy.detach(), torch.zeros(()), entropy, norm)
 
@@ -190,6 +187,18 @@ LEARNERS: dict[str, type[RecurrentLearner] | type[FiveLogitLearner]] = {
 }
 
 
+def by_kind(estimated: Callable[[slice, Rule], Tensor], coala: CoalaConfig, layout: Layout) -> Tensor:
+    """Advantages [co-players, B, M T], estimated for the naive co-players and for the meta agents by themselves.
+
+    Games against a meta agent are independent. There COALA-PG's weight has the same expected gradient as the batch-unaware one
+    divided by B, which is less noisy: with ``coala.meta_games`` it can take that one's place.
+    """
+    rule, naive, metas = RULES[coala.rule], slice(0, layout.naive), slice(layout.naive, None)
+    if coala.rule == "coala" and coala.meta_games == "independent":
+        return torch.cat([estimated(naive, rule), estimated(metas, RULES["batch-unaware"]) / layout.games])
+    return torch.cat([estimated(naive, rule), estimated(metas, rule)])
+
+
 def rescaled(weight: Tensor, layout: Layout, how: str) -> Tensor:
     """Advantages [rows, M T] to mean 0 (and deviation 1), apart for naive and meta co-players (arXiv:2410.18636, App. A.4)."""
     if how == "as-is":
@@ -201,7 +210,7 @@ def rescaled(weight: Tensor, layout: Layout, how: str) -> Tensor:
 
 
 def without_what_others_foretell(rewards: Tensor, episode_rounds: int, discount: float, lam: float, rule: Rule) -> Tensor:
-    """The rule's returns minus a baseline without a critic, [co-players, B, M T].
+    """The rule's returns minus a baseline without a critic, [co-players, B, M T]; of one kind of co-players.
 
     The baseline of round l of game b is the linear regression, over the batch, of that round's returns on what the co-player's
     other games earn in the same inner episode. They tell how cooperative it is, and this game's actions do not reach them.
@@ -230,6 +239,6 @@ def _log_chosen(outputs: Tensor, actions: Tensor) -> Tensor:
     return outputs[..., :-1].movedim(-1, 0).log_softmax(0).gather(0, actions.long()[None])[0]
 
 
-def _scheduled(first: float, final: float, coala: CoalaConfig, iteration: int) -> float:
+def scheduled(first: float, final: float, coala: CoalaConfig, iteration: int) -> float:
     """A setting that goes linearly from its first value, in iteration 1, to its final one in the last iteration."""
     return first + (final - first) * (iteration - 1) / max(coala.iterations - 1, 1)

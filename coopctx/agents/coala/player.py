@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from coopctx import native
+from coopctx.agents.a2c.player import A2CPlayer
+from coopctx.agents.beliefs import Beliefs
+from coopctx.agents.trunk import ActorCritic, rebuilt
+from coopctx.experiments.settings import Config
+
+SITUATIONS = ("start", "cc", "cd", "dc", "dd")  # that a memory-one policy tells apart, its own action first
+
+
+class FiveLogits(nn.Module):
+    """A memory-one policy: logits [5] of cooperating in the first round and after CC, CD, DC, DD."""
+
+    def __init__(self, logits: Tensor) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(logits)
+
+    def chances(self) -> dict[str, float]:
+        """The probabilities of cooperating, by situation."""
+        return {f"cooperation_after_{name}": p for name, p in zip(SITUATIONS, torch.sigmoid(self.logits).tolist(), strict=True)}
 
 
 class FiveLogitPlayer:
-    """Cooperates with the probability that belongs to the last observation; logits float32 [5]."""
+    """Cooperates with the probability that belongs to the last observation; logits [5]."""
 
     recurrence: native.Recurrence | None = None  # there is nothing that an update could use again
 
     def __init__(self, logits: Tensor, generator: torch.Generator) -> None:
-        self._chances, self._generator = torch.sigmoid(logits.detach()), generator
+        self._chances, self._generator = torch.sigmoid(logits.detach()).float(), generator
 
     def begin(self, games: int) -> None:
         """A memory-one policy has nothing to forget."""
@@ -26,5 +46,29 @@ class FiveLogitPlayer:
         """It is not told about its co-player."""
 
     def act(self, observation: Tensor, reward: Tensor) -> Tensor:
-        uniform = torch.rand(len(observation), generator=self._generator)
-        return (uniform >= self._chances[observation]).long()  # 0 cooperates
+        chance = self._chances.to(observation.device)[observation]
+        self._policy = torch.stack([chance, 1 - chance], -1)
+        uniform = torch.rand(len(observation), generator=self._generator).to(observation.device)
+        return (uniform >= chance).long()  # 0 cooperates
+
+    @property
+    def beliefs(self) -> Beliefs:
+        """The policy before its last decision; it has no other beliefs."""
+        return Beliefs(self._policy)
+
+    def replay(self, action: Tensor) -> None:
+        """A memory-one policy does not remember its own actions but by the next observation."""
+
+
+def model_of(config: Config, weights: Mapping[str, Tensor]) -> FiveLogits | ActorCritic:
+    """The model that a run with these settings left as ``weights``."""
+    if "logits" in weights:
+        return FiveLogits(weights["logits"].clone())
+    return rebuilt(ActorCritic, config, weights, config.coala.hidden)
+
+
+def player_of(
+    model: FiveLogits | ActorCritic, config: Config, generator: torch.Generator, threads: int = 1
+) -> FiveLogitPlayer | A2CPlayer:
+    """The player of a trained model; neither settings nor threads matter to it."""
+    return FiveLogitPlayer(model.logits, generator) if isinstance(model, FiveLogits) else A2CPlayer(model, generator)

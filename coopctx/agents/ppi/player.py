@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
 from coopctx.agents.beliefs import Beliefs, predicted_action
 from coopctx.agents.player import TrunkPlayer
 from coopctx.agents.ppi.planner import Planner
-from coopctx.agents.trunk import SequenceModel, predict, step
+from coopctx.agents.trunk import SequenceModel, predict, rebuilt, step
 from coopctx.experiments.settings import Config
 from coopctx.game.sampling import choose
 
@@ -52,6 +54,11 @@ class PPIPlayer(TrunkPlayer):
     def mean_divergence(self) -> float:
         """Mean KL(pi || p) in nats per decision so far; nan before the first."""
         return float(self._divergence) / self._decisions if self._decisions else float("nan")
+
+
+def model_of(config: Config, weights: Mapping[str, Tensor]) -> SequenceModel:
+    """The model that a run with these settings left as ``weights``."""
+    return rebuilt(SequenceModel, config, weights)
 
 
 def player_of(model: SequenceModel, config: Config, generator: torch.Generator, threads: int = 1) -> PPIPlayer:

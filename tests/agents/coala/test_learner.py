@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from coopctx.agents.coala.learner import FiveLogitLearner, RecurrentLearner, rescaled, without_what_others_foretell
+from coopctx.agents.coala.learner import FiveLogitLearner, RecurrentLearner, by_kind, rescaled, without_what_others_foretell
 from coopctx.agents.coala.meta_games import Layout, play
 from coopctx.agents.coala.naive import FiveLogitLearners
-from coopctx.agents.coala.returns import RULES, advantages, batch_lambda_returns, value_targets
+from coopctx.agents.coala.returns import RULES, Rule, advantages, batch_lambda_returns, value_targets
 from coopctx.experiments.settings import CoalaConfig, ModelConfig
 from coopctx.game.episodes import Episodes
 from coopctx.game.matrix import PRISONERS_DILEMMA
@@ -18,6 +18,7 @@ from coopctx.game.matrix import PRISONERS_DILEMMA
 CPU = torch.device("cpu")
 LAYOUT = Layout(agents=2, naive=3, others=2, games=4, episodes=3, rounds=5)
 A2C = CoalaConfig(
+    hidden=12,  # no width that the native kernel supports
     epochs=1,
     minibatches=1,
     iterations=3,
@@ -31,7 +32,7 @@ A2C = CoalaConfig(
 
 
 def recurrent(coala: CoalaConfig, number: int = 1) -> RecurrentLearner:
-    return RecurrentLearner(number, PRISONERS_DILEMMA, ModelConfig(hidden=12, embedding=8), coala, 0, CPU)
+    return RecurrentLearner(number, PRISONERS_DILEMMA, ModelConfig(embedding=8), coala, 0, CPU)
 
 
 def played(learner: RecurrentLearner | FiveLogitLearner, purpose: str = "test") -> Episodes:
@@ -112,7 +113,7 @@ def test_the_gradient_reaches_back_to_the_first_round() -> None:
 
 @pytest.mark.parametrize("kind", [RecurrentLearner, FiveLogitLearner])
 def test_meta_agents_share_nothing(kind: type) -> None:
-    learners = [kind(n, PRISONERS_DILEMMA, ModelConfig(hidden=12, embedding=8), A2C, 0, CPU) for n in (1, 2)]
+    learners = [kind(n, PRISONERS_DILEMMA, ModelConfig(embedding=8), A2C, 0, CPU) for n in (1, 2)]
     first, second = (learner.model.state_dict() for learner in learners)
     if kind is RecurrentLearner:
         assert not torch.equal(first["gru.weight_hh_l0"], second["gru.weight_hh_l0"])
@@ -142,14 +143,32 @@ def test_advantages_are_rescaled_for_each_kind_of_co_player_by_itself() -> None:
             assert float(changed[rows].std(correction=0)) == pytest.approx(expected, rel=1e-4)
 
 
+def test_games_against_meta_agents_can_be_taken_as_independent() -> None:
+    asked = []
+
+    def estimated(co_players: slice, rule: Rule) -> Tensor:
+        asked.append(rule)
+        return torch.ones(5, 4, 15)[co_players]
+
+    for rule in RULES:
+        weight = by_kind(estimated, dataclasses.replace(A2C, rule=rule), LAYOUT)
+        assert torch.equal(weight, torch.ones(5, 4, 15))
+        apart = by_kind(estimated, dataclasses.replace(A2C, rule=rule, meta_games="independent"), LAYOUT)
+        assert torch.equal(apart[:3], weight[:3])
+        assert torch.equal(apart[3:], weight[3:] / (4 if rule == "coala" else 1))
+    coala, fos, unaware = RULES["coala"], RULES["m-fos"], RULES["batch-unaware"]
+    assert asked == [coala, coala, coala, unaware, *[fos] * 4, *[unaware] * 4]
+
+
 def test_the_five_logit_agents_gradient_is_the_written_one() -> None:
     coala = dataclasses.replace(A2C, policy="five-logit", max_grad_norm=10.0)
     learner = FiveLogitLearner(1, PRISONERS_DILEMMA, ModelConfig(), coala, 0, CPU)
     episodes = played(learner)
     logits = torch.zeros(5, requires_grad=True)
     rewards = (coala.reward_scale * episodes.rewards).view(-1, LAYOUT.games, 15)
-    weight = without_what_others_foretell(rewards, LAYOUT.rounds, 1.0, 1.0, RULES["coala"]).view(-1, 15)
-    weight = rescaled(weight, LAYOUT, "centred")
+    kinds = rewards[: LAYOUT.naive], rewards[LAYOUT.naive :]
+    parts = [without_what_others_foretell(kind, LAYOUT.rounds, 1.0, 1.0, RULES["coala"]) for kind in kinds]
+    weight = rescaled(torch.cat(parts).view(-1, 15), LAYOUT, "centred")
     cooperated = episodes.actions == 0
     chosen = torch.where(cooperated, 1.0, -1.0) * logits[episodes.observations[:, :-1].long()]
     (-(torch.nn.functional.logsigmoid(chosen) * weight).mean()).backward()

@@ -1,0 +1,201 @@
+"""The steps to cooperation that both papers tell of, side by side: a column per step, a row per way of seeing it.
+
+Those who learn are extorted; two extorters who meet come to cooperate; and it takes a pool of both kinds. The rows: the exact
+game of arXiv:2410.18636, Sec. 4; COALA-PG and its baselines on sampled games (App. B); PPI, which learns in context alone, in
+the paper that this package is about (arXiv:2602.16301, Figs. 1 and 2).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.typing import LineStyleType
+
+from coopctx.figures import curves
+from coopctx.figures.runs import NothingToDraw, Runs, caption, missing
+from coopctx.figures.style import COLOURS, SIDES
+from coopctx.runs.read import Results
+
+SIZE = (12.4, 9.6)  # inches
+STEPS = ("1. Learners are extorted", "2. Extorters who meet", "3. It takes a mixed pool")
+Side = Literal["ego", "co"]
+Labelled = dict[str, tuple[str, LineStyleType]]  # the end of a pool's name: how it is shown
+RULES: Labelled = {"": ("COALA-PG", "-"), "-m-fos": ("M-FOS", "--"), "-batch-unaware": ("batch-unaware", ":")}
+PLAYERS: tuple[tuple[Side, str], ...] = ("ego", "meta"), ("co", "naive")
+
+
+@dataclass(frozen=True)
+class Line:
+    """What a line is the mean of: rows of the finished seeds of one run, averaged over their learners.
+
+    table: training, or the last curves within the episode. every: rounds that make one point, their mean.
+    """
+
+    label: str
+    runs: Runs
+    opponent: str
+    quantity: Literal["reward", "cooperation_rate"]
+    colour: str
+    player: Side = "ego"
+    style: LineStyleType = "-"
+    table: Literal["training", "episodes"] = "training"
+    every: int = 1
+
+    def read(self, results: Results) -> pd.DataFrame:
+        """A row per seed and point, with the columns seed, x and the quantity; none where no run is finished."""
+        rows = results.table(self.runs.name, self.table)
+        if self.table == "episodes":
+            rows = rows[rows["iteration"] == rows.groupby("seed")["iteration"].transform("max")]
+            x = (rows["round"] - 1) // self.every + 1
+        else:
+            x = rows["iteration"]
+        kept = (rows["opponent"] == self.opponent) & (rows["player"] == self.player)
+        return rows[kept].groupby([rows["seed"], x.rename("x")])[[self.quantity]].mean().reset_index()
+
+
+@dataclass(frozen=True)
+class Panel:
+    """lines, drawn where their runs are there; x_label; limits of the y-axis."""
+
+    title: str
+    x_label: str
+    lines: tuple[Line, ...]
+    limits: tuple[float, float]
+
+    @property
+    def y_label(self) -> str:
+        return "Avg. Reward" if self.lines[0].quantity == "reward" else "Cooperation Rate"
+
+
+def _exact() -> tuple[Panel, Panel, Panel]:
+    naive, mutual, mixed, meta = (Runs("coala", f"exact-{pool}") for pool in ("naive", "mutual", "mixed", "meta"))
+    return (
+        Panel(
+            "Exact game: shaper and naive learner",
+            "Naive Learner's Step",
+            (
+                Line("shaper", naive, "naive", "reward", SIDES["ego"], table="episodes"),
+                Line("naive learner", naive, "naive", "reward", SIDES["co"], "co", table="episodes"),
+            ),
+            (-0.6, 1.6),
+        ),
+        Panel(
+            "Exact game: two shapers",
+            "Meta Steps",
+            (Line("with each other", mutual, "learner", "reward", SIDES["ego"]),),
+            (-0.1, 1.1),
+        ),
+        Panel(
+            "Exact game: both kinds, or shapers alone",
+            "Meta Steps",
+            (
+                Line("mixed pool", mixed, "learner", "reward", SIDES["ego"]),
+                Line("no naive learners", meta, "learner", "reward", SIDES["ego"], style=":"),
+            ),
+            (-0.1, 1.1),
+        ),
+    )
+
+
+def _sampled(rounds: int = 10) -> tuple[Panel, Panel, Panel]:
+    naive = {rule: Runs("coala", f"naive{rule}") for rule in RULES}
+    within = [
+        Line(f"{label}, {who}", naive[rule], "naive", "reward", SIDES[player], player, style, "episodes", rounds)
+        for rule, (label, style) in RULES.items()
+        for player, who in PLAYERS
+        if rule != "-batch-unaware"
+    ]
+    training = [
+        Line(label, naive[rule], "naive", "reward", SIDES["ego"], style=style) for rule, (label, style) in RULES.items()
+    ]
+    pools: Labelled = {
+        "mixed": ("COALA-PG, mixed", "-"),
+        "mixed-m-fos": ("M-FOS, mixed", "--"),
+        "meta": ("COALA-PG, no naive", ":"),
+    }
+    together = [
+        Line(label, Runs("coala", pool), "learner", "cooperation_rate", SIDES["ego"], style=style)
+        for pool, (label, style) in pools.items()
+    ]
+    return (
+        Panel("Sampled: within the meta-trajectory", "Inner Episode", tuple(within), (-0.9, 1.7)),
+        Panel("Sampled: against naive learners", "Batches", tuple(training), (-0.1, 1.3)),
+        Panel("Sampled: meta agents with each other", "Batches", tuple(together), (-0.02, 1.02)),
+    )
+
+
+def _in_context() -> tuple[Panel, Panel, Panel]:
+    extortion, mutual, mixed, alone = (
+        Runs("ppi", pool) for pool in ("extortion", "mutual-extortion", "mixed", "learners")
+    )
+    return (
+        Panel(
+            "PPI: extorter and Fixed-ICL",
+            "Training Phase",
+            (
+                Line("extorter", extortion, "fixed-icl", "reward", SIDES["ego"]),
+                Line("Fixed-ICL", extortion, "fixed-icl", "reward", SIDES["co"], "co"),
+            ),
+            (-0.6, 1.6),
+        ),
+        Panel(
+            "PPI: two extorters",
+            "Training Phase",
+            (Line("with each other", mutual, "learner", "cooperation_rate", SIDES["ego"]),),
+            (-0.02, 1.02),
+        ),
+        Panel(
+            "PPI: both kinds, or learners alone",
+            "Training Phase",
+            (
+                Line("mixed pool", mixed, "learner", "cooperation_rate", SIDES["ego"]),
+                Line("no tabular players", alone, "learner", "cooperation_rate", SIDES["ego"], style=":"),
+            ),
+            (-0.02, 1.02),
+        ),
+    )
+
+
+def build(results: Results) -> tuple[Figure, list[str]]:
+    """The figure from the finished runs, and a line for each run of COALA's in it that is missing.
+
+    Raises NothingToDraw if there is none of COALA's runs, RunError if the seeds of a run do not go together.
+    """
+    rows = _exact(), _sampled(), _in_context()
+    tables = {line: line.read(results) for row in rows for panel in row for line in panel.lines}
+    ours = list(dict.fromkeys(line.runs for line in tables if line.runs.agent == "coala"))
+    if all(tables[line].empty for line in tables if line.runs in ours):
+        raise NothingToDraw(
+            f"no finished run of COALA for the figure coala under {results.folder / results.preset}; "
+            f"make some with: {ours[0].command(results)}"
+        )
+    figure = Figure(figsize=SIZE)
+    grid = figure.add_gridspec(3, 3, left=0.06, right=0.985, bottom=0.105, top=0.915, wspace=0.28, hspace=0.55)
+    for column, step in enumerate(STEPS):
+        figure.text(0.06 + column * 0.318, 0.965, step, weight="bold", size=13, va="top")
+    for r, row in enumerate(rows):
+        for c, panel in enumerate(row):
+            _draw(figure.add_subplot(grid[r, c]), panel, [(line, tables[line]) for line in panel.lines])
+    labelled = {line.runs.name: (line.runs.name, table) for line, table in tables.items() if len(table)}
+    figure.text(0.01, 0.012, caption(results.preset, labelled.values()), size=7, va="bottom", wrap=True)
+    return figure, [text for runs in ours for text in missing(runs, results, runs.command(results))]
+
+
+def _draw(axes: Axes, panel: Panel, lines: Sequence[tuple[Line, pd.DataFrame]]) -> None:
+    axes.set_title(panel.title, size=10.5, loc="left")
+    drawn = [(line, table) for line, table in lines if len(table)]
+    axes.set(xlabel=panel.x_label, ylabel=panel.y_label, ylim=panel.limits)
+    if not drawn:
+        axes.text(0.5, 0.5, "no finished run", ha="center", va="center", transform=axes.transAxes, color=COLOURS["tit-for-tat"])
+        return
+    for line, table in drawn:
+        gid = f"{line.runs.name}/{line.opponent}/{line.player}"
+        curve = curves.over_seeds(table, "x", line.quantity, gid)
+        curves.draw(axes, curve, line.colour, line.style, gid)
+        axes.lines[-1].set_label(line.label)
+    curves.set_limits(axes, *panel.limits)
+    axes.set_xlim(min(table["x"].min() for _, table in drawn), max(table["x"].max() for _, table in drawn))
+    axes.legend(loc="best", fontsize=7.5, handlelength=2.2)
