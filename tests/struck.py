@@ -29,7 +29,7 @@ def killed() -> None:
 
 @fault
 def interrupted() -> None:
-    os.kill(os.getpid(), signal.SIGINT)
+    signal.raise_signal(signal.SIGINT)  # in this very thread: on a busy machine another one may get a process's signal, later
 
 
 @fault
