@@ -77,6 +77,7 @@ class Struck:
 
 def train(agent: str, results: Path, settings: tuple[str, ...] = TINY) -> list[str]:
     command = ["train", "--agent", agent, "--pool", "mixed", "--preset", "smoke", "--device", "cpu"]
+    settings = tuple(setting for setting in settings if setting.partition(".")[0] not in {*AGENTS} - {agent})
     return [*command, *(word for setting in settings for word in ("--set", setting)), "--results", str(results)]
 
 

@@ -112,7 +112,7 @@ def needed_agents(spec: RunSpec, config: Config, results: Path) -> list[TrainedA
     """
     agents = []
     for needed in spec.needs():
-        agent = TrainedAgent.load(needed.directory(results), " ".join(needed.command))
+        agent = TrainedAgent.load(needed.directory(results), needed.typed(results))
         agent.check_game(config)
         if spec.members.pretrained and agent.config.model != config.model:
             raise RunError(f"{agent.directory} has {agent.config.model}, not {config.model} as asked for here")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pandas as pd
 
 from coopctx.analysis import nulls
 from coopctx.errors import RunError
-from coopctx.experiments.pools import POOLS
+from coopctx.experiments.pools import POOLS, options_for
 from coopctx.experiments.settings import with_defaults
 from coopctx.game.matrix import PRISONERS_DILEMMA
 from coopctx.runs.read import Results
@@ -22,7 +23,8 @@ def tables_of(results: Path, preset: str) -> list[Tables]:
     """Of PPI, then of A2C. Raises RunError where there is no finished run of either under results/preset."""
     runs = Results(results, preset)
     if not any(runs.seeds(f"{agent}-{name}") for agent in AGENTS for name in RUNS):
-        raise RunError(f"nothing to report: no finished run under {results / preset}; make some with: coopctx reproduce")
+        command = shlex.join(["coopctx", "reproduce", *options_for(results, preset)])
+        raise RunError(f"nothing to report: no finished run under {results / preset}; make some with: {command}")
     return [Tables(runs, agent) for agent in AGENTS]
 
 

@@ -9,31 +9,33 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup, TyperOption
+from typer.core import TyperCommand, TyperGroup
 
 from coopctx._version import __version__
 from coopctx.cli import look, train
-from coopctx.cli.options import flag
 from coopctx.cli.show import complain
 from coopctx.errors import CoopctxError, RunError, UsageError
 
 
 class _Command(TyperCommand):
-    """A command whose --help is shown as what it is, a flag."""
+    """A command whose flags are shown without a value."""
 
-    def get_help_option(self, ctx: Any) -> TyperOption | None:
-        return _as_flag(super().get_help_option(ctx))
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _without_values(super().get_params(ctx))
 
 
 class _Group(TyperGroup):
-    def get_help_option(self, ctx: Any) -> TyperOption | None:
-        return _as_flag(super().get_help_option(ctx))
+    """All commands; its own flags are shown without a value too."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _without_values(super().get_params(ctx))
 
 
-def _as_flag(option: TyperOption | None) -> TyperOption | None:
-    if option is not None:
-        option.metavar = ""
-    return option
+def _without_values(parameters: list[Any]) -> list[Any]:
+    for parameter in parameters:
+        if getattr(parameter, "is_flag", False):
+            parameter.metavar = ""
+    return parameters
 
 
 app = typer.Typer(
@@ -60,7 +62,7 @@ for command in (
 @app.callback(invoke_without_command=True)
 def options(
     context: typer.Context,
-    version: Annotated[bool, flag("--version", help="Print the version.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     """Cooperation through in-context co-player inference (arXiv:2602.16301).
 

@@ -21,10 +21,10 @@ from coopctx.cli.options import (
     Results,
     Seeds,
     choice,
-    flag,
     parse_seeds,
 )
 from coopctx.cli.options import path as typed_path
+from coopctx.experiments.pools import options_for
 
 if TYPE_CHECKING:
     from coopctx.report.blocks import Block, Sources
@@ -58,7 +58,7 @@ def plot(
     for line in (*drawing.missing, *drawing.paths):
         show.say(line)
     show.fail_each(drawing.left_out, "what was to be read")
-    show.following(show.quoted(["coopctx", "report", *show.options_for(results, preset)]))
+    show.following(show.quoted(["coopctx", "report", *options_for(results, preset)]))
 
 
 def report(
@@ -90,6 +90,7 @@ def report(
     for path in fill or ():
         fill_blocks(path, sources, {**BLOCKS, **PRINTED})
         show.say(f"{path}: written")
+    show.following(show.quoted(["coopctx", "reproduce", "--dry-run", *options_for(results, preset)]))
 
 
 def _seed_0(sources: Sources) -> str:
@@ -162,7 +163,7 @@ def evaluate(
         for run in runs:
             options: dict[str, Any] = {"learner": learner, "games": games, "rounds": rounds, "seed": seed, "device": device}
             found.append(evaluate(run, against or (), **options, report=heard))
-    show.warn_of(found[0].keys["preset"])
+    show.warn_of(found[0].keys["preset"] or "")
     for run, evaluation in zip(runs, found, strict=True):
         if len(runs) > 1:
             show.say(f"\n{run}")
@@ -170,6 +171,7 @@ def evaluate(
     if out is not None:
         write_curves(out, found)
         show.say(f"{out}: written")
+    show.following(show.quoted(["coopctx", "play", runs[0]]))
 
 
 def play(
@@ -183,7 +185,9 @@ def play(
     ] = "ppi-mixed",
     rounds: Annotated[int, typer.Option(metavar="N", help="Rounds of the game, up to 100.")] = 20,
     learner: Annotated[int, typer.Option(metavar="N", help="Which of the run's learners.")] = 1,
-    show_thoughts: Annotated[bool, flag("--show-thoughts", help="Show its beliefs before your move, not after it.")] = False,
+    show_thoughts: Annotated[
+        bool, typer.Option("--show-thoughts", help="Show its beliefs before your move, not after it.")
+    ] = False,
     seed: Annotated[
         int | None, typer.Option(metavar="N", help="Of the agent's random numbers.", show_default="another every time")
     ] = None,
@@ -257,6 +261,7 @@ def tournament(
         progress_bar=show.console.is_terminal,
     )
     show.console.print(show.standings_table(standings))
+    show.following(show.quoted(["coopctx", "evaluate", runs[0]]))
 
 
 def bench(
@@ -264,7 +269,7 @@ def bench(
     overrides: Overrides = None,
     threads: Annotated[int | None, typer.Option(metavar="N", help="CPU threads.", show_default="one per core")] = None,
     repeats: Annotated[int, typer.Option(metavar="N", help="Measurements; their median counts.")] = 5,
-    as_json: Annotated[bool, flag("--json", help="Print one JSON object and nothing else.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Measure the speed of planner, training, a phase of PPI and an iteration of A2C on this CPU, beside the PyTorch reference.
 
@@ -283,3 +288,4 @@ def bench(
     with show.console.status("measuring") as status:
         report = measure(*settings, on_part=lambda part: status.update(f"measuring: {part}"))
     show.console.print(tables(report))
+    show.following("coopctx train --agent ppi --pool mixed")

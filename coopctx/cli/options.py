@@ -32,11 +32,6 @@ def choice(help: str, *names: str) -> dict[str, Any]:
     return {"metavar": "NAME", **shown, "autocompletion": completion.one_of(*names)}
 
 
-def flag(*names: str, help: str) -> Any:
-    """An option without a value."""
-    return typer.Option(*names, help=help, metavar="")
-
-
 def path(text: str | Path) -> Path:
     """A path as it was typed; UsageError for an empty one, which would mean the current folder."""
     if not str(text).strip() or "\0" in str(text):
@@ -62,7 +57,7 @@ def _known_preset(name: str) -> str:
 
 Agent = Annotated[str, typer.Option(**choice("Who learns.", *AGENTS))]
 Pool = Annotated[str, typer.Option(**choice("The opponents.", *dict.fromkeys((*POOLS, *COALA_POOLS))))]
-OpponentId = Annotated[bool, flag("--opponent-id", help="Ablation: tell it its opponent.")]
+OpponentId = Annotated[bool, typer.Option("--opponent-id", help="Ablation: tell it its opponent.")]
 Preset = Annotated[str, typer.Option(callback=_known_preset, **choice("Size of the runs.", *preset_names()))]
 Seed = Annotated[str | None, typer.Option(metavar="N", help="One seed; 0 where neither is given.", show_default=False)]
 Seeds = Annotated[str | None, typer.Option(metavar="SEEDS", help="Several: 0-9 or 0,2,5-7.", show_default=False)]
@@ -92,8 +87,8 @@ Engine = Annotated[
         ),
     ),
 ]
-DryRun = Annotated[bool, flag("--dry-run", help="Only list the runs and estimate the time.")]
-Fresh = Annotated[bool, flag("--fresh", help="Start over, deleting the run that is there.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only list the runs and estimate the time.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Start over, deleting the run that is there.")]
 
 
 def run_options(

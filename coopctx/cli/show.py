@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
@@ -172,9 +171,3 @@ def quoted(words: Iterable[object]) -> str:
     import shlex
 
     return shlex.join(str(word) for word in words)
-
-
-def options_for(results: Path, preset: str = "cpu") -> list[Any]:
-    """The words that turn a command towards these results and this preset."""
-    words: list[Any] = ["--preset", preset] if preset != "cpu" else []
-    return words + (["--results", results] if results != Path("results") else [])

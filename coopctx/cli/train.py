@@ -21,12 +21,11 @@ from coopctx.cli.options import (
     Seeds,
     SeveralSeeds,
     choice,
-    flag,
     parse_seeds,
     with_run_options,
 )
 from coopctx.experiments.agents import AGENTS
-from coopctx.experiments.pools import RunSpec
+from coopctx.experiments.pools import RunSpec, options_for
 from coopctx.launch.options import RunOptions
 
 if TYPE_CHECKING:
@@ -102,7 +101,7 @@ def reproduce(
     for line in (*found.missing, *found.written):
         show.say(line)
     show.fail_each(found.failures, f"{len(requests)} runs, figures and reports")
-    show.following(show.quoted(["coopctx", "report", *show.options_for(asked.results, asked.preset)]))
+    show.following(show.quoted(["coopctx", "report", *options_for(asked.results, asked.preset)]))
 
 
 @with_run_options
@@ -148,7 +147,7 @@ def sweep(
     for path in found.written:
         show.say(path)
     show.fail_each(found.failures, f"{len(requests)} runs")
-    show.following(show.quoted(["coopctx", "report", *show.options_for(asked.results, asked.preset)]))
+    show.following(show.quoted(["coopctx", "report", *options_for(asked.results, asked.preset)]))
 
 
 @with_run_options
@@ -157,7 +156,7 @@ def extort_probe(
     options: Options,
     seed: Seed = None,
     seeds: Seeds = None,
-    slopes: Annotated[bool, flag("--slopes/--no-slopes", help="Test formally who extorts.")] = True,
+    slopes: Annotated[bool, typer.Option("--slopes/--no-slopes", help="Test formally who extorts.")] = True,
 ) -> None:
     """Best response, its extortion, mutual extortion: run Steps 1, 2 and 3 where they are not finished, and tell them.
 
@@ -182,7 +181,7 @@ def extort_probe(
         for path in write(found, agent, asked.preset, asked.results):
             show.say(f"{path}: written")
     figure = {"ppi": "fig2", "a2c": "fig4"}[agent]
-    show.following(show.quoted(["coopctx", "plot", figure, *show.options_for(asked.results, asked.preset)]))
+    show.following(show.quoted(["coopctx", "plot", figure, *options_for(asked.results, asked.preset)]))
 
 
 def _look(requests: Sequence[Request], options: RunOptions, also: Path | None = None) -> None:

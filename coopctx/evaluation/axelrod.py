@@ -1,13 +1,12 @@
 """Strategies of the Axelrod library as players of the arena, and trained agents as players of the library's tournaments.
 
-Importing this module needs the library: ``pip install coopctx[axelrod]``. V. Knight et al., "An open framework for the
+Importing this module needs the library: ``pip install '.[axelrod]'`` in a clone. V. Knight et al., "An open framework for the
 reproducible study of the iterated prisoner's dilemma", Journal of Open Research Software 4 (2016); strategies and
 their sources: https://axelrod.readthedocs.io.
 """
 
 from __future__ import annotations
 
-import difflib
 import math
 from typing import Any, ClassVar, Protocol
 
@@ -15,7 +14,7 @@ import axelrod as axl
 import torch
 from torch import Tensor
 
-from coopctx.errors import UsageError
+from coopctx.errors import UsageError, suggestion
 from coopctx.game.matrix import COOPERATE, DEFECT, START, MatrixGame
 from coopctx.game.player import Player
 from coopctx.game.streams import stream
@@ -35,8 +34,8 @@ def library_strategy(name: str) -> type[axl.Player]:
     known = {strategy.name.casefold(): strategy for strategy in axl.all_strategies}
     strategy = known.get(name.casefold())
     if strategy is None:
-        near = [known[match].name for match in difflib.get_close_matches(name.casefold(), known, cutoff=0.4)]
-        hint = f"the nearest names: {', '.join(near)}" if near else f"all of them: {DOCUMENTATION}"
+        near = suggestion(name, [strategy.name for strategy in axl.all_strategies], near=0.4)
+        hint = near if near.startswith("did you mean") else f"all of them: {DOCUMENTATION}"
         raise UsageError(f"the Axelrod library has no strategy '{name}'; {hint}")
     if not axl.Classifiers.obey_axelrod(strategy()):
         raise UsageError(f"'{strategy.name}' does not keep to the rules of a tournament; choose another strategy")

@@ -14,8 +14,7 @@ import torch
 
 from coopctx import native
 from coopctx.agents.trained import PACKAGED, TrainedAgent, packaged_agents
-from coopctx.errors import RunError, UsageError
-from coopctx.experiments.settings import suggestion
+from coopctx.errors import RunError, UsageError, suggestion
 from coopctx.game.matrix import PRISONERS_DILEMMA, MatrixGame
 from coopctx.game.player import Player
 from coopctx.game.tabular import NAMED_STRATEGIES, RandomTabular, named_strategy
@@ -154,4 +153,4 @@ def library() -> ModuleType:
     try:
         return import_module("coopctx.evaluation.axelrod")
     except ImportError as error:
-        raise RunError(f"this needs the Axelrod library ({error}); pip install 'coopctx[axelrod]'") from error
+        raise RunError(f"this needs the Axelrod library ({error}); in a clone: pip install '.[axelrod]'") from error

@@ -23,7 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from coopctx.analysis.extortion import episode_thirds
-from coopctx.errors import RunError, UsageError
+from coopctx.errors import UsageError
 from coopctx.evaluation.opponents import FEWEST_ROUNDS, Contestant, Host, Opponent, agent_of, guests
 from coopctx.experiments.settings import LARGEST_INTEGER
 from coopctx.game.arena import play
@@ -34,8 +34,8 @@ from coopctx.game.player import Player
 from coopctx.game.streams import stream
 from coopctx.game.tabular import TabularPlayer
 from coopctx.machine import resolve_device
-from coopctx.runs.files import check_ordinary, check_writable, write_parquet
-from coopctx.runs.schema import KEYS, MANIFEST, OWN_FILES
+from coopctx.runs.export import check_export, export
+from coopctx.runs.schema import KEYS
 
 GAMES_AT_ONCE = 1024  # in one batch: bounds the planner's memory, however many games are asked for
 SCHEMA = pa.schema(
@@ -254,16 +254,13 @@ def curves(evaluation: Evaluation) -> pa.Table:
 
 
 def write_curves(out: Path, evaluations: Sequence[Evaluation]) -> None:
-    """The `curves` of all ``evaluations`` as one parquet; RunError where it cannot be written."""
-    write_parquet(out, pa.concat_tables([curves(evaluation) for evaluation in evaluations]))
+    """The `curves` of all ``evaluations`` as one table, Parquet or CSV by its name; RunError where it cannot be written."""
+    export(out, pa.concat_tables([curves(evaluation) for evaluation in evaluations]))
 
 
 def check_out(path: Path) -> None:
-    """RunError unless `path` can be written and is not one of a run's own files: to ask before anything is played."""
-    check_ordinary(path)
-    if path.name in OWN_FILES and (path.parent / MANIFEST).exists():
-        raise RunError(f"cannot write {path}: it belongs to the run there")
-    check_writable(path.parent)
+    """Before anything is played: as `check_export` for the table of `curves`."""
+    check_export(path, SCHEMA)
 
 
 def tables(evaluation: Evaluation) -> Group:

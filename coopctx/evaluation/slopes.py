@@ -143,7 +143,7 @@ class _Meetings:
 
         def load(pool: str, which: Sequence[int]) -> dict[int, TrainedAgent]:
             specs = {seed: RunSpec(agent, pool, False, seed, preset) for seed in which}
-            found = {seed: TrainedAgent.load(spec.directory(results), " ".join(spec.command)) for seed, spec in specs.items()}
+            found = {seed: TrainedAgent.load(spec.directory(results), spec.typed(results)) for seed, spec in specs.items()}
             for trained in found.values():
                 trained.check_game(config)
             return found

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from coopctx.errors import UsageError
+from coopctx.errors import UsageError, unknown
 from coopctx.experiments.agents import AGENTS
 
 DECADE = 10  # Step 3 pairs the Step-2 runs of ten seeds in a circle: 0 with 1, ..., 8 with 9, 9 with 0
@@ -80,13 +81,11 @@ class RunSpec:
 
     def __post_init__(self) -> None:
         if self.agent not in AGENTS:
-            raise UsageError(f"unknown agent {self.agent!r}; allowed: {', '.join(AGENTS)}")
+            raise unknown("agent", self.agent, AGENTS)
         if self.pool not in pools_of(self.agent):
-            raise UsageError(f"unknown pool {self.pool!r}; allowed: {', '.join(pools_of(self.agent))}")
+            raise unknown("pool", self.pool, pools_of(self.agent))
         if self.opponent_id and (self.agent == "coala" or self.pool != "mixed"):
-            raise UsageError(
-                f"--opponent-id is an ablation of the mixed pool; it does not go with --pool {self.pool}"
-            )
+            raise UsageError(f"--opponent-id is an ablation of the mixed pool; it does not go with --pool {self.pool}")
         if self.seed < 0:
             raise UsageError(f"a seed must be an integer >= 0, not {self.seed}")
 
@@ -124,6 +123,10 @@ class RunSpec:
         words = ("coopctx", "train", "--agent", self.agent, "--pool", self.pool, *flag)
         return (*words, "--preset", self.preset, "--seed", str(self.seed))
 
+    def typed(self, results: Path) -> str:
+        """`command` for a shell, with the results folder."""
+        return shlex.join([*self.command, *options_for(results)])
+
     def needs(self) -> tuple[RunSpec, ...]:
         """The finished runs that this run starts from or plays against, in the order of its learners."""
         if self.pool == "extortion":
@@ -140,6 +143,26 @@ class RunSpec:
 def pools_of(agent: str) -> dict[str, Pool]:
     """The pools that this kind of agent can be trained in, by name."""
     return COALA_POOLS if agent == "coala" else POOLS
+
+
+def options_for(results: Path, preset: str = "cpu") -> list[str]:
+    """The words that turn a command towards a results folder and a preset; none for what they are anyway."""
+    words = ["--preset", preset] if preset != "cpu" else []
+    return words + (["--results", str(results)] if results != Path("results") else [])
+
+
+def check_read(names: Iterable[str], specs: Iterable[RunSpec]) -> None:
+    """UsageError for a setting, such as ``ppi.rollouts``, that none of these runs reads: it would change nothing."""
+    runs = list(specs)
+    agents, pools = ({spec.agent for spec in runs}, {spec.pool for spec in runs})
+    for name in names:
+        section = name.partition(".")[0]
+        if section in AGENTS and section not in agents:
+            raise UsageError(f"{name}: a run of {' or '.join(sorted(agents))} does not read it")
+        if name == "pool.tabular_share" and all(len(spec.members.opponents) == 1 for spec in runs):
+            raise UsageError(f"{name}: --pool {' or '.join(sorted(pools))} has one kind of opponents and does not read it")
+        if name == "measure.episode_phases" and "ppi" not in agents:
+            raise UsageError(f"{name}: only a run of ppi reads it; for a2c it is a2c.episode_iterations")
 
 
 def run_name(agent: str, pool: str, opponent_id: bool = False) -> str:

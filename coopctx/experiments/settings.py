@@ -7,17 +7,16 @@ a preset, ``--set`` on the command line, or a dataclass built in Python.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import hashlib
 import json
 import math
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
-from coopctx.errors import UsageError
+from coopctx.errors import UsageError, suggestion, unknown
 from coopctx.experiments.agents import AGENTS
 from coopctx.experiments.pools import COALA_POOLS, Pool
 from coopctx.game.matrix import NAMED_GAMES, MatrixGame
@@ -73,7 +72,7 @@ class GameConfig(Section):
     def __post_init__(self) -> None:
         if isinstance(self.payoffs, str):
             if self.payoffs not in NAMED_GAMES:
-                raise UsageError(f"game.payoffs: unknown game {self.payoffs!r}; {suggestion(self.payoffs, NAMED_GAMES)}")
+                raise UsageError(f"game.payoffs: {unknown('game', self.payoffs, NAMED_GAMES)}")
             object.__setattr__(self, "payoffs", NAMED_GAMES[self.payoffs])
         super().__post_init__()
 
@@ -251,7 +250,7 @@ def caveat(preset: str) -> str:
 def check_preset(name: str) -> None:
     """UsageError unless there is a preset of this name."""
     if name not in preset_names():
-        raise UsageError(f"unknown preset {name!r}; {suggestion(name, preset_names())}")
+        raise unknown("preset", name, preset_names())
 
 
 def load_preset(name: str, overrides: Sequence[str] = (), pool: str | None = None) -> Config:
@@ -390,13 +389,6 @@ def differing_keys(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[st
         for key in keys
         if theirs.get(key, _ABSENT) != ours.get(key, _ABSENT)
     ]
-
-
-def suggestion(name: str, allowed: Iterable[str]) -> str:
-    """How to end the message about an unknown name: the nearest allowed names, or all of them where none is near."""
-    allowed = tuple(allowed)
-    near = difflib.get_close_matches(name, allowed, n=3, cutoff=0.7) if len(allowed) > 4 else []
-    return f"did you mean {' or '.join(near)}?" if near else f"allowed: {', '.join(allowed)}"
 
 
 _ABSENT = object()

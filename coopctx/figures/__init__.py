@@ -11,8 +11,7 @@ from pathlib import Path
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from coopctx.errors import UsageError
-from coopctx.experiments.settings import suggestion
+from coopctx.errors import unknown
 from coopctx.figures import coala, fig1, fig2, fig3, sensitivity, style
 from coopctx.figures.runs import NothingToDraw
 from coopctx.runs.files import check_folder
@@ -47,10 +46,10 @@ def draw(figure: str, results: Results, out: Path, formats: Sequence[str]) -> Dr
     Raises UsageError for an unknown figure or format; RunError when there is nothing to draw or a file cannot be written.
     """
     if figure != "all" and figure not in ALL:
-        raise UsageError(f"unknown figure {figure!r}; {suggestion(figure, (*ALL, 'all'))}")
+        raise unknown("figure", figure, (*ALL, "all"))
     for file_format in formats:
         if file_format not in style.FORMATS:
-            raise UsageError(f"unknown format {file_format!r}; {suggestion(file_format, style.FORMATS)}")
+            raise unknown("format", file_format, style.FORMATS)
     check_folder(out)
     drawing = Drawing([], [], results.left_out)
     absent: list[NothingToDraw] = []

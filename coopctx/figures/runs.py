@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from coopctx.errors import RunError
-from coopctx.experiments.pools import run_name
+from coopctx.experiments.pools import options_for, run_name
 from coopctx.experiments.settings import caveat
 from coopctx.runs.read import Results
 
@@ -40,10 +40,7 @@ class Runs:
 def options(results: Results) -> str:
     """The words that turn a command towards these results, their preset and the seeds that are wanted."""
     seeds = seed_ranges(sorted(SEEDS if results.asked is None else results.asked)).replace(" ", "")
-    words = ["--preset", results.preset] if results.preset != "cpu" else []
-    words += ["--seeds", seeds]
-    words += ["--results", str(results.folder)] if results.folder != Path("results") else []
-    return f" {shlex.join(words)}"
+    return f" {shlex.join([*options_for(Path('results'), results.preset), '--seeds', seeds, *options_for(results.folder)])}"
 
 
 def missing(runs: Runs, results: Results, command: str) -> list[str]:

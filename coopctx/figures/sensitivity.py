@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import cycle
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -21,6 +20,7 @@ from matplotlib.typing import LineStyleType
 from coopctx.analysis import sweeps as sweep_table
 from coopctx.analysis.sweeps import label, spelt
 from coopctx.experiments.agents import AGENTS
+from coopctx.experiments.pools import options_for
 from coopctx.experiments.settings import caveat
 from coopctx.figures.panels import RATE
 from coopctx.figures.runs import NothingToDraw, seed_ranges
@@ -74,8 +74,7 @@ def build(results: Results) -> tuple[Figure, list[str]]:
     rows = sweep_table.read(results.folder, preset)
     panels = _panels(sweep_table.finals(rows, preset), preset) if len(rows) else []
     if not panels:
-        where = f" --preset {preset}" if preset != "cpu" else ""
-        where += f" --results {shlex.quote(str(results.folder))}" if results.folder != Path("results") else ""
+        where = " ".join(["", *map(shlex.quote, options_for(results.folder, preset))])
         raise NothingToDraw(
             f"no setting with two values in {sweep_table.path_of(results.folder, preset)}; make some with: "
             f"coopctx sweep --vary ppi.rollouts=4,12,24{where}"

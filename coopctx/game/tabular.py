@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
-
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from coopctx import native
-from coopctx.errors import UsageError
+from coopctx.errors import unknown
 from coopctx.game.matrix import COOPERATE, DEFECT
 from coopctx.game.memory_one import generous_zd, zd_extortion
 from coopctx.game.sampling import Counted, choose
@@ -98,8 +96,7 @@ def uniform_player(n_observations: int, n_actions: int, generator: torch.Generat
 def named_strategy(name: str, generator: torch.Generator) -> TabularPlayer:
     """One of `NAMED_STRATEGIES`; raises UsageError with the nearest names for any other."""
     if name not in NAMED_STRATEGIES:
-        near = difflib.get_close_matches(name, NAMED_STRATEGIES) or sorted(NAMED_STRATEGIES)
-        raise UsageError(f"unknown strategy '{name}'; try {', '.join(near)}")
+        raise unknown("strategy", name, NAMED_STRATEGIES)
     return TabularPlayer(memory_one_policy(NAMED_STRATEGIES[name]), generator)
 
 

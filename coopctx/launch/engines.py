@@ -1,6 +1,6 @@
 """The engines that carry out several runs at a time: processes of this machine, or tasks of a Ray cluster."""
 
-from coopctx.errors import RunError, UsageError
+from coopctx.errors import RunError, unknown
 from coopctx.launch.job import Engine
 from coopctx.launch.local import Processes
 
@@ -10,11 +10,11 @@ NAMES = ("local", "ray")
 def engine(name: str) -> Engine:
     """The engine "local" or "ray"; UsageError for another name, RunError if Ray is not installed."""
     if name not in NAMES:
-        raise UsageError(f"unknown engine {name!r}; allowed: {', '.join(NAMES)}")
+        raise unknown("engine", name, NAMES)
     if name == "local":
         return Processes()
     try:
         from coopctx.launch.on_ray import RayTasks
     except ImportError as error:
-        raise RunError("--engine ray needs Ray, which is not installed here: pip install 'coopctx[ray]'") from error
+        raise RunError("--engine ray needs Ray, which is not installed here: in a clone: pip install '.[ray]'") from error
     return RayTasks()

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from coopctx.errors import Interrupted, UsageError
 from coopctx.experiments.agents import AGENTS
-from coopctx.experiments.pools import RunSpec
+from coopctx.experiments.pools import RunSpec, check_read, options_for
 from coopctx.experiments.settings import load_preset
 from coopctx.launch.display import (
     Counts,
@@ -69,6 +69,8 @@ def train_runs(requests: Sequence[Request], options: RunOptions) -> list[Outcome
     """
     engine, fresh = options.engine, options.fresh
     configs = [load_preset(request.spec.preset, request.overrides, request.spec.pool) for request in requests]
+    named = (override.partition("=")[0].strip() for request in requests for override in request.overrides)
+    check_read(dict.fromkeys(named), [request.spec for request in requests])
     place = resolve_device(options.device, engine.cuda)
     most = workers_for(options.jobs, engine)
     for results in dict.fromkeys(request.results for request in requests):
@@ -137,7 +139,7 @@ def command_of(spec: RunSpec, overrides: Sequence[str], results: Path, device: s
     """The command that makes this run alone, defaults left out except those that name the run."""
     options = list(spec.command)
     options += [word for override in overrides for word in ("--set", override)]
-    options += ["--results", str(results)] if results != Path("results") else []
+    options += options_for(results)
     options += ["--device", device] if device != "auto" else []
     return tuple(options)
 

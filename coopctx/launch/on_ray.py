@@ -1,4 +1,4 @@
-"""Runs as tasks of a Ray cluster. Importing this module needs Ray: ``pip install coopctx[ray]``.
+"""Runs as tasks of a Ray cluster. Importing this module needs Ray: ``pip install '.[ray]'`` in a clone.
 
 The cluster is the one at the address in RAY_ADDRESS, or one that runs on this machine already, or one that this process starts
 (``ray.init``). The workers must have coopctx installed and see the results folder under the same path as this process. If a

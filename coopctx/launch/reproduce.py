@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from coopctx.errors import RunError, UsageError
+from coopctx.errors import RunError, UsageError, unknown
 from coopctx.experiments.agents import AGENTS
 from coopctx.experiments.pools import RunSpec, with_needs
 from coopctx.figures import draw
@@ -48,10 +48,10 @@ def plan(figures: Sequence[str], agents: Sequence[str], seeds: Sequence[int], op
     """
     for figure in figures:
         if figure not in available_figures():
-            raise UsageError(f"unknown figure {figure!r}; there is: {', '.join(available_figures())}")
+            raise unknown("figure", figure, available_figures())
     for agent in agents:
         if agent not in AGENTS:
-            raise UsageError(f"unknown agent {agent!r}; allowed: {', '.join(AGENTS)}")
+            raise unknown("agent", agent, AGENTS)
     chosen = agents or tuple(AGENTS)
     specs = [
         RunSpec(agent, pool, opponent_id, seed, options.preset)

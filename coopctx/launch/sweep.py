@@ -16,8 +16,8 @@ import pandas as pd
 from coopctx.analysis import sweeps as sweep_table
 from coopctx.analysis.sweeps import changes, label, settings_of, spelt
 from coopctx.errors import UsageError
-from coopctx.experiments.pools import RunSpec, with_needs
-from coopctx.experiments.settings import LEARNERS, load_preset, to_dict
+from coopctx.experiments.pools import RunSpec, check_read, with_needs
+from coopctx.experiments.settings import load_preset, to_dict
 from coopctx.figures import draw
 from coopctx.figures.runs import NothingToDraw
 from coopctx.launch.jobs import Request, failures, train_runs
@@ -42,7 +42,8 @@ def plan(vary: Sequence[str], specs: Sequence[RunSpec], options: RunOptions) -> 
     value that cannot be, is given twice, or that such a run does not read.
     """
     agent, pool, preset, results = specs[0].agent, specs[0].pool, options.preset, options.results
-    knobs = [_parse(text, agent) for text in vary]
+    knobs = [_parse(text) for text in vary]
+    check_read((knob for knob, _ in knobs), specs)
     names = [knob for knob, _ in knobs] + [override.partition("=")[0].strip() for override in options.overrides]
     twice = [name for name in names if names.count(name) > 1 and name in dict(knobs)]
     if twice:
@@ -102,15 +103,12 @@ def finals(requests: Sequence[Request], results: Path) -> tuple[str, pd.DataFram
     return title, pd.DataFrame(rows)
 
 
-def _parse(text: str, agent: str) -> tuple[str, list[str]]:
+def _parse(text: str) -> tuple[str, list[str]]:
     """The setting and the values of ``ppi.rollouts=4,8``."""
     knob, equals, rest = (part.strip() for part in text.partition("="))
     values = _split(rest)
     if not equals or not all(values):
         raise UsageError(f"--vary {text!r} must have the form KEY=VALUE,VALUE,…, such as ppi.rollouts=4,8")
-    section = knob.partition(".")[0]
-    if section in LEARNERS and section != agent:
-        raise UsageError(f"--vary {knob}: a run of {agent} does not read it")
     return knob, values
 
 

@@ -6,8 +6,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from coopctx.errors import RunError
-from coopctx.experiments.settings import suggestion
+from coopctx.errors import RunError, suggestion
 from coopctx.report.blocks import BLOCKS, Block, Sources
 from coopctx.runs.files import check_ordinary, write_atomically
 

@@ -93,13 +93,15 @@ class Run:
         keys: agent, experiment, opponent_id, seed and preset; config: the `settings.to_dict` form; device, threads and
         command are noted in the manifest. With `fresh`, an earlier run's files (only ours) are deleted.
         Raises RunError when the directory cannot be written, is in use by another process, holds something else than a
-        run, holds a run of another configuration, or its manifest or checkpoint is damaged.
+        run, holds a run of another configuration that has got anywhere, or its manifest or checkpoint is damaged.
         """
         with contextlib.ExitStack() as resources:
             _prepare(directory, fresh)
             resources.enter_context(locked(directory))
             known = not fresh and (directory / MANIFEST).exists()
             manifest = read_manifest(directory) if known else {}
+            if manifest and _nothing_kept(directory, manifest):
+                manifest = {}  # it failed or was stopped before its first checkpoint: there is nothing to be gone on with
             if manifest:
                 refuse_other_run(directory, manifest, keys, config)
             run = cls(directory, keys, manifest.get("configuration", config), manifest)
@@ -250,11 +252,16 @@ def standing(
     if not (directory / MANIFEST).exists():
         return "to do", 0
     manifest = read_manifest(directory)
+    if _nothing_kept(directory, manifest):
+        return "to do", 0
     refuse_other_run(directory, manifest, keys, config)
-    if manifest["state"] == "finished":
-        return "finished", manifest["iteration"]
-    kept = any((directory / name).exists() for name in CHECKPOINTS)
-    return ("to resume", manifest["iteration"]) if kept else ("to do", 0)
+    return "finished" if manifest["state"] == "finished" else "to resume", manifest["iteration"]
+
+
+def _nothing_kept(directory: Path, manifest: Mapping[str, Any]) -> bool:
+    """Whether a run has ended, or been stopped, before its first checkpoint."""
+    return manifest["state"] != "finished" and not any((directory / name).exists() for name in CHECKPOINTS)
+
 
 def _prepare(directory: Path, fresh: bool) -> None:
     """Create `directory`, or make sure that what it holds is ours before a single file is touched."""

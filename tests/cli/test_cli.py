@@ -142,7 +142,7 @@ def test_ray_is_refused_where_it_is_not_installed(coopctx_main, stub, monkeypatc
         monkeypatch.setitem(sys.modules, module, None)
     status, out, err = coopctx_main(*TRAIN, "--engine", "ray")
     assert (status, out) == (1, "") and not Path("results").exists()
-    assert err == "coopctx: --engine ray needs Ray, which is not installed here: pip install 'coopctx[ray]'\n"
+    assert err == "coopctx: --engine ray needs Ray, which is not installed here: in a clone: pip install '.[ray]'\n"
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 import torch
 from rich.console import Console
 
-axl = pytest.importorskip("axelrod", reason="the Axelrod library is not installed (pip install 'coopctx[axelrod]')")
+axl = pytest.importorskip("axelrod", reason="the Axelrod library is not installed (pip install '.[axelrod]')")
 
 from tiny_runs import config, spec, train  # noqa: E402
 
@@ -100,7 +100,7 @@ def test_every_batch_begins_afresh_and_nothing_is_told_of_the_strategy():
 
 def test_names_are_found_in_any_capitals_and_the_nearest_are_told():
     assert library_strategy("tit for 2 TATS") is axl.TitFor2Tats
-    with pytest.raises(UsageError, match="no strategy 'Tit For 3 Tats'; the nearest names: Tit For 2 Tats"):
+    with pytest.raises(UsageError, match="no strategy 'Tit For 3 Tats'; did you mean Tit For 2 Tats"):
         library_strategy("Tit For 3 Tats")
     for name in ("", "#####"):
         with pytest.raises(UsageError, match="all of them: https"):

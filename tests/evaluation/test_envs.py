@@ -264,5 +264,5 @@ def test_a_missing_library_is_told_with_what_installs_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "coopctx.evaluation.envs.sb3", None)
     monkeypatch.setitem(sys.modules, "gymnasium.envs", None)
     for call in (envs.parallel_env, envs.register, lambda: envs.sb3_vec_env(2)):
-        with pytest.raises(RunError, match=r"pip install 'coopctx\[envs\]'"):
+        with pytest.raises(RunError, match=r"pip install '\.\[envs\]'"):
             call()

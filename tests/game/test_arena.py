@@ -92,7 +92,7 @@ def test_named_strategies_do_what_their_names_say():
 
 
 def test_an_unknown_strategy_is_refused_with_the_nearest_name():
-    with pytest.raises(UsageError, match="unknown strategy 'tit-for-tot'; try tit-for-tat"):
+    with pytest.raises(UsageError, match="unknown strategy 'tit-for-tot'; did you mean tit-for-tat"):
         named_strategy("tit-for-tot", stream(0))
 
 

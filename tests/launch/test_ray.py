@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-ray = pytest.importorskip("ray", reason="Ray is not installed (pip install 'coopctx[ray]')")
+ray = pytest.importorskip("ray", reason="Ray is not installed (pip install '.[ray]')")
 
 from coopctx.experiments.pools import RunSpec  # noqa: E402
 from coopctx.experiments.settings import load_preset  # noqa: E402

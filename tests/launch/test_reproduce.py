@@ -224,7 +224,7 @@ def test_a_damaged_table_fails_its_figure_and_the_report_by_name(coopctx_main, s
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--figure", "fig9"], "unknown figure 'fig9'; there is: fig1, fig2, fig3"),
+        (["--figure", "fig9"], "unknown figure 'fig9'; allowed: fig1, fig2, fig3"),
         (["--agent", "dqn"], "unknown agent 'dqn'; allowed: ppi"),
         (["--preset", "huge"], "unknown preset 'huge'"),
         (["--seeds", "3-1"], "--seeds must be like 0-9"),

@@ -143,7 +143,7 @@ def test_what_a_run_needs_is_varied_with_it_and_what_is_set_belongs_to_the_name(
         (["--vary", "ppi.rollouts=4,,8"], "must have the form KEY=VALUE,VALUE"),
         (["--vary", "ppi.rolouts=4"], "unknown setting 'ppi.rolouts'; did you mean ppi.rollouts?"),
         (["--vary", "ppi.rollouts=4,0"], "ppi.rollouts must be an integer >= 1, not 0"),
-        (["--vary", "a2c.batch_size=8,16"], "--vary a2c.batch_size: a run of ppi does not read it"),
+        (["--vary", "a2c.batch_size=8,16"], "a2c.batch_size: a run of ppi does not read it"),
         ([*ROLLOUTS, "--vary", "ppi.rollouts=8"], "ppi.rollouts is given twice"),
         ([*ROLLOUTS, "--set", "ppi.rollouts=8"], "ppi.rollouts is given twice"),
         ([*ROLLOUTS, "--seeds", "1-0"], "--seeds must be like 0-9"),

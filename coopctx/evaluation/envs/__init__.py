@@ -41,12 +41,12 @@ def sb3_vec_env(num_envs: int, **settings: Any) -> Any:
     try:
         from coopctx.evaluation.envs.sb3 import StableBaselinesGames
     except ImportError as error:
-        raise RunError(f"this needs Stable-Baselines3 ({error}); pip install 'coopctx[envs]' sb3-contrib") from error
+        raise RunError(f"this needs Stable-Baselines3 ({error}); in a clone: pip install '.[envs]' sb3-contrib") from error
     return StableBaselinesGames(num_envs, **settings)
 
 
 def _missing(error: ImportError) -> RunError:
-    return RunError(f"this needs Gymnasium and PettingZoo ({error}); pip install 'coopctx[envs]'")
+    return RunError(f"this needs Gymnasium and PettingZoo ({error}); in a clone: pip install '.[envs]'")
 
 
 with contextlib.suppress(RunError):  # reported when an environment is made

@@ -10,10 +10,9 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from coopctx.errors import UsageError
+from coopctx.errors import UsageError, unknown
 from coopctx.evaluation.opponents import TABULAR, Contestant, Host, agent_of, guests
 from coopctx.evaluation.play import check_number
-from coopctx.experiments.settings import suggestion
 from coopctx.game.matrix import NAMED_GAMES, START, MatrixGame
 from coopctx.game.player import Player, checked_actions
 from coopctx.game.seats import Seats
@@ -27,7 +26,7 @@ _CPU = torch.device("cpu")
 def as_game(game: Game) -> MatrixGame:
     """The game itself, or the game with this name or these payoffs; UsageError for anything else."""
     if isinstance(game, str) and game not in NAMED_GAMES:
-        raise UsageError(f"unknown game {game!r}; {suggestion(game, NAMED_GAMES)}")
+        raise unknown("game", game, NAMED_GAMES)
     try:
         return game if isinstance(game, MatrixGame) else MatrixGame.of(NAMED_GAMES[game] if isinstance(game, str) else game)
     except (TypeError, ValueError):

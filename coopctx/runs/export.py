@@ -1,0 +1,52 @@
+"""Tables that a user asks for under a name of their own: Parquet or CSV by the name's ending, and nobody else's file replaced."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from coopctx.errors import RunError, UsageError
+from coopctx.runs.files import check_ordinary, check_writable, write_atomically, write_parquet
+from coopctx.runs.schema import MANIFEST, OWN_FILES
+
+ENDINGS = (".parquet", ".csv")
+
+
+def check_export(path: Path, schema: pa.Schema, option: str = "--out") -> None:
+    """That a table of these columns can be written to ``path``; a file there must be such a table, which it replaces.
+
+    Raises UsageError, naming the ``option``, for an ending that is not one of `ENDINGS`; RunError if the place cannot be
+    written, holds something else, or belongs to a run.
+    """
+    check_ordinary(path)
+    if path.suffix not in ENDINGS:
+        raise UsageError(f"{option} must end in {' or '.join(ENDINGS)}, not {str(path)!r}")
+    if path.name in OWN_FILES and (path.parent / MANIFEST).exists():
+        raise RunError(f"cannot write {path}: it belongs to the run there")
+    if path.exists() and _columns(path) != schema.names:
+        raise RunError(f"cannot write {path}: there is a file that {option} did not write; choose another name")
+    check_writable(path.parent)
+
+
+def export(path: Path, table: pa.Table) -> None:
+    """Write ``table`` to ``path``, which `check_export` has checked. RunError if it cannot be written."""
+    if path.suffix == ".parquet":
+        write_parquet(path, table)
+        return
+    memory = pa.BufferOutputStream()
+    pa.csv.write_csv(table, memory, pa.csv.WriteOptions(quoting_style="needed"))
+    write_atomically(path, lambda file: file.write(memory.getvalue()))
+
+
+def _columns(path: Path) -> list[str]:
+    """The columns of the table in a file; none if there is no table in it."""
+    try:
+        if path.suffix == ".parquet":
+            return pq.read_schema(path).names
+        with open(path, encoding="utf-8") as file:
+            return file.readline().rstrip("\r\n").replace('"', "").split(",")
+    except (OSError, ValueError):  # pyarrow's own errors are ValueErrors
+        return []
