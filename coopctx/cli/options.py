@@ -67,7 +67,7 @@ Overrides = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Change a setting, such as ppi.rollouts=8; repeatable. All of them: coopctx settings.",
+        help="Change a setting, such as ppi.rollouts=8; repeatable.",
         autocompletion=completion.settings,
     ),
 ]

@@ -15,7 +15,6 @@ from coopctx import figures as plots
 from coopctx.analysis import claims
 from coopctx.bench import measure as bench
 from coopctx.cli import app as cli
-from coopctx.cli import options
 from coopctx.errors import RunError, UsageError
 from coopctx.evaluation import play as evaluation
 from coopctx.evaluation import tournament
@@ -92,7 +91,7 @@ def sandbox(coopctx_main, monkeypatch, undisturbed):
 
     monkeypatch.setattr(job_module, "execute", enough)
     monkeypatch.setattr(jobs, "run_side_by_side", one_by_one)
-    monkeypatch.setattr(options, "MOST_SEEDS", 3)
+    monkeypatch.setattr("coopctx.experiments.seeds.MOST_SEEDS", 3)
     monkeypatch.setattr(bench, "measure_planner", enough)
     monkeypatch.setattr(evaluation, "meet", briefly)
     monkeypatch.setattr(tournament, "library", enough)

@@ -71,6 +71,8 @@ def test_snippets_run(page, beside_the_results, capsys, monkeypatch):
     names: dict[str, object] = {}  # one reader's session
     for language, text in snippets(page):
         if language == "python":
+            if "coopctx.envs" in text and any(find_spec(library) is None for library in ("gymnasium", "pettingzoo")):
+                continue
             exec(compile(text, f"{page.name}: {text.splitlines()[0]}", "exec"), names)
             assert capsys.readouterr().out or "print(" not in text
         else:
