@@ -149,12 +149,14 @@ def steps_table(measures: Sequence[Measure], preset: str) -> Group:
 
 
 def sweep_table(title: str, found: pd.DataFrame) -> Group:
-    """A line per variation: its settings, and mean and standard deviation over seeds."""
+    """A line per variation: its settings, and the mean over seeds with its interval."""
+    from coopctx.analysis.intervals import interval, number
+
     rows = [
-        (row["settings"], str(row["seeds"]), f"{row['mean']:.3f}", "-" if row["seeds"] == 1 else f"{row['deviation']:.3f}")
+        (row["settings"], str(row["seeds"]), number(row["mean"]), interval(row["low"], row["high"]))
         for row in found.to_dict("records")
     ]
-    return table(("settings", "seeds", "mean", "s.d."), rows, title)
+    return table(("settings", "seeds", "mean", "95 % interval"), rows, title)
 
 
 def standings_table(standings: Iterable[Standing]) -> Group:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from coopctx.analysis import sweeps as sweep_table
+from coopctx.analysis.intervals import estimate
 from coopctx.analysis.sweeps import changes, label, settings_of, spelt
 from coopctx.errors import UsageError
 from coopctx.experiments.pools import RunSpec, check_read, with_needs
@@ -87,7 +88,8 @@ def sweep(requests: Sequence[Request], out: Path, options: RunOptions) -> Swept:
 def finals(requests: Sequence[Request], results: Path) -> tuple[str, pd.DataFrame]:
     """What the finished runs of ``requests`` came to, and what was measured.
 
-    A row per variation: settings, seeds (how many), mean and deviation (n - 1; nan for one seed) of the runs' cooperation.
+    A row per variation: settings, seeds (how many), mean of the runs' cooperation, and low and high of its 95 % interval
+    (`intervals.estimate`; nan for one seed).
     """
     last = requests[-1].spec
     runs = sweep_table.finals(sweep_table.read(results, last.preset), last.preset)
@@ -97,8 +99,8 @@ def finals(requests: Sequence[Request], results: Path) -> tuple[str, pd.DataFram
     for wanted in dict.fromkeys(request.label for request in requests):
         values = runs["cooperation"][labels == wanted]
         if len(values):
-            spread = float(values.std(ddof=1))
-            rows.append({"settings": wanted or OWN, "seeds": len(values), "mean": values.mean(), "deviation": spread})
+            ours = estimate(values.to_numpy()).within(0, 1)
+            rows.append({"settings": wanted or OWN, "seeds": ours.seeds, "mean": ours.value, "low": ours.low, "high": ours.high})
     title = f"{last.name}, preset {last.preset}: cooperation vs {runs['opponent'].iloc[0]} late in training"
     return title, pd.DataFrame(rows)
 

@@ -8,6 +8,7 @@ import pytest
 from studies import ENDS, ROUNDS, RUNS, Where, study
 
 from coopctx.analysis import claims, nulls
+from coopctx.analysis.intervals import difference, estimate
 from coopctx.analysis.tables import AGENTS, Tables
 from coopctx.analysis.verdict import NOT_REPRODUCED, NOT_RUN, REPRODUCED
 from coopctx.experiments.settings import preset_names, seen_seeds
@@ -92,6 +93,34 @@ def test_curves_are_read_at_the_share_of_training_that_is_meant_or_not_at_all(mo
     study(monkeypatch, only_late, lambda agent, run: 2)
     early = [row for (title, _), row in rows_of("ppi").items() if title.startswith("Mixed pool, early")]
     assert [row.ours for row in early] == [None] * 5 and {row.verdict for row in early} == {NOT_RUN}
+
+
+def test_each_interval_is_the_one_for_its_kind_of_row(monkeypatch):
+    """Means over seeds, differences seed by seed or between runs, pairs with common agents; all cut to what can be."""
+    values = np.random.default_rng(4).uniform(0.3, 0.7, (len(RUNS), 2, 6))
+
+    def varying(where: Where) -> np.ndarray:
+        level = values[RUNS.index(where.run), int(where.player == "co"), where.seed]
+        return np.stack([FLAT * level, FLAT * 2 * level])
+
+    study(monkeypatch, varying, lambda agent, run: 6)
+    mixed, told, _, _, extortion, mutual, *_ = checked("ppi")
+    of = {run: values[RUNS.index(run)] for run in RUNS}
+    pairs = [(seed, seed + 1) for seed in range(6)]
+    expected = [
+        (mixed.rows[0], estimate(of["mixed"][0])),
+        (told.rows[0], difference(of["mixed"][0], of["mixed-opponent-id"][0])),
+        (extortion.rows[2], estimate(2 * (of["extortion"][0] - of["extortion"][1]))),
+        (mutual.rows[2], estimate(of["mutual-extortion"][0], pairs=pairs)),
+    ]
+    for row, interval in expected:
+        assert [row.ours.value, row.ours.low, row.ours.high] == pytest.approx([interval.value, interval.low, interval.high])
+    study(monkeypatch, lambda where: np.stack([FLAT * (where.seed < 2), FLAT]), lambda agent, run: 3)
+    assert rows_of("ppi")["Mixed pool", "cooperation of the learners"].ours.high == 1.0
+    assert rows_of("ppi")["Mixed pool", "cooperation of the learners"].ours.low == 0.0
+    study(monkeypatch, lambda where: np.stack([FLAT * (where.seed < 2) * (where.run == "mixed"), FLAT]), lambda agent, run: 3)
+    _, told, *_ = checked("ppi")
+    assert [told.rows[0].ours.low > -1, told.rows[0].ours.high] == [True, 1.0]
 
 
 # Who learns nothing, and the paper --------------------------------------------------------------------------------
@@ -218,6 +247,16 @@ def test_runs_with_the_papers_values_and_spread_reproduce_every_claim(monkeypatc
     found = checked()
     assert [(claim.agent, claim.title) for claim in found if claim.verdict is not REPRODUCED] == []
     assert len(found) == 16 and ENDS.keys() == AGENTS.keys()
+
+
+def test_a_difference_is_held_against_the_difference_of_two_readings_and_half_of_it():
+    ppi = {(claim.title.split(":")[0], row.name): row for claim in claims.claims("ppi") for row in claim.rows}
+    row = ppi["Step 2", "reward of the learner less Fixed-ICL's"]
+    assert [row.target.value, row.target.tolerance] == pytest.approx([0.88 - 0.25, 0.09])  # of 0.08 and 0.05
+    assert [row.threshold.side, row.threshold.value] == ["above", pytest.approx(0.63 / 2)]
+    assert ppi["Mixed pool", "cooperation of the learners"].target.value == 0.89
+    told = ppi["Told whom they meet, the learners do not cooperate", "cooperation of the learners, mixed pool less told"]
+    assert [told.target.value, told.threshold.value] == pytest.approx([0.8, 0.4])
 
 
 def test_the_paper_itself_is_on_the_right_side_of_every_threshold():

@@ -178,7 +178,8 @@ def test_a_sweep_runs_what_is_lacking_and_leaves_the_rest_alone(coopctx_main, st
     status, out, err = coopctx_main(*SWEEP, *ROLLOUTS)
     assert (status, err) == (0, "") and "ppi-mixed seed 1, ppi.rollouts=4: starting" in out
     assert stub.run == [("mixed", 2, 5, 0), ("mixed", 2, 5, 1), ("mixed", 4, 5, 0), ("mixed", 4, 5, 1)]
-    assert f"{level(4, 5, 0) + 0.005:.3f}  0.007" in out  # seeds 0.01 apart
+    mean = level(4, 5, 0) + 0.005  # seeds 0.01 apart, so the half-width is 0.005 t(1)
+    assert f"{mean:.3f}  {mean - 12.7062 * 0.005:.3f} to {mean + 12.7062 * 0.005:.3f}" in out
     for path in (PARQUET, Path("figures/sensitivity.png"), Path("figures/sensitivity.pdf")):
         assert str(path) in out and path.exists()
 

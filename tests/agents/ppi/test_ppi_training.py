@@ -5,7 +5,10 @@ import pytest
 import torch
 from tiny_runs import CPU, config, open_run, parquet, spec, train
 
+from coopctx.agents.ppi import training as phases
+from coopctx.agents.ppi.learner import PPILearner
 from coopctx.agents.ppi.training import PPITraining
+from coopctx.agents.trunk import Losses
 from coopctx.errors import UsageError
 from coopctx.experiments.pools import RunSpec
 from coopctx.runs.progress import SilentProgress
@@ -73,6 +76,25 @@ def test_every_phase_learner_opponent_and_player_has_its_row(tmp_path, which, le
             values = diagnostics[diagnostics.quantity == f"{quantity}_{opponent}"]
             assert set(values.learner) == learners
             assert (values.value >= 0).all()
+
+
+def test_the_exact_observer_is_measured_on_the_very_episodes_that_the_model_is(tmp_path, monkeypatch):
+    held_out, observed = [], []
+
+    def evaluate(learner, episodes):
+        held_out.append(episodes)
+        return Losses(0.5, 0.5, 0.5)
+
+    def observer(game, episodes):
+        observed.append(episodes)
+        return float(len(observed))
+
+    monkeypatch.setattr(PPILearner, "evaluate", evaluate)
+    monkeypatch.setattr(phases, "bayes_nll", observer)
+    train(tmp_path, spec(), config())
+    assert len(observed) == 3 * 4 and all(one is other for one, other in zip(observed, held_out, strict=True))
+    recorded = read_table(tmp_path, "smoke", "ppi-mixed", "diagnostics").query("quantity.str.startswith('nll_bayes')")["value"]
+    assert sorted(recorded) == list(range(1, 13))
 
 
 def test_averages_over_rounds_equal_the_phases_averages(tmp_path):
