@@ -15,7 +15,8 @@ CHANCE = ("game.payoffs=stag-hunt", "game.rounds=12", "game.noise=0.1", "game.co
 
 
 def train(agent, results, *settings, **options):
-    asked = {"agent": agent, "pool": "mixed", "preset": "smoke", "overrides": [*SMALL, *settings], "results": results, **options}
+    read = [setting for setting in SMALL if setting.split(".")[0] in (agent, "model", "measure")]
+    asked = {"agent": agent, "pool": "mixed", "preset": "smoke", "overrides": [*read, *settings], "results": results, **options}
     (run,) = coopctx.train(**asked)
     assert run.state == "finished", run.message
     return run
