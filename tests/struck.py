@@ -93,6 +93,7 @@ def _command(arguments: list[str], folder: str, log: str, fault: str, nth: int) 
     for descriptor, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(f"{log}/{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
     Path(log, "changes").write_text("")
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs the tests in the background has it ignored
     from coopctx.cli import main
 
     changes = 0

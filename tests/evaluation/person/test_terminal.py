@@ -109,7 +109,8 @@ def test_the_whole_game_fits_a_small_terminal(agents, name, before):
 
 
 ITS_OWN_TERMINAL = """
-import fcntl, sys, termios
+import fcntl, signal, sys, termios
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell starts in the background
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # so that Ctrl-C comes through it
 from coopctx.cli import main
 sys.exit(main(sys.argv[1:]))
