@@ -1,0 +1,79 @@
+"""The paper's runs as data: whom a learner meets, where a run is kept, what it needs."""
+
+from pathlib import Path
+
+import pytest
+
+from coopctx.errors import UsageError
+from coopctx.experiments.pools import COALA_POOLS, POOLS, Pool, RunSpec, all_needs, partner, pools_of, run_name, with_needs
+
+
+def spec(pool="mixed", seed=3, opponent_id=False, agent="ppi") -> RunSpec:
+    return RunSpec(agent, pool, opponent_id, seed, "cpu")
+
+
+def test_the_pools_are_those_of_the_paper():
+    """Sec. 4 and App. A.4.2: how many learn, whom they meet, what D_0 is, whether they start as agents of other runs."""
+    assert {
+        "mixed": Pool(2, ("learner", "tabular"), ("tabular",), False, True),
+        "tabular": Pool(1, ("tabular",), ("tabular",), False, True),
+        "learners": Pool(2, ("learner",), ("random",), False, True),
+        "extortion": Pool(1, ("fixed-icl",), ("tabular",), False, False),
+        "mutual-extortion": Pool(2, ("learner",), ("tabular", "play"), True, False),
+    } == POOLS
+
+
+def test_each_kind_of_agent_has_its_own_pools():
+    assert pools_of("ppi") is POOLS and pools_of("a2c") is POOLS and pools_of("coala") is COALA_POOLS
+    assert spec("extortion").members == POOLS["extortion"]
+    assert spec("naive", agent="coala").members == COALA_POOLS["naive"]
+
+
+def test_a_run_has_its_name_its_place_its_columns_and_its_command():
+    plain, told = spec("tabular", agent="a2c"), spec(opponent_id=True)
+    assert (plain.name, told.name) == ("a2c-tabular", "ppi-mixed-opponent-id") == (run_name("a2c", "tabular"), run_name("ppi", "mixed", True))
+    assert told.directory(Path("there")) == Path("there/cpu/ppi-mixed-opponent-id/seed-3")
+    assert told.keys == {"agent": "ppi", "experiment": "mixed", "opponent_id": True, "seed": 3, "preset": "cpu"}
+    words = "coopctx train --agent ppi --pool mixed --opponent-id --preset cpu --seed 3"
+    assert " ".join(told.command) == words and " ".join(spec().command) == words.replace(" --opponent-id", "")
+
+
+@pytest.mark.parametrize("agent", ["ppi", "a2c"])
+def test_step_two_needs_its_own_step_one_and_step_three_two_of_step_two(agent):
+    def run(pool, seed):
+        return spec(pool, seed, agent=agent)
+
+    assert run("extortion", 4).needs() == (run("tabular", 4),)
+    assert run("mutual-extortion", 9).needs() == (run("extortion", 9), run("extortion", 0))
+    assert all(run(pool, 4).needs() == () for pool in ("mixed", "tabular", "learners"))
+    expected = [run("tabular", 9), run("extortion", 9), run("tabular", 0), run("extortion", 0)]
+    assert all_needs(run("mutual-extortion", 9)) == expected
+    together = with_needs([run("mutual-extortion", 9), run("tabular", 0), run("mixed", 1)])
+    assert together == [*expected, run("mutual-extortion", 9), run("mixed", 1)]
+
+
+def test_of_coala_the_exact_mutual_run_starts_from_two_extorters():
+    mutual = spec("exact-mutual", 9, agent="coala")
+    assert mutual.needs() == tuple(spec("exact-naive", seed, agent="coala") for seed in (9, 0))
+
+
+def test_partners_form_circles_of_ten():
+    assert [partner(seed) for seed in (0, 1, 8, 9, 10, 19, 25)] == [1, 2, 9, 0, 11, 10, 26]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (("dqn", "mixed", False, 0), "unknown agent 'dqn'; allowed: ppi, a2c"),
+        (("ppi", "mixt", False, 0), "unknown pool 'mixt'; allowed: mixed, tabular, learners, extortion, mutual-extortion"),
+        (("coala", "tabular", False, 0), "unknown pool 'tabular'; allowed: naive,"),
+        (("ppi", "learners", True, 0), "it does not go with --pool learners"),
+        (("coala", "mixed", True, 0), "--opponent-id is an ablation of the mixed pool"),
+        (("ppi", "mixed", False, -1), "a seed must be an integer >= 0, not -1"),
+    ],
+)
+def test_impossible_runs_are_refused(fields, message):
+    with pytest.raises(UsageError) as refused:
+        RunSpec(*fields, "cpu")
+    assert message in str(refused.value)
+    RunSpec("ppi", "mixed", True, 0, "cpu")
