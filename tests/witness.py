@@ -2,7 +2,7 @@
 
 import torch
 
-from coopctx.agents.a2c.player import A2CPlayer
+from coopctx.agents.policy import PolicyPlayer
 from coopctx.agents.ppi.player import PPIPlayer
 from coopctx.game.tabular import TabularPlayer
 
@@ -12,7 +12,7 @@ class Witness:
 
     def __init__(self, patch) -> None:
         self.notes: dict[object, list[tuple[torch.Tensor, torch.Tensor]]] = {}
-        for kind in (PPIPlayer, A2CPlayer, TabularPlayer):
+        for kind in (PPIPlayer, PolicyPlayer, TabularPlayer):
             patch.setattr(kind, "act", self._watched(kind.act))
 
     def _watched(self, act):
@@ -26,7 +26,7 @@ class Witness:
     def forget(self) -> None:
         self.notes.clear()
 
-    def players_of(self, model) -> list[PPIPlayer | A2CPlayer]:
+    def players_of(self, model) -> list[PPIPlayer | PolicyPlayer]:
         return [player for player in self.notes if getattr(player, "_model", None) is model]
 
     def played(self, player) -> tuple[torch.Tensor, torch.Tensor]:

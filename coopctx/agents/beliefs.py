@@ -47,7 +47,7 @@ class Beliefs:
 
 
 class Believer(Player, Protocol):
-    """A player whose beliefs can be read: `PPIPlayer` and `A2CPlayer`."""
+    """A player whose beliefs can be read: `PPIPlayer` and `PolicyPlayer`."""
 
     @property
     def beliefs(self) -> Beliefs:

@@ -1,7 +1,7 @@
 """Exact references for play against the pool: what no predictor and no player can beat, and what a blind one earns.
 
 The pool's members are memory-one players of a game with two actions, their five probabilities of cooperating uniform on
-[0, 1] and independent (SPEC: tabular players). Values are per round of an episode of given length.
+[0, 1] and independent (the paper's tabular players, App. A.2). Values are per round of an episode of given length.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Against memory-one opponents the exact best response is the reference, computed for the very opponents that were met
 (`coopctx.game.memory_one.best_response`). What it earns more per round is the agent's regret. It knows its opponent before
-the first round, so an agent that has to find out whom it meets is not without regret early in the episode.
+the first round, so an agent that has to find out about its opponent has some regret early in the episode.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from coopctx.agents.a2c.player import A2CPlayer
 from coopctx.agents.beliefs import bayes, beliefs_table, predicted_action, replayed
+from coopctx.agents.policy import PolicyPlayer
 from coopctx.agents.ppi.planner import Planner
 from coopctx.agents.ppi.player import PPIPlayer
 from coopctx.agents.trunk import ActorCritic, SequenceModel, split_heads
@@ -81,10 +81,10 @@ def test_a_certain_model_predicts_the_action_that_its_observation_names():
 
 @torch.no_grad()
 def test_an_actor_critic_holds_its_policy_and_value_and_nothing_else(kernel):
-    player = A2CPlayer(model(ActorCritic), stream(1))
+    player = PolicyPlayer(model(ActorCritic), stream(1))
     ego, held = games_of(player)
     outputs = model(ActorCritic)(ego)
-    beliefs = replayed(A2CPlayer(model(ActorCritic), stream(9)), ego)
+    beliefs = replayed(PolicyPlayer(model(ActorCritic), stream(9)), ego)
     assert torch.allclose(beliefs.policy[:, :-1], outputs[..., :2].softmax(-1), atol=1e-2)
     assert torch.allclose(beliefs.value[:, :-1], outputs[..., 2], atol=2e-2)
     assert torch.equal(beliefs.policy[:, :-1], torch.stack([decision.policy for decision in held], 1))
@@ -126,7 +126,7 @@ def test_the_table_has_a_row_per_decision_and_is_empty_where_there_is_nothing():
     assert table["prediction"].tolist() == beliefs.prediction[0, :, 0].tolist()
     assert table["bayes"].tolist() == pytest.approx([1 / 2, 1 / 2, 1 / 2])
     assert table["value"].isna().all()
-    of_a2c = beliefs_table(game, ego, replayed(A2CPlayer(model(ActorCritic), stream(1)), ego))
+    of_a2c = beliefs_table(game, ego, replayed(PolicyPlayer(model(ActorCritic), stream(1)), ego))
     assert of_a2c[["prediction", "q_c", "q_d", "prior"]].isna().all(axis=None)
     assert of_a2c[["policy", "value", "bayes"]].notna().all(axis=None)
 

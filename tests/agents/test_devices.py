@@ -4,7 +4,7 @@ for a GPU: it refuses a tensor that was left on the CPU."""
 import pytest
 import torch
 
-from coopctx.agents.a2c.player import A2CPlayer
+from coopctx.agents.policy import PolicyPlayer
 from coopctx.agents.ppi.planner import ESTIMATORS, Planner
 from coopctx.agents.ppi.player import PPIPlayer
 from coopctx.agents.trunk import ActorCritic, SequenceModel
@@ -25,7 +25,7 @@ def unlooked_at(monkeypatch):
 
 def player(kind, identity_size):
     if kind == "a2c":
-        return A2CPlayer(ActorCritic(5, 2, 16, 8, identity_size, stream(0)).to(META), stream(1))
+        return PolicyPlayer(ActorCritic(5, 2, 16, 8, identity_size, stream(0)).to(META), stream(1))
     planner = Planner(2, 3, 1.0, estimator=kind)
     return PPIPlayer(SequenceModel(5, 2, 16, 8, identity_size, stream(0)).to(META), planner, stream(1))
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from coopctx import native
-from coopctx.agents.a2c.player import A2CPlayer
+from coopctx.agents.policy import PolicyPlayer
 from coopctx.agents.trunk import ActorCritic, on_one_vector
 from coopctx.experiments.settings import A2CConfig, ModelConfig
 from coopctx.game.episodes import Episodes
@@ -70,11 +70,11 @@ class A2CLearner:
     def _stream(self, *names: str | int) -> torch.Generator:
         return stream(self._seed, f"learner {self.number}", *names)
 
-    def player(self, *purpose: str | int, learning: bool = False) -> A2CPlayer:
+    def player(self, *purpose: str | int, learning: bool = False) -> PolicyPlayer:
         """The present policy; ``purpose`` names its random stream. learning: `update` is to follow on its games."""
         if learning:
             self._played.shares = []
-        return A2CPlayer(self.model, self._stream("play", *purpose), self._played if learning else None)
+        return PolicyPlayer(self.model, self._stream("play", *purpose), self._played if learning else None)
 
     def update(self, episodes: Episodes, kinds: Sequence[int], iteration: int, threads: int = 1) -> Update:
         """A gradient step on ``episodes``, which the present model has just played; ``iteration`` counts from 1.

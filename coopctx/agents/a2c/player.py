@@ -1,4 +1,4 @@
-"""The A2C player: samples from a policy head (App. A.3.2)."""
+"""The A2C player of a finished run (App. A.3.2)."""
 
 from __future__ import annotations
 
@@ -6,68 +6,10 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from coopctx import native
-from coopctx.agents.beliefs import Beliefs
-from coopctx.agents.player import TrunkPlayer
-from coopctx.agents.trunk import ActorCritic, rebuilt, step
+from coopctx.agents.policy import PolicyPlayer
+from coopctx.agents.trunk import ActorCritic, rebuilt
 from coopctx.experiments.settings import Config
-from coopctx.game.sampling import Counted, sample
-
-
-class A2CPlayer(TrunkPlayer):
-    """Plays a ~ pi(a | x) = softmax of the logits, with a model that it does not change while it plays.
-
-    For a learner, what the native kernel computes while it plays is kept: ``kept`` takes whole games (`natively`). Played
-    round by round, with ``rounds`` of them to come per game, `recurrence` has it afterwards, in the memory of the ``before``
-    of an earlier player.
-    """
-
-    recurrence: native.Recurrence | None
-
-    def __init__(
-        self,
-        model: ActorCritic,
-        generator: torch.Generator,
-        kept: native.Played | None = None,
-        rounds: int | None = None,
-        before: native.Recurrence | None = None,
-    ) -> None:
-        super().__init__(model, generator)
-        self._kept, self._rounds, self._before = kept, rounds, before
-
-    def begin(self, games: int) -> None:
-        self._draws = Counted(self._generator, games)
-        super().begin(games)
-
-    def meet(self, identity: Tensor | None) -> None:
-        super().meet(identity)
-        self.recurrence = None
-
-    def act(self, observation: Tensor, reward: Tensor) -> Tensor:
-        self._held = self._outputs(self._model.index(observation, self._previous), reward)
-        self._previous = sample(self._held[:, :-1], self._draws.next().to(self._held.device))
-        return self._previous
-
-    def _outputs(self, index: Tensor, reward: Tensor) -> Tensor:
-        """Logits and value of this round, [games, A + 1]; the state moves on."""
-        gates = self._gates
-        kernel = native.kernel_for(reward.device, self._model.hidden)
-        if kernel is None:
-            self._hidden = step(gates, self._hidden, index, reward, self._extra)
-            return F.linear(F.silu(self._hidden), gates.head_weight, gates.head_bias)
-        if self.recurrence is None:
-            self.recurrence = native.Recurrence(kernel, gates, self._extra, len(self._hidden), self._rounds, self._before)
-        return self.recurrence.advance(index.int(), reward)
-
-    @property
-    def beliefs(self) -> Beliefs:
-        """What it held before its last decision, ``[games, ...]``; AttributeError before the first `act`."""
-        return Beliefs(self._held[:, :-1].softmax(1), value=self._held[:, -1])
-
-    def natively(self) -> list[native.Seat]:
-        return [native.Seat(len(self._hidden), self._draws.key, self._gates, self._extra, self._kept)]
 
 
 def model_of(config: Config, weights: Mapping[str, Tensor]) -> ActorCritic:
@@ -75,6 +17,6 @@ def model_of(config: Config, weights: Mapping[str, Tensor]) -> ActorCritic:
     return rebuilt(ActorCritic, config, weights)
 
 
-def player_of(model: ActorCritic, config: Config, generator: torch.Generator, threads: int = 1) -> A2CPlayer:
+def player_of(model: ActorCritic, config: Config, generator: torch.Generator, threads: int = 1) -> PolicyPlayer:
     """The player of a trained model; neither settings nor threads matter to it."""
-    return A2CPlayer(model, generator)
+    return PolicyPlayer(model, generator)

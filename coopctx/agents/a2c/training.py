@@ -12,8 +12,8 @@ from typing import Any, NamedTuple, cast
 import torch
 
 from coopctx.agents.a2c.learner import A2CLearner, Update
-from coopctx.agents.a2c.player import A2CPlayer
 from coopctx.agents.loop import Loop, Schedule
+from coopctx.agents.policy import PolicyPlayer
 from coopctx.agents.record import (
     Match,
     diagnose,
@@ -93,7 +93,7 @@ class A2CTraining(Loop):
         return BatchSizes(together, sum(split.values()))
 
     def _batch(
-        self, players: Sequence[A2CPlayer], sizes: BatchSizes, *purpose: str | int
+        self, players: Sequence[PolicyPlayer], sizes: BatchSizes, *purpose: str | int
     ) -> tuple[Episodes, Episodes]:
         """All games of an iteration, from both seats; in the mixed pool, with the others T1 and T2:
 
@@ -132,7 +132,7 @@ class A2CTraining(Loop):
     def _opponent(self, learner: int, *purpose: str | int) -> NativePlayer:
         """Who does not learn: fresh tabular players, or the Fixed-ICL, which samples from its policy like a learner."""
         if self._frozen is not None:
-            return A2CPlayer(self._frozen, self._stream(self._other, *purpose))
+            return PolicyPlayer(self._frozen, self._stream(self._other, *purpose))
         sizes = self._game.n_outcomes, self._game.n_actions
         return RandomTabular(*sizes, self._stream("tabular pool", *purpose, learner))
 

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from coopctx import native
-from coopctx.agents.a2c.player import A2CPlayer
 from coopctx.agents.coala.meta_games import Layout
 from coopctx.agents.coala.player import FiveLogitPlayer, FiveLogits
 from coopctx.agents.coala.returns import RULES, Rule, advantages, batch_lambda_returns, value_targets
+from coopctx.agents.policy import PolicyPlayer
 from coopctx.agents.trunk import ActorCritic
 from coopctx.experiments.settings import CoalaConfig, ModelConfig
 from coopctx.game.episodes import Episodes
@@ -62,14 +62,14 @@ class RecurrentLearner:
     def _stream(self, *names: str | int) -> torch.Generator:
         return stream(self._seed, f"learner {self.number}", *names)
 
-    def player(self, *purpose: str | int, rounds: int | None = None) -> A2CPlayer:
+    def player(self, *purpose: str | int, rounds: int | None = None) -> PolicyPlayer:
         """The present policy; ``purpose`` names its random stream. rounds: M T, if `update` is to follow."""
-        return A2CPlayer(self.model, self._stream("play", *purpose), rounds=rounds, before=self._played)
+        return PolicyPlayer(self.model, self._stream("play", *purpose), rounds=rounds, before=self._played)
 
     def update(self, episodes: Episodes, layout: Layout, played: native.Recurrence | None, iteration: int) -> Update:
         """The gradient steps on a batch that the present policy has just played; ``iteration`` counts from 1.
 
-        played: of the player that played it (`A2CPlayer.recurrence`); with None the model's outputs are computed again.
+        played: of the player that played it (`PolicyPlayer.recurrence`); with None the model's outputs are computed again.
         """
         coala = self._coala
         self._played = played

@@ -22,7 +22,7 @@ from coopctx.game.matrix import START, MatrixGame
 
 
 class MetaPlayer(Protocol):
-    """A meta agent at play; ``begin`` is called once per meta-trajectory. recurrence: that of an `A2CPlayer`."""
+    """A meta agent at play; ``begin`` is called once per meta-trajectory. recurrence: that of an `PolicyPlayer`."""
 
     recurrence: native.Recurrence | None
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from coopctx import native
-from coopctx.agents.a2c.player import A2CPlayer
 from coopctx.agents.beliefs import Beliefs
+from coopctx.agents.policy import PolicyPlayer
 from coopctx.agents.trunk import ActorCritic, rebuilt
 from coopctx.experiments.settings import Config
 
@@ -69,6 +69,6 @@ def model_of(config: Config, weights: Mapping[str, Tensor]) -> FiveLogits | Acto
 
 def player_of(
     model: FiveLogits | ActorCritic, config: Config, generator: torch.Generator, threads: int = 1
-) -> FiveLogitPlayer | A2CPlayer:
+) -> FiveLogitPlayer | PolicyPlayer:
     """The player of a trained model; neither settings nor threads matter to it."""
-    return FiveLogitPlayer(model.logits, generator) if isinstance(model, FiveLogits) else A2CPlayer(model, generator)
+    return FiveLogitPlayer(model.logits, generator) if isinstance(model, FiveLogits) else PolicyPlayer(model, generator)

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from coopctx import native
 from coopctx.agents.a2c.learner import A2CLearner, discounted_sums, temporal_differences
-from coopctx.agents.a2c.player import A2CPlayer
+from coopctx.agents.policy import PolicyPlayer
 from coopctx.agents.trunk import ActorCritic
 from coopctx.experiments.settings import A2CConfig, ModelConfig
 from coopctx.game.arena import play, play_natively
@@ -83,7 +83,7 @@ def test_the_player_samples_from_the_policy_of_the_whole_sequence(kernel, identi
 def test_a_recurrence_is_kept_only_for_a_known_number_of_rounds_and_its_memory_is_used_again():
     model, before = ActorCritic(5, 2, 16, 8, 0, stream(0)), None
     for number, rounds in enumerate((None, 7, 7)):
-        player = A2CPlayer(model, stream(number), rounds=rounds, before=before)
+        player = PolicyPlayer(model, stream(number), rounds=rounds, before=before)
         episodes = episodes_of(player)
         if player.recurrence is None:
             pytest.skip("no native kernel")
@@ -101,12 +101,12 @@ def test_playing_is_frequent_where_the_policy_is():
         for parameter in model.parameters():
             parameter.zero_()
         model.head.bias[:2] = torch.tensor([0.25, 0.75]).log()
-    episodes = episodes_of(A2CPlayer(model, stream(1)), games=500, rounds=20)
+    episodes = episodes_of(PolicyPlayer(model, stream(1)), games=500, rounds=20)
     assert episodes.cooperation_rate() == pytest.approx(0.25, abs=0.015)
 
 
 def test_a_player_without_a_number_of_rounds_plays_on():
-    player = A2CPlayer(ActorCritic(5, 2, 16, 8, 0, stream(0)), stream(1))
+    player = PolicyPlayer(ActorCritic(5, 2, 16, 8, 0, stream(0)), stream(1))
     player.begin(1)
     for _ in range(5):
         assert player.act(torch.zeros(1, dtype=torch.long), torch.zeros(1)).shape == (1,)
@@ -189,7 +189,7 @@ class Batch:
         first, second = (one.player("test", learning=True) for one in self.learners)
         policy = torch.rand(*sizes, generator=stream(0, "policy")).softmax(1)
         self.tabular = TabularPlayer(policy, stream(0, "named")) if named else RandomTabular(*sizes, stream(0, "random"))
-        self.frozen = A2CPlayer(frozen, stream(3, "a2c"))
+        self.frozen = PolicyPlayer(frozen, stream(3, "a2c"))
         players = Seats([(first, apart + together), (self.frozen, apart)]), Seats([(self.tabular, apart), (second, together + apart)])
         self.rows = [slice(0, apart + together), slice(apart, 2 * apart + together)]
         self.kinds = [[n for n in sizes if n] for sizes in ((apart, together), (together, apart))]

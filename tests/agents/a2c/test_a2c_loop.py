@@ -5,7 +5,7 @@ import torch
 from test_a2c_training import spec, train, training
 
 from coopctx.agents.a2c.learner import A2CLearner
-from coopctx.agents.a2c.player import A2CPlayer
+from coopctx.agents.policy import PolicyPlayer
 from coopctx.game.matrix import PRISONERS_DILEMMA
 from coopctx.runs.read import read_weights
 from coopctx.runs.schema import SCHEMAS
@@ -120,7 +120,7 @@ def test_the_fixed_icl_plays_with_step_ones_very_weights_in_every_iteration(step
         frozen = [player for player in witness.notes if player._model is not run._learners[0].model]
         assert len(frozen) == 2
         for player in frozen:
-            assert isinstance(player, A2CPlayer)
+            assert isinstance(player, PolicyPlayer)
             for name, tensor in player._model.state_dict().items():
                 assert torch.equal(tensor, expected[f"learner1.{name}"])
             for folded, wanted in zip(player._gates, player._model.gates(), strict=True):

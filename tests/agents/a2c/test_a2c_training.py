@@ -6,8 +6,8 @@ import torch
 
 from coopctx.agents import execute
 from coopctx.agents.a2c.learner import A2CLearner
-from coopctx.agents.a2c.player import A2CPlayer
 from coopctx.agents.a2c.training import A2CTraining
+from coopctx.agents.policy import PolicyPlayer
 from coopctx.agents.trained import TrainedAgent
 from coopctx.errors import RunError
 from coopctx.experiments.pools import RunSpec
@@ -221,7 +221,7 @@ def test_a_missing_or_unfitting_earlier_step_is_refused_by_name(steps, tmp_path)
 def test_a_finished_agent_plays_on(steps):
     agent = TrainedAgent.load(spec("tabular").directory(steps))
     player = agent.player(stream(0, "test"))
-    assert isinstance(player, A2CPlayer)
+    assert isinstance(player, PolicyPlayer)
     player.begin(3)
     assert player.act(torch.zeros(3, dtype=torch.long), torch.zeros(3)).shape == (3,)
 
