@@ -96,6 +96,7 @@ static void clear_state(const State *s, long rows, long H) {
     memset(s->operand, 0, rows * H * sizeof(elem));
 }
 
+enum { AHEAD = 32 }; /* the memory of what is saved is prefetched so many tokens before it is written */
 enum { R, Z, N, Q, BEFORE, SAVED }; /* what is saved for backward; BEFORE is the state before the step, Q is scaled */
 typedef struct {
     elem *panels;  /* [H / V][token / KSTEP][SAVED][V][KSTEP], or null: next to each other what is read together */
@@ -151,6 +152,7 @@ INLINE void emit(const Model *m, const Step *s, const Tile *t, long k, const int
     if (!saving) return;
     const long stride = V * KSTEP;
     elem *to = saved_at(&s->saved, t->panel, t->row + k);
+    UNROLL for (int i = 0; i < SAVED; i++) prefetch_to_write(to + (AHEAD * SAVED + i * KSTEP) * V);
     put(to + R * stride, t->r + k), put(to + Z * stride, t->z + k), put(to + N * stride, t->n + k);
     put(to + Q * stride, t->q + k), put(to + BEFORE * stride, t->h + k);
 }

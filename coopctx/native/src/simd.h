@@ -66,7 +66,8 @@ INLINE void store_some(float *p, vec x, const long n) {
     for (long i = 0; i < V && i < n; i++) p[i] = x[i];
 #endif
 }
-INLINE void prefetch(const void *p) { __builtin_prefetch(p, 0, 2); }
+INLINE void prefetch(const void *p) { __builtin_prefetch(p, 0, 3); }
+INLINE void prefetch_to_write(const void *p) { __builtin_prefetch(p, 1, 3); }
 INLINE vec splat(float x) { return x - (vec){0}; }
 INLINE vec blend(ivec mask, vec yes, vec no) { return (vec)((mask & (ivec)yes) | (~mask & (ivec)no)); }
 INLINE vec maximum(const vec *x, long n) {

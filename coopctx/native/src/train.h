@@ -107,42 +107,61 @@ typedef struct {
     long chunk; /* its first token */
 } Back;
 
-/* Everything elementwise for row k of a tile and V units: D, then the gates' gradients. `pair` is kept until its last row. */
-typedef struct { vec swish[KSTEP], d[3][KSTEP]; } Pair;
-INLINE void gates_backward(const Back *b, const BackTile *tile, Pair *pair, long k, long panel) {
-    const long H = b->v->hidden, panels = b->v->panels, length = b->v->room, e = k % KSTEP;
-    const long row = tile->row + k, token = b->x->first[tile->round] + row;
+/* The elementwise operations on KSTEP rows of a tile and V units, in PARTS that are short enough for the processor to run each
+ * one's chain of operations while it multiplies: the gradient from the head, then each row's gates, then the panels. */
+enum { PARTS = KSTEP + 2 };
+typedef struct { vec from_head[KSTEP], swish[KSTEP], d[3][KSTEP]; } Pair;
+
+INLINE void head_backward(const Back *b, const BackTile *tile, Pair *pair, long k, long panel) {
+    const long token = b->x->first[tile->round] + tile->row + k;
+    const elem *saved = saved_at(&b->x->saved, panel, token), *head = b->v->head + panel * b->out->depth * V;
+    UNROLL for (int e = 0; e < KSTEP; e++) {
+        const vec n = get_one(saved + N * V * KSTEP, e), change = get_one(saved + BEFORE * V * KSTEP, e) - n;
+        const vec h = n + get_one(saved + Z * V * KSTEP, e) * change, gate = sigmoid_of_state(h), swish = h * gate;
+        const elem *dout = b->out->rows + (token + e) * b->out->depth;
+        vec sum = {0};
+        for (long j = 0; j < b->out->depth; j += KSTEP) sum = dot(sum, splat_elems(dout + j), load_elems(head + j * V));
+        pair->from_head[e] = sum * (gate + swish * (1.f - gate)), pair->swish[e] = swish;
+    }
+}
+INLINE void gates_backward(const Back *b, const BackTile *tile, Pair *pair, long k, long panel, const int e) {
+    const long H = b->v->hidden, row = tile->row + k + e, token = b->x->first[tile->round] + row;
     const elem *saved = saved_at(&b->x->saved, panel, token - e);
     const vec r = get_one(saved + R * V * KSTEP, e), z = get_one(saved + Z * V * KSTEP, e), n = get_one(saved + N * V * KSTEP, e);
-    const vec q = get_one(saved + Q * V * KSTEP, e), change = get_one(saved + BEFORE * V * KSTEP, e) - n, h = n + z * change;
-    const vec gate = sigmoid_of_state(h), swish = h * gate;
-    vec from_head = {0};
-    const elem *dout = b->out->rows + token * b->out->depth, *head = b->v->head + panel * b->out->depth * V;
-    for (long j = 0; j < b->out->depth; j += KSTEP) from_head = dot(from_head, splat_elems(dout + j), load_elems(head + j * V));
+    const vec q = get_one(saved + Q * V * KSTEP, e), change = get_one(saved + BEFORE * V * KSTEP, e) - n;
     float *dh = b->dh + (panel * b->v->rows + row) * V, *sum = b->g->inputs + b->x->input[token] * 3 * H + panel * V;
-    const vec D = load(dh) + from_head * (gate + swish * (1.f - gate)), kept = D * z;
+    const vec D = load(dh) + pair->from_head[e], kept = D * z;
     store(dh, kept);
     const vec dn = (D - kept) * (1.f - n * n), dz = kept * (1.f - z) * change, dq = dn * r;
     const vec dr = dq * q * (1.f / SCALE_N - 1.f / SCALE_N * r); /* q is scaled */
     const vec of_gate[3] = {dr, dz, dq}, of_input[3] = {dr, dz, dn};
     UNROLL for (int i = 0; i < 3; i++) {
-        put_row(tile->dgates + k * 3 * H + i * H + panel * V, of_gate[i]);
+        put_row(tile->dgates + (k + e) * 3 * H + i * H + panel * V, of_gate[i]);
         store(sum + i * H, load(sum + i * H) + of_input[i]);
         pair->d[i][e] = of_gate[i];
     }
     store(b->g->bias_hn + panel * V, load(b->g->bias_hn + panel * V) + dq);
-    pair->swish[e] = swish;
-    if (e < KSTEP - 1) return;
-    const long at = token - e - b->chunk;
-    UNROLL for (int i = 0; i < 3; i++) put(b->v->dgates_panels + ((panel + i * panels) * length + at) * V, pair->d[i]);
-    put(b->v->swish_panels + (panel * length + at) * V, pair->swish);
+}
+INLINE void panels_backward(const Back *b, const BackTile *tile, const Pair *pair, long k, long panel) {
+    const long panels = b->v->panels, length = b->v->room, token = b->x->first[tile->round] + tile->row + k;
     const long rows = b->x->first[tile->round + 1] - b->x->first[tile->round];
-    UNROLL for (int i = 0; i < SAVED; i++) prefetch(saved + (i * KSTEP - rows * SAVED) * V);
+    UNROLL for (int i = 0; i < 3; i++)
+        put(b->v->dgates_panels + ((panel + i * panels) * length + token - b->chunk) * V, pair->d[i]);
+    put(b->v->swish_panels + (panel * length + token - b->chunk) * V, pair->swish);
+    const elem *saved = saved_at(&b->x->saved, panel, token - rows); /* the same rows, a round earlier */
+    UNROLL for (int i = 0; i < SAVED; i++) prefetch(saved + i * V * KSTEP);
+}
+INLINE void part_backward(const Back *b, const BackTile *tile, Pair *pair, long k, long panel, long part) {
+    if (!part) head_backward(b, tile, pair, k, panel);
+    else if (part == 1) gates_backward(b, tile, pair, k, panel, 0);
+    else if (part < PARTS - 1) gates_backward(b, tile, pair, k, panel, KSTEP - 1);
+    else panels_backward(b, tile, pair, k, panel);
 }
 static void tile_backward(const Back *b, const BackTile *tile) {
     Pair pair;
     for (long panel = 0; panel < b->v->panels; panel++)
-        for (long k = 0; k < MR; k++) gates_backward(b, tile, &pair, k, panel);
+        for (long k = 0; k < MR; k += KSTEP)
+            for (long part = 0; part < PARTS; part++) part_backward(b, tile, &pair, k, panel, part);
 }
 /* dh of the tile's rows += W^T [da_r, da_z, dq], n vectors of columns at a time; meanwhile the next tile's gates. */
 INLINE void product_backward(const Back *at, const BackTile *this, const BackTile *following, const int n, const int overlap) {
@@ -152,17 +171,21 @@ INLINE void product_backward(const Back *at, const BackTile *this, const BackTil
     const Gradient g = *at->g;
     const Back b = {&v, &x, &out, &g, at->dh, at->chunk};
     const BackTile tile = *this, next = *following;
-    const long H = b.v->hidden, share = 3 * H / (KSTEP * MR * n);
+    const long H = v.hidden, depth = 3 * H / KSTEP, parts = MR * n / KSTEP * PARTS;
     Pair pair;
-    for (long panel = 0; panel < b.v->panels; panel += n) {
+    for (long panel = 0; panel < v.panels; panel += n) {
         vec sum[MR][NR];
         float *dh = b.dh + (panel * v.rows + tile.row) * V;
         UNROLL for (int k = 0; k < MR; k++)
             UNROLL for (int j = 0; j < n; j++) sum[k][j] = load(dh + (j * v.rows + k) * V);
-        const elem *left = tile.dgates, *right = b.v->recurrent + panel * 3 * H * V;
-        for (long i = 0; i < MR * n; i++, left += share * KSTEP, right += share * KSTEP * V) {
+        const elem *left = tile.dgates, *right = v.recurrent + panel * 3 * H * V;
+        for (long i = 0, k = 0, part = 0, own = panel, done = 0; i < parts; i++) {
+            const long share = (i + 1) * depth / parts - done;
             multiply(sum, n, left, 3 * H, KSTEP, right, 3 * H * V, share);
-            if (overlap) gates_backward(&b, &next, &pair, i % MR, panel + i / MR);
+            left += share * KSTEP, right += share * KSTEP * V, done += share;
+            if (overlap) part_backward(&b, &next, &pair, k, own, part);
+            if (++part == PARTS) part = 0, k += KSTEP;
+            if (k == MR) k = 0, own++;
         }
         UNROLL for (int k = 0; k < MR; k++)
             UNROLL for (int j = 0; j < n; j++) store(dh + (j * v.rows + k) * V, sum[k][j]);
