@@ -9,7 +9,7 @@ from coopctx.native.gates import Gates, GatesStruct
 
 
 class GradientStruct(ctypes.Structure):
-    """`GateGradients` of src/fit.h."""
+    """`GateGradients` of src/sequences.h."""
 
     _fields_ = tuple((name, c_void_p) for name in Gates._fields)
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm, parameters_to_vector
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from coopctx.agents.ppi.planner import Planner
 from coopctx.agents.ppi.player import PPIPlayer
-from coopctx.agents.trunk import Losses, SequenceModel
+from coopctx.agents.trunk import Losses, SequenceModel, on_one_vector
 from coopctx.experiments.settings import ModelConfig, PPIConfig
 from coopctx.game.episodes import Episodes
 from coopctx.game.matrix import MatrixGame
@@ -68,7 +68,7 @@ class PPILearner:
         if phase > 0 and ppi.reinitialise > 0:
             self._mix_in_fresh_weights(phase)
         steps = math.ceil((ppi.epochs if phase else ppi.initial_epochs) * len(self.data) / ppi.batch_size)
-        weights = parameters_to_vector(self.model.parameters()).detach()  # a step on one tensor is faster than on many
+        weights = on_one_vector(self.model)  # a step on one tensor is faster than on many
         optimizer = torch.optim.AdamW(
             [weights],
             lr=ppi.learning_rate,
@@ -99,7 +99,7 @@ class PPILearner:
     def _gradient_step(self, games: Tensor, weights: Tensor, optimizer: torch.optim.Optimizer) -> Tensor:
         """One step on the weighted loss of these episodes of the data; returns the three losses, [3].
 
-        weights: all parameters of the model as one vector, which ``optimizer`` changes and the model follows.
+        weights: the vector that all parameters of the model are parts of (`on_one_vector`), which ``optimizer`` changes.
         """
         ppi = self._ppi
         factors = Losses(ppi.observation_weight, ppi.action_weight, ppi.reward_weight)
@@ -108,10 +108,6 @@ class PPILearner:
         weights.grad = torch.cat([gradient.flatten() for gradient in gradients])
         clip_grads_with_norm_(weights, ppi.max_grad_norm, norm)
         optimizer.step()
-        parameters = list(self.model.parameters())
-        with torch.no_grad():
-            for parameter, values in zip(parameters, weights.split([p.numel() for p in parameters]), strict=True):
-                parameter.copy_(values.view_as(parameter))
         return losses
 
     def evaluate(self, episodes: Episodes) -> Losses[float]:

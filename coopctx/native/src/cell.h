@@ -1,17 +1,17 @@
 /* A GRU trunk with a linear head, one step of many rows at a time.
  *
- * Gate order r, z, n as in torch.nn.GRU. What a row reads is a row of `inputs` (see `fold_input`), which holds the input
- * gates of everything that is read at once, with b_ih (r, z, n) and b_hh (r, z) folded in:
+ * The gates are in the order r, z, n, as in torch.nn.GRU. Each row of the batch reads one row of `inputs` (see
+ * `fold_input`): the input gates of all that it reads in this step, with b_ih (r, z, n) and b_hh (r, z) folded in:
  *     g   = table[index] + reward * reward_gates + extra                           [3H]
  *     r   = sigmoid(g_r + W_r h)         z = sigmoid(g_z + W_z h)
  *     q   = W_n h + bias_hn              n = tanh(g_n + r q)
  *     h'  = n + z (h - n)                out = head_W swish(h') + head_b,   swish(v) = v sigmoid(v)
- * Since sigmoid(x) = 1 / (1 + 2^(-x log2 e)), everything that goes into a gate is scaled once: by -log2 e for r and z, by
- * twice that for n. */
+ * Since sigmoid(x) = 1 / (1 + 2^(-x log2 e)), everything that goes into a gate is scaled once: by -log2 e for r and z,
+ * by twice that for n. */
 #pragma once
 #include "simd.h"
 
-/* The folded weights as the caller has them; `coopctx.native.gates`. */
+/* The folded weights in the caller's memory; `coopctx.native.gates`. */
 typedef struct {
     long hidden, outputs, inputs; /* H, n_out, K */
     const float *table, *reward_gates, *bias_hn, *weight_hh, *head_weight, *head_bias; /* [K,3H] [3H] [H] [3H,H] [n_out,H] [n_out] */
@@ -20,14 +20,14 @@ typedef struct {
 static const float SCALE = -LOG2E, SCALE_N = -2.f * LOG2E;
 
 /* ---- memory ---- */
-typedef struct { char *base, *next; } Arena; /* with base null it only counts */
+typedef struct { char *base, *next; } Arena; /* while base is null, it only counts bytes */
 static void *take(Arena *arena, size_t bytes) {
     char *p = arena->next;
     arena->next += (bytes + 63) / 64 * 64;
     return arena->base ? p : NULL;
 }
 
-/* Runs TAKE twice: to count the bytes, then to place them. */
+/* Runs TAKE twice: first to count the bytes, then to place what it takes. */
 #define WORKSPACE(arena, TAKE)                                                                                          \
     Arena arena = {NULL, NULL};                                                                                         \
     for (int placed = 0; placed < 2; placed++) {                                                                        \
@@ -72,7 +72,7 @@ static void take_model(Arena *arena, Model *m, const Gates *gates) {
     if (arena->base) pack_model(m, gates);
 }
 
-/* A row of `inputs` [3H]: the scaled gates of one table entry with one reward and what is known of the co-player (or null). */
+/* A row of `inputs` [3H]: the scaled gates of a table entry, a reward, and an extra vector (the co-player's identity) or null. */
 static void fold_input(float *input, const Model *m, long index, float reward, const float *extra) {
     const long H = m->hidden;
     const float *entry = m->table + index * 3 * H;
@@ -87,7 +87,7 @@ typedef struct { /* of up to `room` rows */
     elem *operand; /* [row][H]: the same, as left operand of a product */
 } State;
 static void take_state(Arena *arena, State *s, long H, long rows) {
-    s->room = rows + MR; /* panels do not lie a multiple of the cache's period apart */
+    s->room = rows + MR; /* more, so that panels do not lie a multiple of the cache's period apart */
     s->h = take(arena, s->room * H * sizeof(float)), s->operand = take(arena, rows * H * sizeof(elem));
 }
 static State state_from(State s, long row, long H) { return (State){s.room, s.h + row * V, s.operand + row * H}; }
@@ -99,8 +99,8 @@ static void clear_state(const State *s, long rows, long H) {
 enum { AHEAD = 32 }; /* the memory of what is saved is prefetched so many tokens before it is written */
 enum { R, Z, N, Q, BEFORE, SAVED }; /* what is saved for backward; BEFORE is the state before the step, Q is scaled */
 typedef struct {
-    elem *panels;  /* [H / V][token / KSTEP][SAVED][V][KSTEP], or null: next to each other what is read together */
-    long tokens;   /* how many a panel has room for */
+    elem *panels;  /* [H / V][token / KSTEP][SAVED][V][KSTEP], or null. What is read together lies together. */
+    long tokens;   /* for which a panel has room */
 } Saved;
 INLINE elem *saved_at(const Saved *s, long panel, long token) { return s->panels + (panel * s->tokens + token) * SAVED * V; }
 
@@ -108,14 +108,14 @@ typedef struct { /* a step of `rows` rows, a multiple of MR */
     long rows;
     const float *inputs;     /* [.][3H] */
     const int32_t *input;    /* [rows]: of `inputs` */
-    const float *reward;     /* [rows], of which the inputs know nothing yet; or null */
+    const float *reward;     /* [rows]: rewards to add to the inputs; or null */
     State before, after;     /* before.operand: [rows] */
-    const int32_t *parent;   /* [rows]: whose h in `before` is a row's; or null: its own */
+    const int32_t *parent;   /* [rows]: the row of `before` whose h a row goes on from; null: its own number */
     elem *swish;             /* swish(h') as left operand [row][H], or null */
     Saved saved;             /* from this step's first token on */
 } Step;
 
-typedef struct { /* a tile of MR rows and V units, multiplied and on the way through the gates */
+typedef struct { /* a tile of MR rows and V units between its product and its new state */
     long panel, row;
     vec sum[MR][NR];       /* W h: r, z, n */
     vec r[MR], z[MR], n[MR], q[MR], h[MR], next[MR];
@@ -162,7 +162,7 @@ INLINE void multiply_tile(const Model *m, const Step *s, Tile *tile, Tile *previ
     const long H = m->hidden, stride = m->panels * H * V;
     const elem *a = s->before.operand + tile->row * H, *b = m->recurrent + tile->panel * H * V;
     vec sum[MR][NR] = {{{0}}};
-    for (long k = 0, part = 0, done = 0; k < MR; part++) { /* one loop, for all sums to stay where they are */
+    for (long k = 0, part = 0, done = 0; k < MR; part++) { /* one loop, so that all sums stay in registers */
         const long depth = (k * 3 + (part + 1) * KSTEP) * (H / KSTEP) / (3 * MR) - done;
         multiply(sum, 3, a, H, KSTEP, b, stride, depth);
         a += depth * KSTEP, b += depth * KSTEP * V, done += depth;

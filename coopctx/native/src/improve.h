@@ -1,4 +1,4 @@
-/* The actor-critic's gradient (App. A.3.2) from what `play` has kept of a learner's games, piece by piece.
+/* The gradient of A2C's loss (App. A.3.2) from the records that coopctx_play leaves of a learner's games, piece by piece.
  *
  * With rewards r_t times reward_scale, values V_t and delta_t = r_t + gamma V_{t+1} - V_t, the loss is the mean over games
  * and rounds of -log pi(a_t) A_t + c_v (V_t - target_t)^2 - c_e H(pi), where A_t = sum_k (gamma lambda)^k delta_{t+k} is
@@ -20,8 +20,8 @@ typedef struct {
     float reward_scale, discount, gae, td; /* gae, td: gamma lambda */
     double *moments;                 /* [.,2]: sums over a game's rounds of A_t and of its square */
     const float *shift, *scale;      /* [.]: A_t becomes (A_t - shift) scale */
-    float value_weight, entropy_weight; /* both over the number of games and rounds, as is 1 / tokens */
-    float token_weight;
+    float value_weight, entropy_weight; /* both divided by the number of tokens, games times rounds */
+    float token_weight; /* 1 / tokens */
     float *d_extra;                  /* [.,3H] or null */
 } Lesson;
 
@@ -106,7 +106,7 @@ static int improve_piece(const Gates *gates, const Lesson *l, const Share *s) {
               floats = take(&arena, V * padded * sizeof(float));)
     sums.values = sums.actions + A * rows, sums.games = sums.values + rows;
     memset(s->terms, 0, 3 * sizeof *s->terms);
-    memset(lanes, 0, padded * sizeof(vec)); /* lanes beyond the last row count for nothing, but must be finite */
+    memset(lanes, 0, padded * sizeof(vec)); /* lanes beyond the last row enter no sum, but must be finite */
     for (long t = 0; t < T; t++) {
         const long first = r.x.first[t], here = r.x.first[t + 1] - first;
         gather_round(&sums, &r, l, s, t, s->terms);
@@ -144,8 +144,9 @@ static int improve_piece(const Gates *gates, const Lesson *l, const Share *s) {
     return 0;
 }
 
-/* The advantages, or the gradient, of the pieces whose turn it is, counted by *turn for all threads together. The rows of
- * the table's gradient that no game reads stay 0, and rows of d_extra, zeroed by the caller, beyond the first with a vector. */
+/* The advantages, or the gradient, of pieces until none of the `n` is left; all threads take the number of the next one from
+ * *turn. Rows of the table that no game reads get the gradient 0. The caller zeroes d_extra; where games share a row of
+ * round 0, the first of them gets the gradient of their extra vector. */
 EXPORT int coopctx_advantages(const Gates *gates, const Lesson *l, long n, const Share *shares, long *turn) {
     for (long i; (i = __atomic_fetch_add(turn, 1, __ATOMIC_RELAXED)) < n;) advantages(gates, l, shares + i);
     return 0;

@@ -1,12 +1,13 @@
-/* Whole episodes between policies that only sample: of trunks, whose first A of A + 1 outputs are logits, and tabular ones.
+/* Whole episodes between policies that sample without planning: trunks, whose first A of A + 1 outputs are logits, and
+ * tabular policies.
  *
- * Random numbers are counted, not drawn from a state: every game of a seat has a stream of its own, and round t uses its
- * number t (`uniform`; `coopctx.game.sampling` has the same). Action a is drawn where the running sum of the probabilities
- * before a is the last at or below that number.
+ * Random numbers are hashes of a counter: every game of a seat has its own stream, and round t uses number t of it
+ * (`uniform`; `coopctx.game.sampling` has the same). The action drawn is the last one whose preceding probabilities sum to
+ * at most that number.
  *
- * Games with the same history so far are in the same state: their trunk takes one step for all of them, as a row of that
- * round (a node of a tree). Games are shared out in pieces of at most PIECE, within which they share rows; pieces know
- * nothing of each other, so that it does not matter who plays which when. */
+ * Games with the same history so far are in the same state, so the trunk takes one step for all of them: they are one row
+ * of that round (a node of a tree). Games are divided into pieces of at most PIECE, and share rows within a piece only.
+ * The result therefore does not depend on which thread plays a piece, or when. */
 #pragma once
 #include "train.h"
 
@@ -24,12 +25,12 @@ INLINE uint64_t stream_of_game(uint64_t key, long game) { return mix(key + (uint
 /* Number t of a stream: a multiple of 2^-24 in [0, 1). */
 INLINE float uniform(uint64_t stream, long t) { return (float)(int32_t)(mix(stream + (uint64_t)(t + 1) * GOLDEN) >> 40) * 0x1p-24f; }
 
-/* ---- what a learner needs of its games afterwards ---- */
+/* ---- what a learner's update needs of its games ---- */
 typedef struct { /* of one piece */
     History x;
     long games, rounds;
-    int32_t *roots;   /* [1]: how many rows round 0 has; input number root * O + code */
-    int32_t *owner;   /* [games]: a root's first game, with whose extra vector its rows go */
+    int32_t *roots;   /* [1]: rows of round 0; the input of code c in the tree of root i is number i * O + c */
+    int32_t *owner;   /* [games]: a root's first game, whose extra vector its rows read */
     uint8_t *node;    /* [rounds][games]: a game's row in each round */
     float *outputs;   /* [token][A + 1] */
 } Record;
@@ -77,7 +78,7 @@ typedef struct { /* one side at play */
     elem *gathered, *swish;
     float *out;         /* [row][padded A + 1] */
     vec *sums;          /* [row / V][A]: running sums of the weights of the actions */
-    int32_t *child, *root; /* [row][A^2], and [row] in turn for this round and the next, as `states` */
+    int32_t *child, *root; /* [row][A^2]; [2][row]: of this round and the next, in turn, as `states` */
     uint64_t *streams;  /* [game] */
     float *uniforms;    /* [game] */
 } Party;
@@ -94,7 +95,7 @@ static void take_party(Arena *arena, Party *p, const Gates *gates, long A, long 
     place_record(arena, &p->r, H, A, T, games, 0);
 }
 
-/* Fill up a round's rows to a multiple of MR with repetitions of its last one, and note where the next round begins. */
+/* Repeat a round's last row until its rows are a multiple of MR, and set where the next round begins. */
 static void close_round(Party *p, long t, long rows) {
     History *x = &p->r.x;
     const long first = x->first[t], last = first + rows - 1, all = up(rows, MR);
@@ -105,7 +106,7 @@ static void close_round(Party *p, long t, long rows) {
     }
     x->first[t + 1] = (int32_t)(first + all);
 }
-/* Before round 0: games in which the trunk knows the same of its co-player share a row. */
+/* The rows of round 0: games with the same extra vector (the co-player's identity) share one. */
 static void plant_party(Party *p, const Model *m, const Log *log, long games) {
     const Side *s = p->side;
     const long H = m ? m->hidden : 0, A = log->A, O = 1 + A * A;
@@ -121,7 +122,7 @@ static void plant_party(Party *p, const Model *m, const Log *log, long games) {
         if (!g || (extra && memcmp(extra + g * 3 * H, extra + (g - 1) * 3 * H, 3 * H * sizeof(float)))) {
             p->r.owner[roots] = (int32_t)g, p->root[roots] = (int32_t)roots;
             p->r.x.input[roots] = (int32_t)(roots * O), p->r.x.parent[roots] = (int32_t)roots;
-            for (long code = 0; code < O; code++) /* what was observed tells what was done and earned */
+            for (long code = 0; code < O; code++) /* an observation determines the previous action and reward */
                 fold_input(p->inputs + (roots * O + code) * 3 * H, m, code * (A + 1) + (code ? (code - 1) / A : A),
                            code ? log->payoffs[code - 1] : 0.f, extra ? extra + g * 3 * H : NULL);
             roots++;
@@ -168,7 +169,7 @@ static void weigh(Party *p, long rows, long A) {
         for (long a = 0; a < A; a++) sums[a] = total += exponential(sums[a] - top);
     }
 }
-/* Everybody's actions in round t. */
+/* One side's actions in round t. */
 static void act(Party *p, long t, const Log *log, const uint8_t *observations, uint8_t *actions) {
     const long A = log->A, T = log->T, games = p->r.games;
     for (long g = 0; g < games; g++) p->uniforms[g] = uniform(p->streams[g], t);
@@ -231,8 +232,8 @@ static int play_piece(const Piece *piece, const Model *models, const Gates *gate
     free(arena.base);
     return 0;
 }
-/* Plays the pieces whose turn it is, counted by *turn for all threads together, of `n` of them. The two sides' gates are
- * among gates[0 .. trunks - 1], each with A + 1 outputs and a table of (1 + A^2) (A + 1) rows. */
+/* Plays pieces until none of the `n` is left; all threads take the number of the next one from *turn. The two sides' gates
+ * are among gates[0 .. trunks - 1], each with A + 1 outputs and a table of (1 + A^2) (A + 1) rows. */
 EXPORT int coopctx_play(const Log *log, long n, const Piece *pieces, long trunks, const Gates *gates, long *turn) {
     Model *models;
     WORKSPACE(packed, models = take(&packed, trunks * sizeof *models); for (long i = 0; i < trunks; i++) {

@@ -1,13 +1,13 @@
 /* Monte-Carlo rollouts inside the self- and world-model (Alg. 1).
  *
- * Rollouts from the same state that have drawn the same actions and observations so far are in the same state again: a
- * node of that state's tree. The model takes a step once per node; a rollout only draws where to go. Games in the same
- * state share a tree, so they are put next to each other and into the same chunk. The nodes of one depth are numbered
- * from 0 in the order in which rollouts reach them, and the trees of a chunk share blocks. */
+ * Rollouts that start in the same state and have drawn the same actions and observations so far are in the same state: a
+ * node of a tree. The model takes one step per node; a rollout only draws its next node. Games in the same state share a
+ * tree, so they are sorted next to each other and put into the same chunk. The nodes of one depth are numbered from 0 in
+ * the order in which rollouts reach them, and the trees of a chunk share blocks. */
 #pragma once
-#include "fit.h"
+#include "train.h"
 
-enum { CHUNK_ROLLOUTS = 512 }; /* about; whole games */
+enum { CHUNK_ROLLOUTS = 512 }; /* rollouts of a chunk, about: a chunk is whole games */
 
 typedef struct {
     long count; /* nodes */
@@ -26,14 +26,14 @@ typedef struct {
     long K;
     vec *outlooks;                            /* [node / V][width]; see `outlook` */
     int32_t *at, *child;                      /* [games,A,rollouts]: node; [node][A,O]: node of the next depth or -1 */
-    int32_t *origin, *input;                  /* [node]: its parent, and what has led to it */
+    int32_t *origin, *input;                  /* [node]: its parent, and the input that led from there to it */
     int32_t *tree;                            /* [node]: the number of one of the games that are in this tree */
     float *reward, *returns;                  /* [node], [games,A,rollouts] */
 } Forest;
 
 static long outlook_width(long A, long O) { return A + 2 * A * O + A + 1; }
 
-/* What rollouts need to know at a node, V nodes side by side: running sums of the weights of the actions [A] and of the
+/* What rollouts read at a node, V nodes side by side: running sums of the weights of the actions [A] and of the
  * observations given each action [A,O], rewards [A,O], expected reward given each action [A], expected reward. */
 INLINE void outlook(vec *of, const float *out, long padded, const long A, const long O) {
     vec *logits = of + A, *rewards = logits + A * O, *expected = rewards + A * O;
@@ -115,7 +115,8 @@ INLINE void descend(Forest *f, long s, float factor, const int expected, const l
                 const float seen = of[(A + (A + a) * O + o) * V];
                 *returns++ += factor * (expected ? of[(A + 2 * A * O + (s ? A : a)) * V] : seen);
                 int32_t *child = f->child + node * branches + a * O + o;
-                const int32_t is_new = *child < 0; /* no branch, which would be mispredicted; the entry may be written in vain */
+                /* No branch, which would be mispredicted: the entry of a node that is not new is overwritten by the next one. */
+                const int32_t is_new = *child < 0;
                 *at++ = *child = is_new ? count : *child;
                 f->origin[count] = node, f->tree[count] = (int32_t)i;
                 f->input[count] = entries + o * (int32_t)(A + 1) + a, f->reward[count] = seen;
@@ -130,7 +131,7 @@ static int by_key(const void *a, const void *b) {
     const Ordered *x = a, *y = b;
     return x->key != y->key ? (x->key > y->key) - (x->key < y->key) : (x->game > y->game) - (x->game < y->game);
 }
-/* The games with those in the same state next to each other. */
+/* Sort the games so that those in the same state are next to each other. */
 static void put_in_order(Ordered *order, long G, long H, const float *hidden) {
     for (long g = 0; g < G; g++) {
         order[g] = (Ordered){0, g};
@@ -146,7 +147,7 @@ static int same_state(const Forest *f, long H, long a, long b) {
     return !memcmp(f->hidden + a * H, f->hidden + b * H, H * sizeof(float)) &&
            (!f->extra || !memcmp(f->extra + a * 3 * H, f->extra + b * 3 * H, 3 * H * sizeof(float)));
 }
-/* Every rollout of the chunk to the root of its game's tree. */
+/* Place every rollout of the chunk at the root of its game's tree. */
 static void plant(Forest *f, long H) {
     const long each = f->A * f->rollouts;
     f->now.count = 0;
@@ -157,7 +158,7 @@ static void plant(Forest *f, long H) {
     }
 }
 
-/* What the gates take in in this chunk: the table, with what is known of the co-player in each game. */
+/* The gates' inputs in this chunk: the table, with each game's extra vector (the co-player's identity). */
 static void fold_chunk(const Model *m, Forest *f) {
     const long H = m->hidden;
     for (long i = 0; i < (f->extra ? f->games : 1); i++)
@@ -172,7 +173,7 @@ EXPORT int coopctx_rollouts(const Gates *gates, long G, long R_, long S, long A,
                             const float *extra, const float *hidden, const float *uniforms, float *q, long *computed) {
     const long H = gates->hidden, n_out = gates->outputs, K = gates->inputs;
     const long chunk = CHUNK_ROLLOUTS > A * R_ ? CHUNK_ROLLOUTS / (A * R_) : 1;
-    const long most = up(chunk * A * R_ + 1, ROWS); /* nodes, and one for an entry written in vain */
+    const long most = up(chunk * A * R_ + 1, ROWS); /* nodes, and one entry beyond the last node, see `descend` */
     Model m;
     Ordered *order;
     Forest f = {.rollouts = R_, .A = A, .O = O, .hidden = hidden, .extra = extra, .uniforms = uniforms, .shared = U, .steps = S,

@@ -49,7 +49,7 @@ INLINE __mmask16 first_lanes(long n) { return n < V ? (__mmask16)((1u << n) - 1)
 #endif
 INLINE vec load(const float *p) { return *(const vec_u *)p; }
 INLINE void store(float *p, vec x) { *(vec_u *)p = x; }
-/* The first n of V floats; 0 <= n, and V or more are all of them. Zeros are loaded for the others. */
+/* The first n >= 0 of V floats; all of them for n >= V. The others are loaded as 0, and not stored. */
 INLINE vec load_some(const float *p, const long n) {
 #if WIDE
     return (vec)_mm512_maskz_loadu_ps(first_lanes(n), p);
@@ -125,7 +125,7 @@ INLINE vec dot(vec sum, evec a, evec b) { return (vec)_mm512_dpbf16_ps((__m512)s
 INLINE void put_row(elem *p, vec x) { /* V consecutive values of one row */
     _mm256_storeu_si256((__m256i *)p, (__m256i)_mm512_cvtneps_pbh((__m512)x));
 }
-INLINE void put(elem *p, const vec x[KSTEP]) { /* KSTEP rows of one panel, of which `get_one` reads row k */
+INLINE void put(elem *p, const vec x[KSTEP]) { /* KSTEP rows of one panel; `get_one` reads row k of them */
     *(uvec_u *)p = (((uvec)x[0] + 0x8000u) >> 16) | (((uvec)x[1] + 0x8000u) & 0xffff0000u);
 }
 INLINE vec get_one(const elem *p, const int k) { return (vec)(k ? load_elems(p) & 0xffff0000u : load_elems(p) << 16); }
@@ -178,7 +178,7 @@ INLINE void product_n(const int n, long rows, long depth, const elem *a, long gr
 }
 INLINE void product(long rows, long vectors, long depth, const elem *a, long group_stride, long row_stride, long k_stride,
                     const elem *b, long vector_stride, float *c, long c_row) {
-    for (; vectors > 0; vectors -= NR, b += NR * vector_stride, c += NR * V) /* columns outermost: b stays in L1 */
+    for (; vectors > 0; vectors -= NR, b += NR * vector_stride, c += NR * V) /* columns outermost: b stays in the L1 cache */
         if (vectors >= 3) product_n(3, rows, depth, a, group_stride, row_stride, k_stride, b, vector_stride, c, c_row);
         else if (vectors == 2) product_n(2, rows, depth, a, group_stride, row_stride, k_stride, b, vector_stride, c, c_row);
         else product_n(1, rows, depth, a, group_stride, row_stride, k_stride, b, vector_stride, c, c_row);

@@ -3,8 +3,8 @@
  * With D = dL/dh' (from the head and from the next step) and a_* the arguments of the three gates:
  *     da_n = D (1-z)(1-n^2)    da_z = D (h-n) z(1-z)    da_r = da_n q r(1-r)    dq = da_n r
  *     dh   = D z + W^T [da_r, da_z, dq]                 dW = sum over tokens of [da_r, da_z, dq] h^T
- * A token is one step of one row. The rows of a round are numbered from `first` on, and `parent` says which row of the
- * round before a row goes on from: where several games have the same history, they are one row (see play.h). */
+ * A token is one step of one row. The tokens of a round are numbered from `first` on, and `parent` says which row of the
+ * round before a row goes on from: several games with the same history are one row (see play.h). */
 #pragma once
 #include "cell.h"
 
@@ -13,8 +13,8 @@ enum {
     CHUNK = 256, /* tokens per product of weight gradients */
 };
 
-typedef struct { /* what rows have read, round by round, and what the cell saved of it */
-    long rows, rounds, tokens; /* at most so many rows in a round (a multiple of MR), and tokens in all rounds */
+typedef struct { /* what rows have read, round by round, and what the cell saved */
+    long rows, rounds, tokens; /* the most rows of a round (a multiple of MR), and the most tokens of all rounds */
     int32_t *first;            /* [rounds + 1]: a round's first token; a multiple of MR */
     int32_t *input, *parent;   /* [tokens]: numbers among the inputs, and among the rows of the round before */
     uint8_t *straight;         /* [rounds]: every row's parent is the row of its own number */
@@ -27,7 +27,7 @@ static void place_history(Arena *arena, History *x, long H, long rows, long roun
     x->first = take(arena, (rounds + 1) * sizeof(int32_t));
     x->input = take(arena, x->tokens * sizeof(int32_t)), x->parent = take(arena, x->tokens * sizeof(int32_t));
     x->straight = take(arena, rounds);
-    x->saved.tokens = x->tokens + MR; /* its panels do not lie a multiple of the cache's period apart */
+    x->saved.tokens = x->tokens + MR; /* more, so that panels do not lie a multiple of the cache's period apart */
     x->saved.panels = saving ? take(arena, SAVED * H * x->saved.tokens * sizeof(elem)) : NULL;
 }
 static Saved saved_from(const History *x, long t) {
@@ -76,7 +76,7 @@ typedef struct { /* packed weights and buffers */
     elem *recurrent, *head; /* panels of W_hh (3H deep, H columns) and of head_W (n_out deep, H columns) */
     float *dh, *spare;      /* [H / V][rows][V]: dL/dh of the present round, and of the one before where rows meet there */
     elem *dgates[2];        /* left operand of a tile: [MR][3H] of da_r, da_z, dq */
-    elem *dgates_panels, *swish_panels; /* over the tokens of a chunk, for which there is `room` */
+    elem *dgates_panels, *swish_panels; /* over the tokens of a chunk, at most `room` */
     long room, rows;
 } Reverse;
 
@@ -217,11 +217,11 @@ static void backward(Reverse *v, const History *x, const OutputGradient *out, co
     for (long t1 = x->rounds, t0; t1 > 0; t1 = t0) {
         for (t0 = t1 - 1; t0 > 0 && x->first[t1] - x->first[t0 - 1] <= v->room - MR;) t0--;
         b.chunk = x->first[t0];
-        int prepared = 0; /* the round's first tile: its gates' gradients are there */
+        int prepared = 0; /* the gradients of the first tile's gates are computed already */
         for (long t = t1 - 1; t >= t0; t--) {
             const long rows = x->first[t + 1] - x->first[t];
             if (!prepared) tile.round = t, tile.row = 0, tile_backward(&b, &tile);
-            const int onward = t > t0 && x->straight[t] && rows > MR; /* the next round's first tile can be prepared here */
+            const int onward = t > t0 && x->straight[t] && rows > MR; /* the first tile of the round before can be prepared here */
             for (long row = 0; row < rows; row += MR) {
                 const int last = row + MR == rows, any = !last || onward;
                 next.round = last ? t - 1 : t, next.row = last ? 0 : row + MR;
