@@ -1,4 +1,4 @@
-"""Who learns: the models they share, playing, recording, and one folder per agent.
+"""The agents: their common models, players and tables, and one folder per agent.
 
 May import runs, experiments, game and native; never analysis, figures, launch or another agent's folder. The registry below
 names each kind's classes; a module is imported when one of its classes is asked for.
@@ -27,9 +27,8 @@ if TYPE_CHECKING:
 class Classes:
     """Where the classes of one kind of agent are, each as ``"module:name"`` below `coopctx.agents`.
 
-    training: carries out one run, called as `execute` is. model: a function of a run's settings and a model's weights that
-    returns the model. player: a function of model, settings, generator and threads that returns a `Believer` which does not
-    learn.
+    training: the class that carries out one run, with the arguments of `execute`. model: the function behind `model_of`.
+    player: the function behind `player_of`.
     """
 
     training: str
@@ -47,15 +46,15 @@ CLASSES = {
 def execute(
     spec: RunSpec, config: Config, run: Run, results: Path, device: torch.device, threads: int, progress: Progress
 ) -> None:
-    """Train ``spec`` from where ``run`` stands to its end, recording and checkpointing every phase or measurement.
+    """Train ``spec`` from the last checkpoint of ``run`` to its end; record and checkpoint every phase or measurement.
 
-    results: where the finished runs lie that ``spec`` needs; RunError if one is missing or of another game.
+    results: the folder of the finished runs that ``spec`` needs; RunError if one is missing or was trained in another game.
     """
     _load(CLASSES[spec.agent].training)(spec, config, run, results, device, threads, progress).run_all()
 
 
 def model_of(agent: str, config: Config, weights: Mapping[str, Tensor]) -> nn.Module:
-    """The model of this kind that a run with these settings left as ``weights``."""
+    """The model of this kind of agent with the final ``weights`` of a run and the run's settings."""
     return _load(CLASSES[agent].model)(config, weights)
 
 

@@ -60,8 +60,8 @@ class Believer(Player, Protocol):
 def predicted_action(policy: Tensor, following: Tensor) -> Tensor:
     """Probabilities of the co-player's next action, [..., A].
 
-    policy: of the agent's own action, [..., A]. following: log-probabilities of the next observation given that action,
-    [..., A, O], with the observation codes of `MatrixGame`; the codes for start and end are left out.
+    policy: probabilities of the agent's own action, [..., A]. following: log-probabilities of the next observation given
+    that action, [..., A, O], with the observation codes of `MatrixGame`; the codes of start and end are ignored.
     """
     n = policy.shape[-1]
     played = following[..., 1 : 1 + n * n].softmax(-1).unflatten(-1, (n, n)).sum(-2)  # [..., own action, other's action]
@@ -72,8 +72,8 @@ def predicted_action(policy: Tensor, following: Tensor) -> Tensor:
 def replayed(player: Believer, episodes: Episodes) -> Beliefs:
     """The beliefs that ``player`` has in the games of ``episodes``, ``[games, rounds + 1, ...]``; the last are after all rounds.
 
-    The player is told the episodes' co-player identities, sees their observations and rewards, and continues from their
-    actions. PPI's Q values use random numbers that the player draws anew.
+    The player gets the identities, observations, rewards and actions of the episodes. PPI's Q values use random numbers that
+    the player draws anew.
     """
     player.begin(len(episodes))
     player.meet(episodes.identity if episodes.identity.shape[1] else None)
@@ -92,7 +92,7 @@ def bayes(game: MatrixGame, episodes: Episodes) -> Tensor:
     """An exact Bayesian observer's probability that the co-player cooperates, float64 ``[games, rounds + 1]``.
 
     The observer's prior is the tabular pool (App. A.2): see `memory_one.expected_cooperation`. nan after the end of a game.
-    Only for games of two actions. With noise it is Laplace's rule for the actions played, which is no longer exact.
+    Only for games of two actions. With noise the observer counts the actions played, and is no longer exact.
     """
     own, other, going_on = _joint(game, episodes)
     theirs = torch.where(going_on & (episodes.observations > START), game.observe(other, own), START)  # as the co-player sees it
@@ -102,10 +102,10 @@ def bayes(game: MatrixGame, episodes: Episodes) -> Tensor:
 
 
 def bayes_nll(game: MatrixGame, episodes: Episodes) -> float:
-    """Negative log-likelihood, nats per round, of the co-player's actions under that observer; the mean over games.
+    """Negative log-likelihood of the co-player's actions under that observer, in nats per round, the mean over games.
 
-    No predictor that does not know the co-player does better in the mean over the tabular pool. Only for games of two actions
-    and a fixed number of rounds.
+    On average over the tabular pool, no predictor that is not told the co-player has a smaller one. Only for games of two
+    actions and a fixed number of rounds.
     """
     expected, (_, other, _) = bayes(game, episodes)[:, :-1], _joint(game, episodes)
     cooperated = (other[:, 1:] == COOPERATE).cpu()
@@ -113,7 +113,7 @@ def bayes_nll(game: MatrixGame, episodes: Episodes) -> float:
 
 
 def _joint(game: MatrixGame, episodes: Episodes) -> tuple[Tensor, Tensor, Tensor]:
-    """The own and the other's action in each observation code (0 if it has none), and whether the game was going on."""
+    """The own and the other's action in each observation code (0 if it contains none), and whether the game was going on."""
     seen = episodes.observations.long()
     going_on = torch.ones_like(seen, dtype=torch.bool) if episodes.over is None else seen != episodes.over
     last = torch.where(going_on & (seen > START), seen - 1, 0)
@@ -121,7 +121,7 @@ def _joint(game: MatrixGame, episodes: Episodes) -> tuple[Tensor, Tensor, Tensor
 
 
 def beliefs_table(game: MatrixGame, episodes: Episodes, beliefs: Beliefs) -> pd.DataFrame:
-    """Games and beliefs of ``[games, rounds]`` or ``[games, rounds + 1]``, a row per decision; games of two actions.
+    """Actions and beliefs of ``[games, rounds]`` or ``[games, rounds + 1]``, a row per decision; games of two actions only.
 
     Columns: game (from 0), round (from 1), own and other (C or D; missing after the last round), prediction, bayes (both: the
     probability that the co-player cooperates), q_c, q_d, prior, policy (both: that the agent does), value. Columns that the

@@ -1,4 +1,4 @@
-"""The training loop of every run: restore, advance, measure, checkpoint. Each agent's `training` module fills it in."""
+"""The training loop of every run: restore, advance, measure, checkpoint. Each agent's `training` module subclasses it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Schedule:
 
     @classmethod
     def of(cls, last: int, every: int, curves: Iterable[int], untrained: bool) -> Schedule:
-        """curves: as in the settings; negative numbers count from the last. untrained: iteration 0 has curves too."""
+        """curves: as in the settings: negative numbers count from the end. untrained: iteration 0 has curves too."""
         return cls(last, every, frozenset(counted(curves, last) | ({0} if untrained else set())))
 
     def __contains__(self, iteration: int) -> bool:
@@ -60,7 +60,8 @@ class Schedule:
 class Loop(ABC):
     """One run, from its last checkpoint to its end.
 
-    Iteration k in the tables is measured after k iterations (0: before the first). Every measurement is also a checkpoint.
+    Row ``iteration`` k of the tables is measured after k iterations (0: before the first). Every measurement is followed by a
+    checkpoint.
     """
 
     _schedule: Schedule
@@ -69,7 +70,7 @@ class Loop(ABC):
     def __init__(
         self, spec: RunSpec, config: Config, run: Run, results: Path, device: torch.device, threads: int, progress: Progress
     ) -> None:
-        """results: the folder of the finished runs that ``spec`` needs. threads: the number that the run may use."""
+        """results: the folder of the finished runs that ``spec`` needs. threads: the number of threads that the run may use."""
         self._spec, self._config, self._run, self._results = spec, config, run, results
         self._device, self._threads, self._progress = device, threads, progress
         self._pool, self._game = spec.members, config.game.matrix()
@@ -79,7 +80,7 @@ class Loop(ABC):
         self._workers: ThreadPoolExecutor | None = None
 
     def run_all(self) -> None:
-        """Train to the end, record and checkpoint every measurement, and write the final weights."""
+        """Train to the end: record and checkpoint every measurement, then write the final weights."""
         done = self._restore()
         title, unit = f"{self._spec.name} seed {self._spec.seed}", AGENTS[self._spec.agent].unit
         self._progress.begin(title, self._schedule.last, max(done, 0), unit)
@@ -98,14 +99,14 @@ class Loop(ABC):
 
     @abstractmethod
     def _advance(self, iteration: int) -> None:
-        """Carry out this iteration; iteration 0 is what comes before the first."""
+        """Carry out this iteration. Iteration 0 is what comes before the first one, such as pre-training."""
 
     def _measure(self, iteration: int, with_curves: bool) -> Sequence[Match]:
         """Games of the present agents for the training table; games against named strategies, for the curves only, come last."""
-        raise NotImplementedError  # by a run that plays no games, which has its own `_tell`
+        raise NotImplementedError  # a run without games overrides `_tell` instead
 
     def _tell(self, iteration: int, with_curves: bool) -> dict[str, float]:
-        """Measure, and record the training table and the curves; the averages that the progress display shows."""
+        """Measure, and record averages and curves. Returns the averages that the progress display shows."""
         matches = self._measure(iteration, with_curves)
         averaged = [match for match in matches if match.opponent in self._pool.opponents]
         record_averages(self._run, iteration, averaged)
@@ -132,7 +133,7 @@ class Loop(ABC):
         return state["iteration"]
 
     def _side_by_side(self, function: Callable[..., Result], *arguments: Iterable[Any]) -> list[Result]:
-        """What ``function`` returns for each of the zipped arguments, on as many threads as the run may use."""
+        """``function`` of each of the zipped arguments, on as many threads as the run may use."""
         each = self._workers.map if self._workers is not None and self._threads > 1 else map
         return list(each(function, *arguments))
 

@@ -1,4 +1,4 @@
-"""What all players with a trained model share: the model's state over the games that they play."""
+"""The common part of all players with a trained model: the model's hidden state during a batch of games."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from coopctx.agents.trunk import Trunk
 
 
 class TrunkPlayer:
-    """Plays with a model that it does not change; a subclass decides (`act`).
+    """Plays with a model that it does not change. A subclass implements `act` and sets `_previous`, long [games], to its choice.
 
-    A subclass sets `_previous`, long [games], to what it chose. Every random number comes from the generator.
+    Every random number comes from ``generator``.
     """
 
     def __init__(self, model: Trunk, generator: torch.Generator) -> None:
@@ -34,5 +34,5 @@ class TrunkPlayer:
         self._extra = None if extra is None else extra.detach()
 
     def replay(self, action: Tensor) -> None:
-        """Go on as if it had chosen ``action``, long [games], in its last decision."""
+        """Continue as if its last decision had been ``action``, long [games]."""
         self._previous = action

@@ -1,4 +1,4 @@
-"""A player that samples from the policy head of an actor-critic (App. A.3.2): A2C's, and the recurrent one of COALA-PG."""
+"""The player that samples from the policy head of an actor-critic (App. A.3.2), of A2C and of recurrent COALA-PG."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from coopctx.game.sampling import Counted, sample
 class PolicyPlayer(TrunkPlayer):
     """Plays a ~ pi(a | x) = softmax of the logits, with a model that it does not change while it plays.
 
-    For a learner, what the native kernel computes while it plays is kept: ``kept`` takes whole games (`natively`). Played
-    round by round, with ``rounds`` of them to come per game, `recurrence` has it afterwards, in the memory of the ``before``
-    of an earlier player.
+    A learner's update reuses what the native kernel computes while the player plays. Whole games (`natively`) are kept in
+    ``kept``. Games of ``rounds`` rounds that are played round by round are kept in `recurrence`, which reuses the memory of
+    ``before``, the recurrence of an earlier player.
     """
 
     recurrence: native.Recurrence | None
@@ -48,7 +48,7 @@ class PolicyPlayer(TrunkPlayer):
         return self._previous
 
     def _outputs(self, index: Tensor, reward: Tensor) -> Tensor:
-        """Logits and value of this round, [games, A + 1]; the state moves on."""
+        """Logits and value of this round, [games, A + 1]; advances the hidden state."""
         gates = self._gates
         kernel = native.kernel_for(reward.device, self._model.hidden)
         if kernel is None:
@@ -60,7 +60,7 @@ class PolicyPlayer(TrunkPlayer):
 
     @property
     def beliefs(self) -> Beliefs:
-        """What it held before its last decision, ``[games, ...]``; AttributeError before the first `act`."""
+        """The beliefs before its last decision, ``[games, ...]``; AttributeError before the first `act`."""
         return Beliefs(self._held[:, :-1].softmax(1), value=self._held[:, -1])
 
     def natively(self) -> list[native.Seat]:

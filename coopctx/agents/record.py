@@ -1,4 +1,4 @@
-"""What all agents' runs share: how episodes are split over opponents, and the rows that are written to the tables."""
+"""How a run's episodes are divided among kinds of opponents, and the rows that are written to its tables."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from coopctx.runs.run import Run
 
 
 class Learner(Protocol):
-    """What this module needs of a learner."""
+    """The part of a learner that this module reads."""
 
     @property
     def number(self) -> int:
@@ -46,7 +46,10 @@ class Match:
 
 
 def shares(episodes: int, pool: Pool, tabular_share: float) -> dict[str, int]:
-    """The number of an agent's ``episodes`` against each kind of opponent in its pool."""
+    """How many of an agent's ``episodes`` are against each kind of opponent in its pool.
+
+    tabular_share: the share of tabular players in a pool of two kinds; each kind gets at least one episode.
+    """
     if len(pool.opponents) == 1:
         return {pool.opponents[0]: episodes}
     tabular = min(max(round(episodes * tabular_share), 1), episodes - 1)
@@ -84,7 +87,7 @@ def record_averages(run: Run, iteration: int, matches: Iterable[Match]) -> None:
 
 
 def record_curves(run: Run, iteration: int, matches: Iterable[Match]) -> None:
-    """Add rows to the episodes table: within-episode curves of learner 1. Matches of learner 2 are passed over."""
+    """Add rows to the episodes table: within-episode curves of learner 1. Matches of learner 2 are skipped."""
     for match in matches:
         for player, episodes in match.sides() if match.learner == 1 else ():
             per_round = episodes.games_per_round(), episodes.cooperation_per_round(), episodes.reward_per_round()
@@ -112,7 +115,7 @@ def record_timings(run: Run, iteration: int, seconds: Mapping[str, float]) -> No
 
 
 def summary(pool: Pool, matches: Sequence[Match]) -> dict[str, float]:
-    """Averages over the learners, for the progress display."""
+    """Averages over the learners by kind of opponent, for the progress display: see `Progress.iteration`."""
     told = {}
     for opponent in pool.opponents:
         egos = [match.ego for match in matches if match.opponent == opponent]

@@ -1,6 +1,6 @@
-"""A finished run's agent, ready to play: its models as they ended, PPI's planner as it was configured.
+"""The trained agents of finished runs: their models, settings and players.
 
-Seed 0 of five runs is packaged, weights and manifest as they are in results/ (`packaged_agents`).
+Seed 0 of five runs is packaged with the weights and the manifest of results/ (`packaged_agents`).
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ class TrainedAgent:
     def load(cls, run: str | Path, command: str = "") -> Self:
         """Read the run in the directory ``run``, or the packaged agent of that name.
 
-        Raises RunError if it is neither (naming ``command``, which makes the run), or damaged.
+        Raises RunError, naming the ``command`` that makes the run, if it is neither of them or not finished; RunError too if
+        it is damaged.
         """
         directory = find_run(run)
         if not (directory / MANIFEST).exists() or (manifest := read_manifest(directory))["state"] != "finished":
@@ -58,7 +59,7 @@ class TrainedAgent:
 
     @property
     def kind(self) -> str:
-        """``ppi``, whose models are of the class `SequenceModel`, or ``a2c``, `ActorCritic`."""
+        """The kind of agent: ``ppi``, ``a2c`` or ``coala``."""
         return str(self.keys["agent"])
 
     @property
@@ -68,7 +69,7 @@ class TrainedAgent:
         return f"{run_name(keys['agent'], keys['experiment'], keys['opponent_id'])} seed {keys['seed']}"
 
     def check_game(self, config: Config) -> None:
-        """RunError, naming the difference, unless this agent was trained in the game and horizon of ``config``."""
+        """RunError, naming the difference, unless this agent was trained in the game of ``config``, of as many rounds."""
         for name in ("payoffs", "rounds", "noise", "continuation"):
             ours, theirs = getattr(self.config.game, name), getattr(config.game, name)
             if ours != theirs:
@@ -81,13 +82,13 @@ class TrainedAgent:
         return self.weights[learner - 1]
 
     def model(self, learner: int = 1, device: torch.device | None = None) -> nn.Module:
-        """The model of learner ``learner`` (from 1), one's own copy."""
+        """A new copy of the model of learner ``learner`` (from 1). Raises as `learner_weights`."""
         return model_of(self.kind, self.config, self.learner_weights(learner)).to(device)
 
     def player(
         self, generator: torch.Generator, learner: int = 1, device: torch.device | None = None, threads: int = 1
     ) -> Believer:
-        """Learner ``learner`` (from 1) as a player that no longer learns."""
+        """Learner ``learner`` (from 1) as a player that no longer learns. Raises as `learner_weights`."""
         return player_of(self.kind, self.model(learner, device), self.config, generator, threads)
 
 
@@ -98,7 +99,7 @@ def packaged_agents() -> tuple[str, ...]:
 
 
 def find_run(run: str | Path) -> Path:
-    """The directory of a run: a packaged agent's for its name, otherwise ``run`` itself. UsageError for no name at all."""
+    """The directory of a run: of the packaged agent of that name, otherwise ``run`` itself. UsageError if ``run`` is empty."""
     if not isinstance(run, str | Path) or not str(run):
         raise UsageError(f"a run is named by its directory or a packaged agent's name, not by {run!r}")
     return PACKAGED / run if str(run) in packaged_agents() else Path(run)
@@ -107,8 +108,8 @@ def find_run(run: str | Path) -> Path:
 def needed_agents(spec: RunSpec, config: Config, results: Path) -> list[TrainedAgent]:
     """The agents under ``results`` that ``spec`` starts from or plays against (`RunSpec.needs`).
 
-    RunError where one is missing (naming the command that makes it), damaged, of another game, or of another size than
-    the model that is to start from it.
+    Raises RunError if one is missing (naming the command that makes it), damaged, trained in another game, or of another size
+    than the model that is to start from its weights.
     """
     agents = []
     for needed in spec.needs():

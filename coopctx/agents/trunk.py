@@ -5,11 +5,11 @@ a shared embedding (their sum), and from its state x_{<=t} predicts
 
     p(a_t | x_{<=t}),   p(o_{t+1} | x_{<=t}, a_t),   E[r_t | x_{<=t}, a_t, o_{t+1}],
 
-the last two as one head output per (action) and per (action, observation). Nothing about the game is built in: that an
-observation repeats one's own action, and what a joint action pays, are learned like everything else.
+with one head output per action, per (action, observation) and again per (action, observation). The model knows nothing of
+the game at first: it learns that an observation repeats the agent's own action, and the payoffs of joint actions.
 
-Because observation and action are one-hot, everything the GRU's input layer does is a row of a small table plus the
-reward times one vector: `coopctx.native.Gates` holds that folded form, which play, planner and the native kernel all read.
+Observation and action are one-hot, so the GRU's input gates are a row of a small table plus the reward times one vector.
+`coopctx.native.Gates` holds this folded form, which play, planner and the native kernel all read.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ CUT_NORMAL_DEVIATION = 0.87962566103423978  # of a standard normal variable that
 
 
 class Trunk(nn.Module):
-    """Embeddings, GRU, Swish and one linear head. Subclasses define what the outputs mean."""
+    """Embeddings, GRU, Swish and one linear head. Subclasses define what the outputs mean.
+
+    identity_size: the length of the co-player's identity z (App. A.4.1), 0 without it.
+    """
 
     def __init__(
         self,
@@ -58,12 +61,12 @@ class Trunk(nn.Module):
         self.initialise(generator)
 
     def initialise(self, generator: torch.Generator) -> None:
-        """Draw all weights anew, from ``generator`` alone."""
+        """Draw all weights anew from ``generator``."""
         with torch.no_grad():
             self._draw(generator)
 
     def _draw_uniform(self, generator: torch.Generator) -> None:
-        """PyTorch's own: uniform in +-1/sqrt(fan-in) (the GRU: hidden size), biases included."""
+        """PyTorch's initialisation: uniform in +-1/sqrt(fan-in) (for the GRU: hidden size), biases included."""
         for layer in self.children():
             fan_in = layer.hidden_size if isinstance(layer, nn.GRU) else cast(nn.Linear, layer).in_features
             bound = 1.0 / math.sqrt(fan_in)
@@ -72,7 +75,7 @@ class Trunk(nn.Module):
                 parameter.copy_(values)
 
     def _draw_flax(self, generator: torch.Generator) -> None:
-        """Flax's own: each gate's recurrent matrix orthogonal, other kernels LeCun-normal, biases zero."""
+        """Flax's initialisation: each gate's recurrent matrix orthogonal, other kernels LeCun-normal, biases zero."""
         for name, parameter in self.named_parameters():
             values = torch.zeros(parameter.shape)
             if name == "gru.weight_hh_l0":
@@ -85,7 +88,7 @@ class Trunk(nn.Module):
             parameter.copy_(values)
 
     def index(self, observation: Tensor, previous_action: Tensor) -> Tensor:
-        """Row of `Gates.table`; a previous action of ``n_actions`` means that there was none."""
+        """Row numbers of `Gates.table`, long, of the arguments' shape. The previous action ``n_actions`` means "none"."""
         return observation.long() * (self.n_actions + 1) + previous_action.long()
 
     def gates(self) -> Gates:
@@ -102,14 +105,14 @@ class Trunk(nn.Module):
         )
 
     def identity_gates(self, identity: Tensor) -> Tensor | None:
-        """What the co-player's identity [games, size] adds to the input gates, [games, 3 * hidden]; None without."""
+        """What the co-player's identity [games, size] adds to the input gates, [games, 3 * hidden]; None without identities."""
         if self.identity is None:
             return None
         weight_ih = self.gru.all_weights[0][0]
         return self.identity(identity) @ weight_ih.T
 
     def _table_inputs(self) -> Tensor:
-        """The embedded (observation, previous action) of every row of the table, and the reward's bias, [K, E]."""
+        """For every row of the table: the embedded observation and previous action plus the reward's bias, [K, E]."""
         none = self.action.weight.new_zeros(1, self.action.out_features)
         actions = torch.cat([self.action.weight.T, none]) + self.action.bias  # [A + 1, E]
         inputs = self.observation.weight.T[:, None] + actions  # [O, A + 1, E]
@@ -118,7 +121,7 @@ class Trunk(nn.Module):
     def unfold(self, d: Gates, d_extra: Tensor | None, identity: Tensor) -> list[Tensor]:
         """Gradients of `parameters`, in their order, from those of `gates` and of `identity_gates` of ``identity``.
 
-        Bit for bit what autograd computes, at a fraction of the time.
+        The same as autograd's, bit for bit, in a fraction of the time.
         """
         observations, weight = self.n_observations, self.gru.all_weights[0][0]
         d_inputs = (d.table @ weight).view(observations, -1, self.observation.out_features)  # [O, A + 1, E]
@@ -155,7 +158,7 @@ class Trunk(nn.Module):
         return self.head(F.silu(self.gru(self._embed(index, reward, episodes.identity))[0]))
 
     def recall(self, played: native.Recurrence, episodes: Episodes) -> Tensor:
-        """`forward` of the episodes that ``played`` has stepped through with these weights: read, not computed again."""
+        """`forward` of ``episodes``, read from ``played``, which computed it with these weights while they were played."""
         return native.recalled(played, self.gates(), self.identity_gates(episodes.identity))
 
     def _inputs(self, episodes: Episodes) -> tuple[Tensor, Tensor]:
@@ -164,7 +167,7 @@ class Trunk(nn.Module):
         return self.index(episodes.observations[:, :-1], before), F.pad(episodes.rewards[:, :-1], (1, 0))
 
     def _embed(self, index: Tensor, reward: Tensor, identity: Tensor) -> Tensor:
-        """Embedded inputs [games, rounds, embedding], read off the parameters without folding."""
+        """Embedded inputs [games, rounds, embedding], computed without folding."""
         observation = F.one_hot(index // (self.n_actions + 1), self.n_observations).to(reward.dtype)
         action = F.one_hot(index % (self.n_actions + 1), self.n_actions + 1)[..., :-1].to(reward.dtype)
         embedded = self.observation(observation) + self.action(action) + self.reward(reward[..., None])
@@ -184,7 +187,7 @@ def step(gates: Gates, hidden: Tensor, index: Tensor, reward: Tensor, extra: Ten
 
 
 def on_one_vector(model: nn.Module) -> Tensor:
-    """All parameters of ``model``, in their order, as one vector, which they become parts of: both change together."""
+    """One vector of all parameters of ``model``, in their order. The parameters become parts of it: both change together."""
     parameters = list(model.parameters())
     vector = torch.cat([parameter.detach().flatten() for parameter in parameters])
     for parameter, part in zip(parameters, vector.split([p.numel() for p in parameters]), strict=True):
@@ -209,7 +212,7 @@ Number = TypeVar("Number", float, Tensor)
 
 
 class Losses(NamedTuple, Generic[Number]):
-    """Per-step means: two negative log-likelihoods (nats) and a squared error (payoff units squared). Or their weights."""
+    """Means per step: two negative log-likelihoods (nats) and a squared error (payoff units squared); or their weights."""
 
     observation: Number
     action: Number
@@ -234,7 +237,7 @@ class SequenceModel(Trunk):
         super().__init__(*sizes, generator, initialisation)
 
     def losses(self, episodes: Episodes) -> Losses[Tensor]:
-        """L_obs, L_act and L_rew of Alg. 1 on these episodes."""
+        """L_obs, L_act and L_rew of Alg. 1 on these episodes, scalars."""
         # Outputs first, rounds last: softmax and selection by one-hot then run along contiguous memory.
         outputs = self(episodes).flatten(0, 1).t().contiguous()  # [A + 2 * A * O, B * T]
         action = _one_hot(episodes.actions, self.n_actions)  # [A, B * T]
@@ -249,7 +252,7 @@ class SequenceModel(Trunk):
         )
 
     def gradients(self, episodes: Episodes, games: Tensor, weights: Losses[float]) -> tuple[list[Tensor], Tensor]:
-        """Gradients of the sum of weights * `losses` on the episodes numbered ``games``; and those losses, [3].
+        """Gradients of the sum of weights * `losses` on the episodes numbered ``games`` (long [B]); and those losses, [3].
 
         The gradients are in the order and of the shapes of `parameters`, and contiguous.
         """
@@ -299,7 +302,7 @@ AnyTrunk = TypeVar("AnyTrunk", bound=Trunk)
 def rebuilt(
     kind: Callable[..., AnyTrunk], config: Config, weights: Mapping[str, Tensor], hidden: int | None = None
 ) -> AnyTrunk:
-    """The model of this class that a run with these settings left as ``weights``; hidden: if it is not model.hidden."""
+    """The model of class ``kind`` with the final ``weights`` of a run and its settings; hidden: None for model.hidden."""
     game, width = config.game.matrix(), config.model.hidden if hidden is None else hidden
     identity = weights["identity.weight"].shape[1] if "identity.weight" in weights else 0
     sizes = game.n_observations, game.n_actions, width, config.model.embedding, identity

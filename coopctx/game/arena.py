@@ -1,4 +1,4 @@
-"""Two players, one batch of games."""
+"""Playing a batch of games between two players, round by round or in the native kernel."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def play(
 ) -> tuple[Episodes, Episodes]:
     """Play ``games`` episodes of ``rounds`` simultaneous rounds; one `Episodes` per player, in order.
 
-    chance: what noise and a random ending are drawn from; ValueError where the game needs it and it is missing.
-
-    identity_size: how many numbers on the co-player each `Episodes` keeps (zeros for a learner), 0 for none.
-    on_round is called with the number of rounds played. side_by_side: the two decide at the same time, on a thread
-    each, which changes nothing but the time it takes.
+    rounds: in a game with a random ending, the most that are played. identity_size: the length of the co-player's identity
+    in each `Episodes` (zeros for a learner), 0 for none. on_round: called after every round with the number of rounds
+    played. side_by_side: both players decide at the same time, each in a thread; the result is the same. chance: the
+    generator for noise and a random ending; ValueError where the game needs it and it is missing. UsageError if a player
+    returns impossible actions.
     """
     if game.by_chance and chance is None:
         raise ValueError("a game with noise or a random ending needs a random generator of its own")
@@ -78,9 +78,9 @@ def play_natively(
     identity_size: int = 0,
     threads: int = 1,
 ) -> tuple[Episodes, Episodes]:
-    """`play` on the CPU, several times as fast, for players that ``kernel`` can step by itself.
+    """`play` on the CPU, several times as fast, for players that ``kernel`` can step without them.
 
-    They draw the same random numbers, so that their games are the same ones unless a number lies within rounding of a
+    Both functions use the same random numbers, so the games are the same unless a number lies within rounding of a
     threshold. Raises ValueError for a game with noise or a random ending.
     """
     if game.by_chance:
@@ -97,7 +97,7 @@ def play_natively(
 
 
 def _introduce(players: Sequence[Player], games: int) -> list[Tensor | None]:
-    """Have them begin and meet; their identities."""
+    """Begin the games and tell each player the other's identity. Returns the identities."""
     for player in players:
         player.begin(games)
     identities = [player.identity() for player in players]
@@ -107,7 +107,7 @@ def _introduce(players: Sequence[Player], games: int) -> list[Tensor | None]:
 
 
 def _played(game: MatrixGame, chosen: Sequence[Tensor], chance: torch.Generator | None) -> list[Tensor]:
-    """Both players' actions as the game's noise has them played."""
+    """The actions that both players play: the chosen ones after the game's noise."""
     if game.noise == 0 or chance is None:
         return list(chosen)
     uniform = torch.rand(2, len(chosen[0]), generator=chance).to(chosen[0].device)

@@ -16,11 +16,11 @@ class Episodes:
     """``games`` episodes of ``rounds`` rounds in the first person: round t is observed, acted in, rewarded.
 
     observations  uint8   [games, rounds + 1]  the last one follows the last round
-    actions       uint8   [games, rounds]      as chosen; under noise the observations tell what was played
+    actions       uint8   [games, rounds]      as chosen; with noise, the observations contain the actions played
     rewards       float32 [games, rounds]
-    identity      float32 [games, size]        who the co-player is (App. A.4.1); size 0 unless the agent is told
-    over          the observation code that says that the game is over; None where there is none. Rounds after the end
-                  of a game are in the tensors and count for nothing.
+    identity      float32 [games, size]        the co-player's identity (App. A.4.1); size 0 unless the agent is told
+    over          the observation code of a game that is over; None where games have a fixed number of rounds. The tensors
+                  contain rounds after the end of a game; no measure counts them.
     """
 
     observations: Tensor
@@ -45,12 +45,12 @@ class Episodes:
         return self._with(tensor.to(device) for tensor in self.tensors().values())
 
     def tensors(self) -> dict[str, Tensor]:
-        """The fields by name: what a checkpoint stores."""
+        """The tensors by name, as a checkpoint stores them."""
         return {name: getattr(self, name) for name in ("observations", "actions", "rewards", "identity")}
 
     @staticmethod
     def concatenate(parts: Sequence[Episodes]) -> Episodes:
-        """All games of ``parts``, in order; they must have as many rounds each."""
+        """All games of ``parts``, in order; all must have the same number of rounds."""
         columns = zip(*(part.tensors().values() for part in parts), strict=True)
         return parts[0]._with(torch.cat(column) for column in columns)
 
@@ -76,7 +76,7 @@ class Episodes:
         return float(rewards.mean(dtype=torch.float64))
 
     def cooperation_per_round(self) -> Tensor:
-        """Share of the games which reached the round that chose to cooperate, float64 ``[rounds]``; nan where none did."""
+        """Share of cooperative choices among the games that reached the round, float64 ``[rounds]``; nan where none did."""
         cooperation = (self.actions == COOPERATE).double()
         return cooperation.mean(0) if self.over is None else self._mean_of_games(cooperation)
 

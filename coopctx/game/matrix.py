@@ -35,9 +35,9 @@ class MatrixGame:
         independently for each player and round. Payoffs and observations are those of the actions played.
     continuation: the probability that a round is followed by another one; 1: the number of rounds is fixed.
 
-    An observation is the joint action played in the last round, own action first: code 0 is the start of the episode, code
-    ``1 + own * n + other`` follows a round. A game with a random ending has one more code, the last: the game is over. Actions
-    after the end have no effect, and their reward is 0.
+    An observation is the joint action played in the previous round, own action first: code 0 is the start of the episode,
+    code ``1 + own * n + other`` follows a round. A game with a random ending has one more code, the last, for a game that is
+    over. Actions after the end have no effect, and their reward is 0. ValueError if a field is out of its range.
     """
 
     payoffs: tuple[tuple[float, ...], ...]
@@ -64,7 +64,7 @@ class MatrixGame:
 
     @property
     def n_outcomes(self) -> int:
-        """The number of codes that a memory-one player has a probability for: the start and each joint action."""
+        """The number of codes for which a memory-one player has a distribution: the start and each joint action."""
         return 1 + self.n_actions**2
 
     @property
@@ -73,7 +73,7 @@ class MatrixGame:
 
     @property
     def over(self) -> int | None:
-        """The code "the game is over"; None if the number of rounds is fixed."""
+        """The code of a game that is over; None if the number of rounds is fixed."""
         return self.n_outcomes if self.continuation < 1 else None
 
     @property
@@ -96,7 +96,7 @@ class MatrixGame:
         if self.noise == 0:
             return chosen
         others = self.n_actions - 1
-        shift = 1 + (uniform / self.noise * others).long().clamp(max=others - 1)  # of use where uniform < noise
+        shift = 1 + (uniform / self.noise * others).long().clamp(max=others - 1)  # used where uniform < noise only
         return (chosen + shift * (uniform < self.noise)) % self.n_actions
 
 

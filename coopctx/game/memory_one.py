@@ -1,8 +1,8 @@
 """Exact results for memory-one players of a repeated symmetric game with two actions.
 
 A memory-one strategy is five probabilities of cooperating: in the first round and after CC, CD, DC, DD, own action first.
-The two players name the same round differently: CD for one is DC for the other. Here joint actions are always listed as CC,
-CD, DC, DD of the first player, and R, S, T, P are its payoffs in them. Everything is float64 and works on any number of games
+The two players name the same round differently: CD for one is DC for the other. Joint actions are always listed as CC, CD,
+DC, DD of the first player, and R, S, T, P are its payoffs in them. Everything is float64 and works on any number of games
 at once: leading dimensions broadcast.
 
 noise: the probability that the other action is played than the chosen one, independently for each player and round.

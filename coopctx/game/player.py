@@ -1,4 +1,4 @@
-"""The protocol between the arena and whoever plays."""
+"""The protocol between the arena and players."""
 
 from __future__ import annotations
 
@@ -13,21 +13,20 @@ from coopctx.errors import UsageError
 class Player(Protocol):
     """Plays a batch of games; every tensor's first dimension is the game.
 
-    A player sees only what the paper's history contains: observations and its own rewards (App. A.2). The
-    reward is handed over, not derived, because a learner must not know the payoffs. A class that inherits from this one
-    needs `act` alone.
+    A player sees only the paper's history: observations and its own rewards (App. A.2). It is given the reward because a
+    learner must not know the payoffs. A subclass must define `act`; the other methods have defaults.
     """
 
     def begin(self, games: int) -> None:
-        """Forget the past and get ready for ``games`` new episodes."""
+        """Forget all earlier games and prepare ``games`` new episodes."""
         return
 
     def identity(self) -> Tensor | None:
-        """What an agent with opponent ID is told of this player, float32 [games, size]; None for a learner (z = 0)."""
+        """The identity that an agent with opponent ID is told, float32 [games, size] (App. A.4.1); None for a learner (z = 0)."""
         return None
 
     def meet(self, identity: Tensor | None) -> None:
-        """Hear the co-player's identity; those who are not told ignore it."""
+        """Receive the co-player's identity. Agents without opponent ID ignore it."""
         return
 
     def act(self, observation: Tensor, reward: Tensor) -> Tensor:
@@ -35,10 +34,10 @@ class Player(Protocol):
 
 
 class NativePlayer(Player, Protocol):
-    """A player who only samples from a policy that the native kernel can follow by itself."""
+    """A player that samples from a policy which the native kernel can compute without it."""
 
     def natively(self) -> list[native.Seat]:
-        """Instead of calls of `act` after `begin` and `meet`: what decides them, with the same random numbers."""
+        """The policies and random streams that replace calls of `act`; called after `begin` and `meet`."""
 
 
 def checked_actions(player: Player, actions: object, games: int, n_actions: int) -> Tensor:

@@ -1,5 +1,8 @@
-"""Drawing actions and observations from given uniform random numbers, so that every player draws in the same way; and
-random numbers that are counted, not drawn from a state, so that the native kernel and PyTorch have the same ones."""
+"""Sampling from given uniform random numbers, and counter-based random numbers.
+
+All players sample with the same functions. A counter-based random number is a hash of its position, so the native kernel and
+PyTorch have the same ones.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ def sample(logits: Tensor, uniform: Tensor) -> Tensor:
 
 
 class Counted:
-    """Uniform random numbers for many games, a stream of its own for each; the games' numbers are float32 [games].
+    """Counter-based uniform random numbers for many games, one stream per game.
 
     Stream g of key k begins at s = hash(k + (g + 1) c), and its number t is hash(s + (t + 1) c) / 2^64, cut to 24 bits, where c
     is SplitMix64's constant and hash its finaliser (G. Steele, D. Lea, C. Flood, "Fast splittable pseudorandom number
@@ -32,13 +35,13 @@ class Counted:
     """
 
     def __init__(self, generator: torch.Generator, games: int) -> None:
-        """The key is drawn from ``generator``, so that one who begins again gets other numbers."""
+        """The key is drawn from ``generator``, so each new object has other numbers."""
         self.key = int(torch.randint(_LARGEST_KEY, (), generator=generator))
         self._games, self._drawn = games, 0
         self._streams: Tensor | None = None
 
     def next(self) -> Tensor:
-        """The next number of every game, a multiple of 2^-24 in [0, 1)."""
+        """The next number of every game, float32 [games], a multiple of 2^-24 in [0, 1)."""
         if self._streams is None:
             self._streams = _hash(_signed(self.key) + (torch.arange(self._games) + 1) * _signed(_GOLDEN))
         self._drawn += 1
@@ -52,10 +55,10 @@ def _hash(z: Tensor) -> Tensor:
 
 
 def _shifted(z: Tensor, places: int) -> Tensor:
-    """To the right, with zeros coming in from the left."""
+    """Shifted to the right; zeros fill the left."""
     return (z >> places) & (2 ** (64 - places) - 1)
 
 
 def _signed(number: int) -> int:
-    """The 64-bit integer with the lowest 64 bits of ``number``: tensors know only signed ones, and wrap around."""
+    """The signed 64-bit integer with the lowest 64 bits of ``number``; tensors have no unsigned ones, and wrap around."""
     return (number + 2**63) % 2**64 - 2**63

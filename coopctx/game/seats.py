@@ -1,4 +1,4 @@
-"""Several players who share the rows of one batch, so that their games are played together."""
+"""Several players that share one batch, so that their games are played together."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from coopctx.game.player import NativePlayer, Player
 
 
 class Seats:
-    """Plays ``rows`` consecutive games with each of ``seated`` (player, rows), as one player of all of them."""
+    """One player for the arena: each of ``seated`` (player, rows) plays ``rows`` consecutive games of the batch."""
 
     def __init__(self, seated: Sequence[tuple[Player, int]]) -> None:
         self._players = [player for player, _ in seated]
@@ -26,7 +26,7 @@ class Seats:
             player.begin(rows)
 
     def identity(self) -> Tensor | None:
-        """Identities side by side, zeros where a player has none; None where nobody has one."""
+        """The players' identities, [games, size], zeros where a player has none; None where no player has one."""
         identities = [player.identity() for player in self._players]
         known = next((identity for identity in identities if identity is not None), None)
         if known is None:

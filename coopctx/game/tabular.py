@@ -21,7 +21,7 @@ PAPER_STRATEGIES: dict[str, tuple[float, ...]] = {
 }
 # Where a strategy depends on the payoffs, it is given for the default game: R = 1, S = -1, T = 2, P = 0.
 NAMED_STRATEGIES: dict[str, tuple[float, ...]] = PAPER_STRATEGIES | {
-    "grim": (1, 1, 0, 0, 0),  # its own defection reminds it, so one round of memory is all it needs
+    "grim": (1, 1, 0, 0, 0),  # it sees its own defection, so one round of memory is enough
     "win-stay-lose-shift": (1, 1, 0, 0, 1),
     # Forgives with probability min(1 - (T - R) / (R - S), (R - P) / (T - P)) = min(1/2, 1/2).
     "generous-tit-for-tat": (1, 1, 0.5, 1, 0.5),
@@ -53,7 +53,7 @@ class TabularPlayer:
 
     def act(self, observation: Tensor, reward: Tensor) -> Tensor:
         policies = self.policies.to(observation.device)
-        seen = observation.clamp(max=policies.shape[1] - 1)  # once the game is over, it does not matter
+        seen = observation.clamp(max=policies.shape[1] - 1)  # the code of a game that is over has no policy, and needs none
         rows = policies[torch.arange(len(observation), device=observation.device), seen]
         return choose(rows, self._draws.next().to(observation.device))
 
@@ -67,7 +67,7 @@ class TabularPlayer:
 
 
 class RandomTabular(TabularPlayer):
-    """A fresh memory-one player in every game: action probabilities uniform on the simplex, U(0, 1) for two actions."""
+    """A new memory-one player in every game: action probabilities uniform on the simplex, U(0, 1) for two actions."""
 
     def __init__(self, n_observations: int, n_actions: int, generator: torch.Generator) -> None:
         super().__init__(torch.full((n_observations, n_actions), 1 / n_actions), generator)
@@ -89,7 +89,7 @@ class TabularSpread(TabularPlayer):
 
 
 def uniform_player(n_observations: int, n_actions: int, generator: torch.Generator) -> TabularPlayer:
-    """Plays every action equally often, whatever happens (D_0 of App. A.4.2)."""
+    """Plays every action with the same probability after every observation (D_0 of App. A.4.2)."""
     return TabularPlayer(torch.full((n_observations, n_actions), 1 / n_actions), generator)
 
 

@@ -1,4 +1,4 @@
-"""Threads in which PyTorch computes exactly as in the thread that starts them."""
+"""Threads in which PyTorch rounds exactly as in the thread that starts them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import torch
 def thread_pool(size: int) -> ThreadPoolExecutor:
     """A pool of up to ``size`` threads that use as many PyTorch threads as the calling thread.
 
-    By default a new thread uses one PyTorch thread per core, whatever the calling thread was set to. One PyTorch thread and
-    several round matrix products of few rows differently, so results would depend on which thread took which task.
+    By default a new thread uses one PyTorch thread per core, whatever the calling thread was set to. Matrix products of few
+    rows are rounded differently with one PyTorch thread and with several, so results would depend on which thread took which
+    task.
     """
     return ThreadPoolExecutor(size, initializer=torch.set_num_threads, initargs=(torch.get_num_threads(),))

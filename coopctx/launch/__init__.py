@@ -1,4 +1,4 @@
-"""Carrying out runs: jobs here or on a Ray cluster, their progress, and series of runs (reproduce, sweep, Steps 1 to 3).
+"""Running jobs here or on a Ray cluster, their progress displays, and series of runs (reproduce, sweep, Steps 1 to 3).
 
 May import agents, report and everything that these may import.
 """

@@ -20,7 +20,7 @@ SHORTEST_INTERVAL = 0.2  # seconds between two activity messages of a worker pro
 
 
 class Counts(NamedTuple):
-    """How many of several runs are finished, running, failed and not yet started."""
+    """The numbers of runs that are finished, running, failed and not yet started."""
 
     done: int
     running: int
@@ -72,7 +72,7 @@ class PlainProgress:
 class RichProgress:
     """The lines of one run in a live `display` (made by `new_display`), which shows several runs at once.
 
-    They show phase, time left, cooperation and reward against learners and tabular players; at the end one line stays.
+    They show phase, time left, cooperation and reward by kind of opponent. At the end, one line remains.
     """
 
     def __init__(self, display: Display) -> None:

@@ -1,4 +1,4 @@
-"""The engines that carry out several runs at a time: processes of this machine, or tasks of a Ray cluster."""
+"""The choice of an engine, which runs several jobs at a time: processes of this machine, or tasks of a Ray cluster."""
 
 from coopctx.errors import RunError, unknown
 from coopctx.launch.job import Engine

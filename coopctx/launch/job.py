@@ -1,4 +1,4 @@
-"""One run as a job: how to carry it out, how it ended, and the protocol of engines that carry out several jobs."""
+"""A job is one run with all that a process needs to carry it out; engines carry out several jobs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from coopctx.runs.run import Run
 
 @dataclass(frozen=True)
 class Job:
-    """One run and how to carry it out."""
+    """One run and how to carry it out; it can be pickled and sent to another process."""
 
     spec: RunSpec
     config: Config
@@ -30,7 +30,7 @@ class Job:
     device: str  # "cpu" or "cuda"
     threads: int
     fresh: bool
-    command: tuple[str, ...]  # the words of the command that makes this run alone
+    command: tuple[str, ...]  # the words of the command that carries out this run alone
     label: str = ""  # see `Request`
 
     @property
@@ -45,7 +45,7 @@ class Job:
         )
 
     def unmet(self, directories: Iterable[Path]) -> list[RunSpec]:
-        """The runs that it needs, directly or indirectly, and that are in ``directories``."""
+        """Those of the runs it needs, directly or indirectly, whose directories are among ``directories``."""
         among = set(directories)
         return [need for need in all_needs(self.spec) if need.directory(self.results) in among]
 
@@ -69,7 +69,7 @@ class Outcome:
 class Engine(Protocol):
     """Carries out several jobs at a time."""
 
-    alone_here: bool  # a single job is carried out in the calling process instead
+    alone_here: bool  # whether a single job should run in the calling process instead
 
     def cores(self) -> list[int]:
         """The number of CPU cores of each machine. Raises RunError if there is no machine."""

@@ -1,7 +1,6 @@
-"""Carrying out training runs: one in this process, or several side by side, wherever an engine puts them.
+"""Carrying out training runs: one in this process, or several at a time with an engine.
 
-A run's failure leaves the others running, except those that need it; Ctrl-C stops them all at once, and their
-checkpoints remain.
+If a run fails, the others go on, except those that need it. Ctrl-C stops all runs at once; their checkpoints remain.
 """
 
 from __future__ import annotations
@@ -36,10 +35,10 @@ from coopctx.runs.progress import Progress, SilentProgress
 
 @dataclass(frozen=True)
 class Request:
-    """A run that is asked for.
+    """A run that is to be carried out.
 
-    overrides: its settings besides the preset's. results: where it and the runs that it needs are kept. label: what tells it
-    from runs of the same name and seed that are asked for too; empty where there is none.
+    overrides: settings that replace the preset's. results: the folder of this run and of those that it needs. label: set where
+    several requests have the same name and seed (a sweep); names the settings that differ.
     """
 
     spec: RunSpec
@@ -57,15 +56,15 @@ class Request:
 
 
 def train(specs: Iterable[RunSpec], options: RunOptions) -> list[Outcome]:
-    """Begin or resume these runs with the settings and under the folder of ``options``; as `train_runs`."""
+    """Begin or resume these runs with the settings and in the folder of ``options``; see `train_runs`."""
     return train_runs([Request(spec, options.overrides, options.results) for spec in specs], options)
 
 
 def train_runs(requests: Sequence[Request], options: RunOptions) -> list[Outcome]:
-    """Begin or resume runs, at most ``options.jobs`` at a time, telling progress on ``options.console``.
+    """Begin or resume runs, at most ``options.jobs`` at a time, showing progress on ``options.console``.
 
-    A run starts when all that it needs of the others is finished, and fails with what it needs. The outcomes are in the order
-    of the requests. Raises UsageError for what cannot be asked for, RunError where nothing can be run, Interrupted on Ctrl-C.
+    A run starts when those of the others that it needs are finished, and fails if one of them fails. Returns an outcome per
+    request, in their order. Raises UsageError for impossible settings, RunError if nothing can be run, Interrupted on Ctrl-C.
     """
     engine, fresh = options.engine, options.fresh
     configs = [load_preset(request.spec.preset, request.overrides, request.spec.pool) for request in requests]
@@ -102,7 +101,7 @@ def train_runs(requests: Sequence[Request], options: RunOptions) -> list[Outcome
 
 
 def workers_for(jobs: int | None, engine: Engine) -> int:
-    """How many runs at a time ``--jobs`` means; None: one per core. UsageError for less than one."""
+    """The number of runs at a time for ``--jobs``; None: one per core. UsageError for less than one."""
     if jobs is not None and jobs < 1:
         raise UsageError(f"--jobs must be an integer >= 1, not {jobs}")
     return jobs or sum(engine.cores())
@@ -111,7 +110,7 @@ def workers_for(jobs: int | None, engine: Engine) -> int:
 def _carry_out(
     jobs: Sequence[Job], workers: int, new_progress: Callable[[], Progress], overall: Overall, engine: Engine
 ) -> list[Outcome]:
-    """The finished ones are only looked at; the rest run side by side, a single one in this process if the engine says so."""
+    """Carry out the unfinished jobs: one alone in this process if the engine says so, several with the engine."""
     finished = [job for job in jobs if not job.fresh and is_finished(job.directory)]
     outcomes = {job: run_one(job, SilentProgress()) for job in finished}
     rest = _without_unmet([job for job in jobs if job not in outcomes], outcomes)
@@ -123,7 +122,7 @@ def _carry_out(
 
 
 def _without_unmet(waiting: Sequence[Job], outcomes: dict[Job, Outcome]) -> list[Job]:
-    """The waiting jobs but those that need a failed run; what these come to is added to ``outcomes``."""
+    """The waiting jobs except those that need a failed run; these are added to ``outcomes`` as failed."""
     failed = [job.directory for job, outcome in outcomes.items() if outcome.state == "failed"]
     left = []
     for job in waiting:
@@ -136,7 +135,7 @@ def _without_unmet(waiting: Sequence[Job], outcomes: dict[Job, Outcome]) -> list
 
 
 def command_of(spec: RunSpec, overrides: Sequence[str], results: Path, device: str) -> tuple[str, ...]:
-    """The command that makes this run alone, defaults left out except those that name the run."""
+    """The words of the command that carries out this run alone. Defaults are left out, except those that name the run."""
     options = list(spec.command)
     options += [word for override in overrides for word in ("--set", override)]
     options += options_for(results)
@@ -153,8 +152,8 @@ def run_side_by_side(
 ) -> list[Outcome]:
     """Carry out `jobs` with `engine`, at most `workers` at a time; the outcomes in the order of the jobs.
 
-    A job waits for those among them that it needs, and fails with them. `overall` is told how many jobs have ended. On any
-    exception here the jobs are stopped first.
+    A job waits for those that it needs, and fails if one of them fails. `overall` shows how many jobs have ended. On any
+    exception all jobs are stopped first.
     """
     waiting = list(jobs)
     running: list[Job] = []
@@ -185,7 +184,7 @@ def failures(requests: Sequence[Request], outcomes: Sequence[Outcome]) -> list[s
 
 
 def _next_ready(waiting: Sequence[Job], running: Sequence[Job]) -> Job | None:
-    """The first job that needs none of those which have yet to end."""
+    """The first waiting job that needs no unfinished job."""
     unfinished = [job.directory for job in (*waiting, *running)]
     return next((job for job in waiting if not job.unmet(unfinished)), None)
 
@@ -203,7 +202,7 @@ def _run_here(job: Job, progress: Progress) -> Outcome:
 
 @contextmanager
 def _progresses(console: Console) -> Iterator[tuple[Callable[[], Progress], Overall]]:
-    """What makes a run's progress, and what counts the runs: in one live display on a terminal, plain lines elsewhere."""
+    """A function that makes a run's progress, and the progress of all: a live display on a terminal, plain lines elsewhere."""
 
     def print_line(line: str) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Runs as processes on this machine."""
+"""The engine that runs jobs as processes on this machine."""
 
 from __future__ import annotations
 
@@ -105,9 +105,9 @@ def _without_interruption() -> Iterator[None]:
 
 @contextmanager
 def _without_main() -> Iterator[None]:
-    """A process that is started meanwhile does not run the caller's script again, as multiprocessing would have it do.
+    """Processes that are started meanwhile do not run the caller's script again, as multiprocessing does by default.
 
-    Nothing that the process needs is defined there, and so a script needs no ``if __name__ == "__main__":``.
+    They need nothing that is defined there. A calling script therefore needs no ``if __name__ == "__main__":``.
     """
     names: dict[str, Any] = vars(sys.modules["__main__"])
     hidden: dict[str, Any] = {name: names.pop(name) for name in ("__spec__", "__file__") if name in names}

@@ -1,7 +1,7 @@
-"""Runs as tasks of a Ray cluster. Importing this module needs Ray: ``pip install '.[ray]'`` in a clone.
+"""The engine that runs jobs as tasks of a Ray cluster. This module needs Ray: ``pip install '.[ray]'`` in a clone.
 
-The cluster is the one at the address in RAY_ADDRESS, or one that runs on this machine already, or one that this process starts
-(``ray.init``). The workers must have coopctx installed and see the results folder under the same path as this process. If a
+The cluster is the one at the address in RAY_ADDRESS; otherwise one that runs on this machine; otherwise this process starts
+one (``ray.init``). The workers must have coopctx installed and see the results folder under the same path as this process. If a
 worker dies, Ray retries its run, which resumes from its last checkpoint.
 """
 
@@ -26,7 +26,7 @@ from coopctx.runs.progress import Progress
 
 RETRIES = 3  # of a run whose worker died
 INTERVAL = 0.2  # seconds between two checks for messages of the workers
-PATIENCE = 10  # seconds that a cluster has to answer
+PATIENCE = 10  # seconds to wait for a cluster's answer
 
 
 class RayTasks:

@@ -1,4 +1,4 @@
-"""How runs are carried out: the choices that every command which trains has in common."""
+"""The options of every command that trains: which settings, where, on which device, how many at a time."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What is asked for besides the runs themselves.
+    """How runs are carried out.
 
-    preset: where the settings begin; overrides: what is changed in them, such as ``ppi.rollouts=8``; results: where runs are
-    kept. device: auto, cpu or cuda; jobs: runs at a time, None for one per core; engine: where several are carried out;
-    fresh: start over, deleting what is there; console: where progress is shown.
+    engine: what carries out several runs at a time. preset: the name of the settings. overrides: settings that replace the
+    preset's, such as ``ppi.rollouts=8``. results: the folder of all runs. device: auto, cpu or cuda. jobs: runs at a time, None
+    for one per core. fresh: delete earlier runs and start over. console: where progress is shown.
     """
 
     engine: Engine

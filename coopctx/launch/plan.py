@@ -1,4 +1,4 @@
-"""What a command would run: how far each run is, and what the rest will take by what finished runs took."""
+"""What a command would run (``--dry-run``): the state of each run, and an estimate of the time that is left."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from coopctx.runs.schema import MANIFEST
 
 @dataclass(frozen=True)
 class Planned:
-    """A run, how far it is, and how long the rest will take.
+    """A run, its state, and the time that is left.
 
-    state: "damaged" where it cannot be gone on with, and message says why. iteration: the last one completed (PPI: phase).
-    seconds: by what finished runs of the same name and preset took; None where there is none.
+    state: "damaged" if it cannot be resumed; message says why. iteration: the last one completed (PPI: phase). seconds: left,
+    estimated from finished runs of the same name and preset; None if there is none.
     """
 
     request: Request
@@ -33,9 +33,9 @@ class Planned:
 
 
 def look(requests: Sequence[Request], also: Path | None = None) -> list[Planned]:
-    """How far each run is, without touching it. Raises UsageError for settings that cannot be.
+    """The state of each run; nothing is changed. Raises UsageError for impossible settings.
 
-    also: where finished runs tell the time for those that have none of their name in their own results.
+    also: another results folder, whose finished runs give the estimate for runs that have none of their name in their own.
     """
     measured: dict[Path, tuple[float | None, int]] = {}
     for request in requests:
@@ -67,7 +67,7 @@ def _measured(folders: Sequence[Path]) -> tuple[float | None, int]:
 
 
 def estimate(planned: Sequence[Planned], workers: int) -> str:
-    """How many runs there are and how long they will take, ``workers`` at a time, for a reader."""
+    """A text: how many runs there are in each state and how long the rest takes, ``workers`` at a time."""
     states = [run.state for run in planned]
     counted = (f"{states.count(state)} {state}" for state in ("finished", "to resume", "to do", "damaged") if state in states)
     lines = [f"{len(planned)} runs: {', '.join(counted)}."]
@@ -83,5 +83,3 @@ def estimate(planned: Sequence[Planned], workers: int) -> str:
     if unknown:
         lines.append(f"Time unknown, as no finished run tells: {', '.join(unknown)}.")
     return "\n".join(lines)
-
-

@@ -1,4 +1,4 @@
-"""Everything that figures of the paper need: which runs, and carrying them out to the figures and the report."""
+"""Reproducing figures of the paper: the runs that they need, and carrying them out to figures and report."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from coopctx.runs.read import Results
 
 MIXED, TOLD, ALONE = ("mixed", False), ("mixed", True), ("learners", False)  # pool, opponent ID
 STEPS = ("tabular", False), ("extortion", False), ("mutual-extortion", False)
-FIGURES = {  # of the paper: the kinds of agents and the conditions that it shows
+FIGURES = {  # of the paper: the kinds of agents and the conditions that each shows
     "fig1": (("ppi", "a2c"), (MIXED, TOLD, ALONE)),
     "fig2": (("ppi",), STEPS),
     "fig3": (("ppi", "a2c"), (MIXED,)),
@@ -28,7 +28,8 @@ FIGURES = {  # of the paper: the kinds of agents and the conditions that it show
 
 @dataclass(frozen=True)
 class Reproduction:
-    """written: figures and report. missing: what they lack. failures: a line for each run, figure or report that failed."""
+    """written: the files of figures and report. missing: a line for each part that lacks runs. failures: a line for each run,
+    figure or report that failed."""
 
     written: list[Path]
     missing: list[str]
@@ -36,15 +37,15 @@ class Reproduction:
 
 
 def available_figures() -> tuple[str, ...]:
-    """Those of the paper whose kinds of agents there are."""
+    """The paper's figures that show a kind of agent which is registered (`AGENTS`)."""
     return tuple(name for name, (shown, _) in FIGURES.items() if set(shown) & set(AGENTS))
 
 
 def plan(figures: Sequence[str], agents: Sequence[str], seeds: Sequence[int], options: RunOptions) -> list[Request]:
-    """The runs that ``figures`` need for ``agents``, each once and none before what it needs (other seeds included).
+    """The runs that ``figures`` need for ``agents``, each once, after the runs that it needs itself (also of other seeds).
 
-    None given: all figures, all agents. Raises UsageError for an unknown figure or agent, and where none of the figures
-    shows one of the agents.
+    Empty: all figures, all agents. Raises UsageError for an unknown figure or agent, and if none of the figures shows one of
+    the agents.
     """
     for figure in figures:
         if figure not in available_figures():
@@ -71,9 +72,9 @@ def reproduce(
 ) -> Reproduction:
     """Carry out the runs, skipping the finished ones; then draw ``figures`` (none: all) and write the report to ``out``.
 
-    seeds: those that were asked for; what else is finished is drawn too, and its lack not told.
-    A run that fails leaves the others running but those that need it, and what there is is drawn all the same. A figure or
-    report that cannot be made is a failure too. Raises as `jobs.train_runs`.
+    seeds: whose absence is reported; other finished seeds are drawn too. If a run fails, the others go on, except those that
+    need it, and what is finished is drawn. A figure or report that cannot be made is a failure too. Raises as
+    `jobs.train_runs`.
     """
     outcomes = train_runs(requests, options)
     found = Reproduction([], [], failures(requests, outcomes))
@@ -83,7 +84,7 @@ def reproduce(
 
 
 def _show(found: Reproduction, figures: Sequence[str], results: Results, out: Path) -> None:
-    """Draw the figures and write the report; what there is of them, and what not, is added to ``found``."""
+    """Draw the figures and write the report; adds to the lists of ``found``."""
     for figure in figures:
         try:
             drawing = draw(figure, results, out, ["png", "pdf"])

@@ -1,4 +1,4 @@
-"""What the command line does, for a Python script: the same words, the same defaults, and silent."""
+"""`coopctx train` for a Python script: the same names and defaults, without output."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ def train(
     at_a_time: int | None = None,
     fresh: bool = False,
 ) -> list[Outcome]:
-    """Begin or resume a run per seed, as ``coopctx train`` does; `Outcome.table` has what was measured.
+    """Begin or resume a run per seed, as ``coopctx train`` does; `Outcome.table` reads what was measured.
 
-    seeds: one, several, or as after ``--seeds``: ``"0-9"``. overrides: ``{"ppi.rollouts": 8}``, or as after ``--set``:
-    ``["ppi.rollouts=8"]``. at_a_time: how many seeds, None for one per core. Several seeds are trained in processes of their
-    own, which do not run the calling script again. Raises as `jobs.train_runs`.
+    seeds: one, several, or a text such as ``"0-9"``. overrides: ``{"ppi.rollouts": 8}`` or ``["ppi.rollouts=8"]``. at_a_time: how
+    many seeds, None for one per core. Several seeds are trained in separate processes, which do not run the calling script
+    again. Raises as `jobs.train_runs`.
     """
     options = RunOptions(Processes(), preset, _written(overrides), Path(results), device, at_a_time, fresh)
     return jobs.train([RunSpec(agent, pool, opponent_id, seed, preset) for seed in _listed(seeds)], options)
 
 
 def _listed(seeds: int | str | Iterable[int]) -> list[int]:
-    """Each seed once. UsageError for anything but whole numbers, and for none at all."""
+    """Each seed once. UsageError unless there is at least one and all are whole numbers."""
     if isinstance(seeds, str):
         return seeds_of(seeds)
     listed = list(dict.fromkeys([seeds] if isinstance(seeds, int) or not isinstance(seeds, Iterable) else seeds))
@@ -51,7 +51,7 @@ def _listed(seeds: int | str | Iterable[int]) -> list[int]:
 
 
 def _written(overrides: Mapping[str, Any] | Iterable[str]) -> tuple[str, ...]:
-    """Overrides as they are written after ``--set``, values as in TOML. Sections may be nested: ``{"ppi": {"rollouts": 8}}``."""
+    """Overrides in the form of ``--set``, values as in TOML. Sections may be nested: ``{"ppi": {"rollouts": 8}}``."""
     if isinstance(overrides, Mapping):
         return tuple(f"{key}={_toml(key, value)}" for key, value in flat(overrides).items())
     listed = [overrides] if isinstance(overrides, str) else list(overrides)

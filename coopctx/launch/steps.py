@@ -1,4 +1,4 @@
-"""The extortion probe: run Steps 1, 2 and 3 of one kind of agent, and measure their results (Figs. 2 and 4)."""
+"""The extortion probe: run Steps 1, 2 and 3 of one kind of agent, and measure cooperation and reward (Figs. 2 and 4)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NO_SURPLUS = 1e-9
 
 @dataclass(frozen=True)
 class Side:
-    """One of the players of a step: the rows of its training table, and where the paper shows it."""
+    """A player of a step: which rows of the training table are its own, and where the paper shows it."""
 
     label: str
     learner: int
@@ -37,8 +37,8 @@ class Side:
 
 @dataclass(frozen=True)
 class Moment:
-    """A reading of the paper's Step 3, and the part of the episode (`summaries.window`) or the share of the training that it
-    is beside."""
+    """A reading of the paper's Step 3, and what it is compared with: a part of the episode (`summaries.window`), or a share of
+    the training."""
 
     paper: Reading
     rounds: str = ""
@@ -84,7 +84,7 @@ IN_TRAINING = {
 
 @dataclass(frozen=True)
 class Measure:
-    """A row of the probe's table; paper is None where the paper does not show it."""
+    """A row of the probe's table; paper is None for what the paper does not show."""
 
     step: int
     name: str
@@ -93,10 +93,10 @@ class Measure:
 
 
 def train_steps(agent: str, seeds: Sequence[int], options: RunOptions) -> Config:
-    """Run Steps 1, 2 and 3 of ``seeds``, skipping what is finished; the configuration that Step 3 has.
+    """Run Steps 1, 2 and 3 of ``seeds``, skipping finished runs. Returns the configuration of Step 3.
 
-    Step 3 of a seed needs the first two of another one too (`RunSpec.needs`). Raises UsageError for what cannot be asked
-    for, RunError naming the runs that failed, Interrupted on Ctrl-C.
+    Step 3 of a seed also needs Steps 1 and 2 of another seed (`RunSpec.needs`). Raises UsageError for impossible settings,
+    RunError naming the runs that failed, Interrupted on Ctrl-C.
     """
     config = load_preset(options.preset, options.overrides, STEPS[2])
     _check_game(config)
@@ -113,13 +113,13 @@ def train_steps(agent: str, seeds: Sequence[int], options: RunOptions) -> Config
 
 
 def measure_steps(agent: str, preset: str, seeds: Sequence[int], results: Path, config: Config) -> list[Measure]:
-    """What the finished Steps 1, 2 and 3 of ``seeds`` came to, beside the paper's values; intervals are over seeds.
+    """Measures of the finished Steps 1, 2 and 3 of ``seeds`` and the paper's values; intervals are over seeds.
 
-    config: of Step 3. Per step and side, over the last measurements: cooperation rate, reward per round and share of the
-    surplus, which is the side's reward above mutual defection divided by both sides' (nan where there is none to divide).
-    Step 3 also before training, early and late in the episode, where the paper is read during training, and at its highest,
-    beside which there is nothing: a maximum is no reading. Each Step-2 agent is in two Step-3 runs, and the intervals of
-    Step 3 take that into account. Raises RunError naming a missing or damaged file.
+    config: of Step 3. For each step and side, over the last measurements: cooperation rate, reward per round, and share of the
+    surplus: the side's reward minus mutual defection's, divided by the sum of both sides' (nan if the sum is not positive).
+    For Step 3 also cooperation before training, early and late in the episode; at the time in training at which the paper was
+    read; and its maximum, with which no reading is compared. Each Step-2 agent is in two Step-3 runs, which the intervals of
+    Step 3 take into account. Raises RunError naming a missing or damaged file.
     """
 
     def read(pool: str, table: str) -> pd.DataFrame:
@@ -181,7 +181,7 @@ def _in_training(moment: Moment, training: pd.DataFrame) -> Measure:
 
 
 def _highest(training: pd.DataFrame, unit: str) -> Measure:
-    """The highest mean of both sides, and when it was; without an interval, which for a maximum there is no simple one of."""
+    """The highest mean of both sides, and its iteration. There is no interval: a maximum has no simple one."""
     rates = training[training["player"] == "ego"].groupby("iteration")["cooperation_rate"].mean()
     ours = Estimate(float(rates.max()), np.nan, np.nan, training["seed"].nunique())
     return Measure(3, f"coop. of both, highest ({unit} {rates.idxmax()})", ours, None)
@@ -202,5 +202,5 @@ def _share(surpluses: Floats, side: int) -> Floats:
 
 
 def _paper(side: Side, metric: str) -> float | None:
-    """The paper's value at the end of the step; None where it does not show it."""
+    """The paper's value at the end of the step; None if it does not show it."""
     return None if side.paper is None else paper_value(*side.paper[:3], metric, side.paper[3])

@@ -1,7 +1,7 @@
-"""How far a result depends on settings: the same run at several values of one or more of them, in one parquet and one figure.
+"""Sweeps: the same run at several values of one or more settings, in one parquet and one figure.
 
-A variation is a results folder of its own, ``<results>/sweep/<settings>/``, so that every command works on it with
-``--results``. Where nothing differs from the preset, the runs are the preset's own, where they always are.
+Each combination of values has its own results folder, ``<results>/sweep/<settings>/``, so every command works on it with
+``--results``. The combination that equals the preset is the preset's own run, in ``<results>/``.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class Swept:
 
 
 def plan(vary: Sequence[str], specs: Sequence[RunSpec], options: RunOptions) -> list[Request]:
-    """The runs of a grid: each of ``specs`` at each combination of the values of ``vary``, which is like ``ppi.rollouts=4,8``.
+    """The runs of a grid: each of ``specs`` at each combination of the values of ``vary``, such as ``["ppi.rollouts=4,8"]``.
 
-    specs: all seeds of one run. What they need comes before them, with the same settings. Raises UsageError for a setting or
-    value that cannot be, is given twice, or that such a run does not read.
+    specs: all seeds of one run. The runs that they need come before them, with the same settings. Raises UsageError for a
+    setting that is unknown, given twice, or not read by such a run, and for an impossible value.
     """
     agent, pool, preset, results = specs[0].agent, specs[0].pool, options.preset, options.results
     knobs = [_parse(text) for text in vary]
@@ -62,9 +62,9 @@ def plan(vary: Sequence[str], specs: Sequence[RunSpec], options: RunOptions) -> 
 
 
 def sweep(requests: Sequence[Request], out: Path, options: RunOptions) -> Swept:
-    """Carry out what `plan` gave, skipping the finished runs; put all that are finished into the parquet and draw the figure.
+    """Carry out the runs of `plan`, skipping the finished ones; write all finished ones to the parquet and draw the figure.
 
-    A run that fails leaves the others running but those that need it. Raises as `jobs.train_runs`, `sweeps.add` and
+    If a run fails, the others go on, except those that need it. Raises as `jobs.train_runs`, `sweeps.add` and
     `figures.draw`.
     """
     outcomes, results = train_runs(requests, options), options.results
@@ -86,9 +86,9 @@ def sweep(requests: Sequence[Request], out: Path, options: RunOptions) -> Swept:
 
 
 def finals(requests: Sequence[Request], results: Path) -> tuple[str, pd.DataFrame]:
-    """What the finished runs of ``requests`` came to, and what was measured.
+    """The name of the measure, and its means over the finished runs of ``requests``.
 
-    A row per variation: settings, seeds (how many), mean of the runs' cooperation, and low and high of its 95 % interval
+    A row per variation: settings, seeds (their number), mean of the runs' cooperation, and low and high of its 95 % interval
     (`intervals.estimate`; nan for one seed).
     """
     last = requests[-1].spec
@@ -115,7 +115,7 @@ def _parse(text: str) -> tuple[str, list[str]]:
 
 
 def _split(text: str) -> list[str]:
-    """At the commas that are not within brackets."""
+    """The parts between commas that are not within brackets."""
     values, depth = [""], 0
     for character in text:
         depth += {"[": 1, "]": -1}.get(character, 0)

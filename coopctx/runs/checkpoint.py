@@ -1,4 +1,4 @@
-"""The file that a killed run resumes from."""
+"""The checkpoint: the file from which a killed run resumes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CHECKPOINT_HEADER = b"coopctx checkpoint 1 sha256 "
 
 
 def write_checkpoint(path: Path, keep: Path | None, contents: dict[str, Any]) -> None:
-    """Write ``contents`` as torch saves them, after a header line with their checksum, which detects any damage.
+    """Write ``contents`` in the format of `torch.save`, after a header line with their checksum, which detects any damage.
 
     keep: where the old checkpoint is moved to (`write_atomically`).
     """

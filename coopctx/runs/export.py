@@ -1,4 +1,4 @@
-"""Tables that a user asks for under a name of their own: Parquet or CSV by the name's ending, and nobody else's file replaced."""
+"""Tables under a file name that the user chooses: Parquet or CSV by its ending. No file of another origin is replaced."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ ENDINGS = (".parquet", ".csv")
 
 
 def check_export(path: Path, schema: pa.Schema, option: str = "--out") -> None:
-    """That a table of these columns can be written to ``path``; a file there must be such a table, which it replaces.
+    """Check that a table of these columns can be written to ``path``. A file there must be such a table, which is replaced.
 
-    Raises UsageError, naming the ``option``, for an ending that is not one of `ENDINGS`; RunError if the place cannot be
-    written, holds something else, or belongs to a run.
+    Raises UsageError, naming the ``option``, for an ending that is not one of `ENDINGS`; RunError if the path cannot be
+    written, holds another file, or belongs to a run.
     """
     check_ordinary(path)
     if path.suffix not in ENDINGS:

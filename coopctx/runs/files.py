@@ -1,4 +1,4 @@
-"""Atomic writes, and checks of what stands at a path before it is written."""
+"""Atomic writes, and checks of a path before it is written."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def check_writable(directory: Path) -> None:
 
 
 def check_folder(directory: Path) -> None:
-    """RunError where files could not be put into ``directory``, which need not exist; nothing is made."""
+    """RunError if files could not be written into ``directory``, which need not exist. Nothing is created."""
     there = next(folder for folder in (directory, *directory.parents) if folder.exists())  # / or . in the end
     if not there.is_dir():
         raise RunError(f"cannot write {directory}: {there} is a file where a directory should be")
@@ -42,6 +42,7 @@ def check_ordinary(path: Path) -> None:
         raise RunError(f"cannot write {path}: a directory is in the way")
     if path.exists() and not path.is_file():
         raise RunError(f"cannot write {path}: it is not an ordinary file")
+
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object], keep: Path | None = None) -> None:
     """Replace `path` by what `write` writes. On any error the old file stays. RunError if it cannot be written.
@@ -87,6 +88,7 @@ def _sync(directory: Path) -> None:
         finally:
             os.close(descriptor)
 
+
 def delete(directory: Path, names: Iterable[str]) -> None:
     """Delete the named files that exist; RunError if one cannot be deleted."""
     for name in names:
@@ -94,6 +96,7 @@ def delete(directory: Path, names: Iterable[str]) -> None:
             (directory / name).unlink(missing_ok=True)
         except OSError as error:
             raise RunError(f"cannot delete {directory / name}: {error.strerror}") from error
+
 
 def sha256(contents: bytes | memoryview) -> str:
     """The checksum as 64 hexadecimal digits."""

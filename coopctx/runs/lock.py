@@ -1,4 +1,4 @@
-"""Locks between processes: one process per run, and one process at a time that changes a shared file."""
+"""Locks between processes: one process per run, and one process at a time for a shared file."""
 
 from __future__ import annotations
 

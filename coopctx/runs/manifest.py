@@ -1,4 +1,4 @@
-"""A run's manifest, `run.json`: how the run was made and how far it has come."""
+"""A run's manifest, `run.json`: how the run was made, its state and its last iteration."""
 
 from __future__ import annotations
 
@@ -43,12 +43,14 @@ def _check_entries(manifest: Mapping[str, Any]) -> None:
     if type(manifest["wall_seconds"]) not in (int, float) or not isinstance(manifest.get("sha256", {}), dict):
         raise TypeError("wall_seconds or sha256")
 
+
 def is_finished(directory: Path) -> bool:
     """Whether the manifest in `directory` says that the run is finished; False if it cannot be read."""
     try:
         return read_manifest(directory)["state"] == "finished"
     except RunError:
         return False
+
 
 def is_manifest(path: Path) -> bool:
     """Whether the file is a coopctx manifest, possibly of another version."""
@@ -57,6 +59,7 @@ def is_manifest(path: Path) -> bool:
         return isinstance(contents, dict) and "coopctx" in contents
     except (OSError, ValueError, RecursionError):
         return False
+
 
 def refuse_other_run(
     directory: Path, manifest: Mapping[str, Any], keys: Mapping[str, Any], config: Mapping[str, Any]

@@ -1,4 +1,4 @@
-"""What a run reports while it goes on; `coopctx.launch.display` shows it."""
+"""The progress that a run reports; `coopctx.launch.display` shows it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ OPPONENTS = ("learner", "tabular", "fixed-icl", "naive")
 
 
 class Progress(Protocol):
-    """What a run reports. Iteration 0 is what comes before the first iteration (PPI: pre-training)."""
+    """The calls by which a run reports its progress. Iteration 0 comes before the first one (PPI: pre-training)."""
 
     def begin(self, title: str, total: int, done: int, unit: str = "phase") -> None:
         """A run of `total` iterations starts; `done` of them were completed earlier. `unit` is the word for an iteration."""

@@ -1,4 +1,4 @@
-"""Finished runs, read: their tables over all seeds, their weights. Each manifest is read once."""
+"""Reading finished runs: their tables over all seeds, and their weights. Each manifest is read once."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:  # torch and pandas take seconds to import
 
 
 class Results:
-    """The runs of one preset in a results folder, as they were when each was first looked at.
+    """The runs of one preset in a results folder, as they were when each was first read.
 
-    A run is named by its folder, such as ``ppi-mixed-opponent-id``. What is odd raises a RunError that names it: a damaged
-    manifest or table, a folder that holds another seed than its name says, seeds that were run with different settings.
+    A run is named by its folder, such as ``ppi-mixed-opponent-id``. RunError, naming the file, for a damaged manifest or table,
+    a folder that holds another seed than its name says, and seeds that were run with different settings.
 
-    asked: the seeds that were asked for; None where whatever is there will do. only: read no others. tolerant: what is odd is
-    left out instead, with a line in ``left_out``; of seeds with different settings those that most of them have are kept.
+    asked: the seeds that were asked for; None for all that there are. only: read no other seeds. tolerant: instead of raising
+    an error, leave the seed out and add a line to ``left_out``; where settings differ, the most frequent ones are kept.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Results:
 
     @contextmanager
     def _odd(self) -> Iterator[None]:
-        """Where a RunError is tolerated, a line tells what is left out."""
+        """Turn a RunError into a line of ``left_out`` if errors are tolerated."""
         try:
             yield
         except RunError as error:
@@ -109,22 +109,22 @@ class Results:
 
 
 def finished_seeds(results: Path, preset: str, name: str) -> list[int]:
-    """`Results.seeds`, for one look."""
+    """`Results.seeds` of one run, read anew."""
     return Results(results, preset).seeds(name)
 
 
 def read_table(results: Path, preset: str, name: str, table: str) -> pd.DataFrame:
-    """`Results.table`, for one look."""
+    """`Results.table` of one run, read anew."""
     return Results(results, preset).table(name, table)
 
 
 def read_run_table(directory: Path, table: str) -> pa.Table:
-    """A finished run's table; RunError naming a file that is missing, or is not byte for byte what the run wrote."""
+    """A finished run's table; RunError naming the file if it is missing, or differs from what the run wrote."""
     return _table_of(directory, table, read_manifest(directory))
 
 
 def read_weights(directory: Path) -> dict[str, Tensor]:
-    """A finished run's final weights; RunError naming the file when it is missing or damaged."""
+    """A finished run's final weights by name; RunError naming the file if it is missing or damaged."""
     from safetensors.torch import load
 
     return load(_checked_contents(directory, WEIGHTS, read_manifest(directory)))
@@ -139,7 +139,7 @@ def _table_of(directory: Path, table: str, manifest: dict[str, Any]) -> pa.Table
 
 
 def _checked_contents(directory: Path, name: str, manifest: dict[str, Any]) -> bytes:
-    """The contents of a finished run's file, which must be byte for byte what the run wrote."""
+    """The contents of a finished run's file; RunError if it is missing, or its checksum is not the manifest's."""
     path = directory / name
     try:
         contents = path.read_bytes()

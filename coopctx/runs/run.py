@@ -1,9 +1,9 @@
-"""One run = one directory: manifest, parquet tables, weights, and the checkpoint that a killed run resumes from.
+"""A run's directory: manifest, parquet tables, weights, and the checkpoint from which a killed run resumes.
 
-Every file is replaced atomically, so a crash or a full disk leaves the last good version. While a run goes on, its
-checkpoint alone is the truth: it carries the learner's state together with the rows recorded so far; the parquet beside
-it is for onlookers. Wall-clock times stand in the manifest and the timings table only, so that the other tables are
-equal byte for byte where their rows are.
+Every file is replaced atomically, so a crash or a full disk leaves the last good version. An unfinished run resumes from
+its checkpoint alone, which contains the learners' state and all rows recorded so far; its parquet files are for readers.
+Wall-clock times are in the manifest and the timings table only, so the other tables of two equal runs are equal byte for
+byte.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ if TYPE_CHECKING:  # torch takes seconds to import, and refusing a bad directory
 
 
 class Run:
-    """A run's directory, held under an exclusive lock; a context manager made by `Run.open`.
+    """A run's directory under an exclusive lock; a context manager, made by `Run.open`.
 
     Attributes
     ----------
-    finished: the run is complete, there is nothing to do.
-    state: the learner's state at the last checkpoint; None where the run starts from the beginning.
-    iteration: the last iteration (PPI: phase) that the checkpoint includes; 0 where there is none.
-    warning: one line on a damaged checkpoint that was passed over for the one before it; empty where all was well.
+    finished: the run is complete; nothing is left to do.
+    state: the learners' state at the last checkpoint; None if the run starts from the beginning.
+    iteration: the last iteration (PPI: phase) in the checkpoint; 0 if there is none.
+    warning: one line if the last checkpoint is damaged and the one before it is used; otherwise empty.
     """
 
     def __init__(
@@ -90,10 +90,10 @@ class Run:
     ) -> Run:
         """Open, resume or begin the run in `directory`, creating it where needed.
 
-        keys: agent, experiment, opponent_id, seed and preset; config: the `settings.to_dict` form; device, threads and
-        command are noted in the manifest. With `fresh`, an earlier run's files (only ours) are deleted.
-        Raises RunError when the directory cannot be written, is in use by another process, holds something else than a
-        run, holds a run of another configuration that has got anywhere, or its manifest or checkpoint is damaged.
+        keys: agent, experiment, opponent_id, seed and preset; config: in the form of `settings.to_dict`; device, threads and
+        command are written to the manifest. With `fresh`, the files of an earlier run (no others) are deleted.
+        Raises RunError if the directory cannot be written, is in use by another process, holds anything else than a run,
+        holds a run of another configuration that has a checkpoint or is finished, or its manifest or checkpoint is damaged.
         """
         with contextlib.ExitStack() as resources:
             _prepare(directory, fresh)
@@ -101,7 +101,7 @@ class Run:
             known = not fresh and (directory / MANIFEST).exists()
             manifest = read_manifest(directory) if known else {}
             if manifest and _nothing_kept(directory, manifest):
-                manifest = {}  # it failed or was stopped before its first checkpoint: there is nothing to be gone on with
+                manifest = {}  # it ended before its first checkpoint: there is nothing to resume from
             if manifest:
                 refuse_other_run(directory, manifest, keys, config)
             run = cls(directory, keys, manifest.get("configuration", config), manifest)
@@ -110,7 +110,7 @@ class Run:
                 delete(directory, (*TEMPORARY, *CHECKPOINTS))  # left by a process killed at the very end
             else:
                 # The new manifest replaces the old one between two deletions, so that at every moment the directory
-                # is known for ours and holds no checkpoint of the old run beside the manifest of the new one.
+                # is recognised as ours and never holds a checkpoint of the old run and the manifest of the new one.
                 delete(directory, (*TEMPORARY, *CHECKPOINTS) if fresh else TEMPORARY)
                 run._resume()
                 run._begin(device, threads, command)
@@ -122,7 +122,7 @@ class Run:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        """Release the lock; note an error in the manifest, with its traceback if unforeseen, but not an interruption."""
+        """Release the lock. Write an error to the manifest, with its traceback if unexpected; not an interruption."""
         with self._resources:
             if isinstance(error, Exception) and not self.finished:
                 expected = isinstance(error, CoopctxError)
@@ -138,7 +138,7 @@ class Run:
         return max((row[_ITERATION] for rows in self.rows.values() for row in rows), default=0)
 
     def record(self, table: str, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Add rows, mappings of the columns of `SCHEMAS[table]` except the keys; kept from the next checkpoint on."""
+        """Add rows: mappings of the columns of `SCHEMAS[table]` except the keys. The next checkpoint saves them."""
         schema = SCHEMAS[table]
         for row in rows:
             full = {**{name: self.keys[name] for name in KEYS}, **row}
@@ -147,7 +147,7 @@ class Run:
             self.rows[table].append(tuple(CASTS[field.type](full[field.name]) for field in schema))
 
     def checkpoint(self, state: dict[str, Any]) -> None:
-        """Make `state` (tensors, numbers, strings, lists, dictionaries) and the rows what a killed run resumes from."""
+        """Save `state` (tensors, numbers, strings, lists, dictionaries) and all rows, for a killed run to resume from."""
         self.state = state
         contents = {
             "state": state,
@@ -155,7 +155,7 @@ class Run:
             "wall_seconds": self._wall_seconds(),
             "configuration_hash": self.manifest["configuration_hash"],
         }
-        keep = self.directory / PREVIOUS if self._newest_is_sound else None  # else what is kept is the sound one
+        keep = self.directory / PREVIOUS if self._newest_is_sound else None  # otherwise the previous one is the sound one
         write_checkpoint(self.directory / CHECKPOINT, keep, contents)
         self._newest_is_sound = True
         self._write_tables()
@@ -173,18 +173,18 @@ class Run:
         delete(self.directory, CHECKPOINTS)
 
     def fail(self, message: str) -> None:
-        """Note in the manifest why the run stopped. It stays resumable from its last checkpoint."""
+        """Write to the manifest why the run stopped. The run can be resumed from its last checkpoint."""
         self._write_manifest(state="failed", error=message)
 
     def _resume(self) -> None:
-        """Take over the last checkpoint; where it is damaged, the one before it."""
+        """Read the last checkpoint; if it is damaged, the one before it."""
         newest, previous = (self.directory / name for name in CHECKPOINTS)
         if not newest.exists() and not previous.exists():
             return
         if not self.manifest:
             raise RunError(f"{self.directory} has a checkpoint but no {MANIFEST}; --fresh starts over")
         try:
-            self._take_over(newest if newest.exists() else previous)  # killed between two renames: only the previous one
+            self._take_over(newest if newest.exists() else previous)  # killed between two renames: only the previous one exists
         except RunError as error:
             if not (newest.exists() and previous.exists()):
                 raise
@@ -242,12 +242,13 @@ class Run:
         write_atomically(self.directory / MANIFEST, lambda file: file.write(text.encode()))
         self.manifest = manifest
 
+
 def standing(
     directory: Path, keys: Mapping[str, Any], config: Mapping[str, Any]
 ) -> tuple[Literal["finished", "to resume", "to do"], int]:
-    """What opening the run in `directory` would find, and the last iteration that its checkpoint, or it, includes.
+    """The state in which `Run.open` would find the run in `directory`, and its last iteration (0 if there is none).
 
-    keys, config: as of `Run.open`. Raises RunError where its manifest is damaged, or it is of another configuration.
+    keys, config: as for `Run.open`. Raises RunError if the manifest is damaged or of another configuration.
     """
     if not (directory / MANIFEST).exists():
         return "to do", 0
@@ -259,12 +260,12 @@ def standing(
 
 
 def _nothing_kept(directory: Path, manifest: Mapping[str, Any]) -> bool:
-    """Whether a run has ended, or been stopped, before its first checkpoint."""
+    """Whether a run ended before its first checkpoint."""
     return manifest["state"] != "finished" and not any((directory / name).exists() for name in CHECKPOINTS)
 
 
 def _prepare(directory: Path, fresh: bool) -> None:
-    """Create `directory`, or make sure that what it holds is ours before a single file is touched."""
+    """Create `directory`, or check that it holds nothing but a run before any file is changed."""
     check_writable(directory)
     present = {entry.name for entry in directory.iterdir()}
     foreign = sorted(present - OWN_FILES)
@@ -275,10 +276,12 @@ def _prepare(directory: Path, fresh: bool) -> None:
     if not fresh and MANIFEST not in present and present & set(FILES):
         raise RunError(f"{directory} has no {MANIFEST} beside {min(present & set(FILES))}; --fresh starts over")
 
+
 def _check_tables_present(directory: Path) -> None:
     for name in TABLE_FILES.values():
         if not (directory / name).exists():
             raise RunError(f"{directory / name} is missing from a finished run; --fresh starts the run over")
+
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,4 +1,4 @@
-"""One A2C learner: its model, its optimiser, and how a batch of its own episodes improves it (App. A.3.2).
+"""One A2C learner: its model, its optimiser, the loss and the gradient step on a batch of its own episodes (App. A.3.2).
 
 With rescaled rewards r_t, values V_t (0 after the last round) and delta_t = r_t + gamma V_{t+1} - V_t, the loss is the
 mean over episodes and rounds of
@@ -32,8 +32,8 @@ SMALLEST_DEVIATION = 1e-8  # added to the advantages' standard deviation before 
 
 
 class Update(NamedTuple):
-    """What a gradient step went by, scalars: the three terms of the loss without their weights (entropy in nats), and
-    the gradient's norm before it was clipped."""
+    """Measures of a gradient step, scalars: the loss's three terms without their weights (entropy in nats), and the
+    gradient's norm before clipping."""
 
     policy: Tensor
     value: Tensor
@@ -42,10 +42,10 @@ class Update(NamedTuple):
 
 
 class A2CLearner:
-    """A model and its optimiser. Two learners share nothing but their seed's name.
+    """A model and its optimiser. Two learners of a run share nothing but the seed.
 
-    number: 1 or 2, the learner's place in the run, part of every random stream's name; identity_size: how many numbers
-    it is told about its co-player.
+    number: 1 or 2, which learner of the run it is; part of the name of each of its random streams. identity_size: the size of
+    the co-player's identity z (App. A.4.1), 0 without it.
     """
 
     def __init__(
@@ -71,15 +71,15 @@ class A2CLearner:
         return stream(self._seed, f"learner {self.number}", *names)
 
     def player(self, *purpose: str | int, learning: bool = False) -> PolicyPlayer:
-        """The present policy; ``purpose`` names its random stream. learning: `update` is to follow on its games."""
+        """A player of the present policy; ``purpose`` names its random stream. learning: `update` will learn from its games."""
         if learning:
             self._played.shares = []
         return PolicyPlayer(self.model, self._stream("play", *purpose), self._played if learning else None)
 
     def update(self, episodes: Episodes, kinds: Sequence[int], iteration: int, threads: int = 1) -> Update:
-        """A gradient step on ``episodes``, which the present model has just played; ``iteration`` counts from 1.
+        """Take a gradient step on ``episodes``, which the present model has just played; ``iteration`` counts from 1.
 
-        kinds: how many of the episodes, in their order, are games against each kind of opponent.
+        kinds: the number of games against each kind of opponent, in the order of the episodes. threads: of the native kernel.
         """
         gradient, terms = self.gradient(episodes, kinds, iteration, threads)
         norm = gradient.norm()
@@ -96,7 +96,7 @@ class A2CLearner:
     ) -> tuple[Tensor, Tensor]:
         """The gradient of the loss on ``episodes`` as one vector, in the order of the parameters; and the loss's terms, [3].
 
-        What the native kernel has kept of these games is read, not computed again.
+        The forward pass is not repeated where the native kernel kept it while these games were played.
         """
         if not self._played.shares:
             loss, terms = self.loss(self.model(episodes), episodes, kinds, iteration)
@@ -130,7 +130,7 @@ class A2CLearner:
         """
         a2c = self._a2c
         values = outputs[..., -1]
-        log_policy = outputs[..., :-1].movedim(-1, 0).log_softmax(0)  # [A, games, rounds], quicker than along the last
+        log_policy = outputs[..., :-1].movedim(-1, 0).log_softmax(0)  # [A, games, rounds]: faster than along the last axis
         with torch.no_grad():
             delta = temporal_differences(a2c.reward_scale * episodes.rewards, values, a2c.discount)
             advantages = discounted_sums(delta, a2c.discount * a2c.gae_lambda)
@@ -150,19 +150,19 @@ class A2CLearner:
         return self._scheduled(a2c.entropy_weight, a2c.final_entropy_weight, a2c.entropy_decay, iteration)
 
     def _scheduled(self, first: float, final: float, share: float, iteration: float) -> float:
-        """A setting that goes linearly from its first value, in iteration 1, to its final one and then stays.
+        """A setting that changes linearly from ``first`` in iteration 1 to ``final`` and then stays.
 
-        share: the share of all iterations after which it has its final value; 1: in the last iteration.
+        share: the share of all iterations after which it is ``final``; 1: in the last iteration.
         """
         done = (iteration - 1) / max(self._a2c.iterations - 1, 1)
         return first + (final - first) * min(done / share, 1.0)
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint needs to go on: weights and the optimiser's moments (streams are derived per iteration)."""
+        """The state for a checkpoint: weights and the optimiser's moments (random streams are derived per iteration)."""
         return {"model": self.model.state_dict(), "optimizer": self._optimizer.state_dict()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take over a `state`."""
+        """Set the learner to a `state`."""
         self.model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
 
@@ -173,14 +173,14 @@ def normalised(advantages: Tensor) -> Tensor:
 
 
 def temporal_differences(rewards: Tensor, values: Tensor, discount: float) -> Tensor:
-    """delta_t = r_t + gamma V_{t+1} - V_t, [games, rounds]; after the last round V is 0, for the episode is over."""
+    """delta_t = r_t + gamma V_{t+1} - V_t, [games, rounds]; V is 0 after the last round, the end of the episode."""
     return rewards + discount * F.pad(values[:, 1:], (0, 1)) - values
 
 
 def discounted_sums(x: Tensor, factor: float) -> Tensor:
     """sum_{k >= 0} factor^k x_{t+k} for every round t, from and to [games, rounds].
 
-    One product with a triangular matrix, which for a hundred rounds is quicker than a loop over them.
+    One product with a triangular matrix, which is faster than a loop over a hundred rounds.
     """
     return x @ _discounts(x.shape[1], factor, x.dtype, x.device)
 

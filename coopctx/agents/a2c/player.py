@@ -13,10 +13,10 @@ from coopctx.experiments.settings import Config
 
 
 def model_of(config: Config, weights: Mapping[str, Tensor]) -> ActorCritic:
-    """The model that a run with these settings left as ``weights``."""
+    """The model with the final ``weights`` of a run and its settings."""
     return rebuilt(ActorCritic, config, weights)
 
 
 def player_of(model: ActorCritic, config: Config, generator: torch.Generator, threads: int = 1) -> PolicyPlayer:
-    """The player of a trained model; neither settings nor threads matter to it."""
+    """The player of a trained model. It ignores ``config`` and ``threads``, which the registry passes to every kind of agent."""
     return PolicyPlayer(model, generator)

@@ -1,6 +1,6 @@
-"""One run of A2C: play a batch, take a gradient step, now and then measure and checkpoint (App. A.3.2).
+"""The training of one A2C run: play a batch, take a gradient step, measure and checkpoint at intervals (App. A.3.2).
 
-All of an iteration's games are one batch of rows, so that a round of it is one step of each model, whomever they meet.
+All games of an iteration are one batch, so a round is one step of each model, whatever the opponents.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class BatchSizes(NamedTuple):
 class A2CTraining(Loop):
     """The iterations of one A2C run.
 
-    An iteration is measured on a batch of its own: as many games of the same kinds as the first training batch has, which
-    nobody learns from.
+    An iteration is measured on a separate batch, of the size and composition of the first training batch. No learner is
+    updated on it.
     """
 
     def __init__(
@@ -62,11 +62,11 @@ class A2CTraining(Loop):
         self._frozen = cast("ActorCritic | None", frozen)  # what a run needs is of its own kind of agent
         for learner, agent in zip(self._learners, needed if pretrained else (), strict=False):
             learner.model.load_state_dict(agent.weights[0])
-        self._other = next((kind for kind in self._pool.opponents if kind != "learner"), "")  # who does not learn
+        self._other = next((kind for kind in self._pool.opponents if kind != "learner"), "")  # the kind that does not learn
         self._updates: list[list[Update]] = []  # since the last measurement, [iteration][learner]
 
     def _advance(self, iteration: int) -> None:
-        if iteration == 0:  # nothing comes before the first
+        if iteration == 0:  # there is no pre-training
             return
         players = [learner.player("training", iteration, learning=True) for learner in self._learners]
         with self._timed("play"):
@@ -95,7 +95,7 @@ class A2CTraining(Loop):
     def _batch(
         self, players: Sequence[PolicyPlayer], sizes: BatchSizes, *purpose: str | int
     ) -> tuple[Episodes, Episodes]:
-        """All games of an iteration, from both seats; in the mixed pool, with the others T1 and T2:
+        """All games of an iteration, as both seats see them. T1 and T2 are the opponents that do not learn; in the mixed pool:
 
         rows            apart       together    apart
         first seat      learner 1   learner 1   T2
@@ -130,7 +130,7 @@ class A2CTraining(Loop):
         return matches
 
     def _opponent(self, learner: int, *purpose: str | int) -> NativePlayer:
-        """Who does not learn: fresh tabular players, or the Fixed-ICL, which samples from its policy like a learner."""
+        """The opponents that do not learn: fresh tabular players, or the Fixed-ICL, which samples from its policy."""
         if self._frozen is not None:
             return PolicyPlayer(self._frozen, self._stream(self._other, *purpose))
         sizes = self._game.n_outcomes, self._game.n_actions

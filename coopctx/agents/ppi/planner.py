@@ -1,17 +1,17 @@
-"""Monte-Carlo rollouts inside the model, and the policy they improve (Alg. 1, App. A.3.1).
+"""Monte-Carlo rollouts inside the model, and the policy improvement step (Alg. 1, App. A.3.1).
 
-For every game and every first action a, rollouts of ``horizon`` rounds are played inside the model (which also plays
-the agent's own later actions); their mean return is Q(x, a), and the improved policy is
+For every game and every first action a, rollouts of ``horizon`` rounds are simulated inside the model, which also chooses
+the agent's own later actions. Their mean return is Q(x, a), and the improved policy is
 
     pi(a | x)  proportional to  p(a | x) exp(beta Q(x, a)).
 
-The paper gives beta = 0.01; only read as a temperature, beta = 100, does it reproduce the paper's figures.
+The paper gives beta = 0.01. Its figures are reproduced only if this is a temperature, beta = 100.
 
 Two estimators of Q, both unbiased under the model:
 
-``sampled``   the rewards predicted for the sampled actions and observations, rollouts independent of one another;
-``expected``  at each simulated step the reward's expectation under the heads, the same random numbers for every first
-              action, and random numbers stratified across a decision's rollouts.
+``sampled``   adds the rewards predicted for the sampled actions and observations; rollouts are independent.
+``expected``  adds the expected reward of each simulated step under the model; all first actions share their random
+              numbers, which are stratified across a decision's rollouts.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _BANK = 128  # random permutations (times their cyclic shifts) that stratified u
 class Planner:
     """Settings of the rollouts and of the improvement step.
 
-    rollouts: per first action; horizon: simulated rounds, not stopping at the episode's end; inverse_temperature: beta;
+    rollouts: per first action; horizon: simulated rounds, also beyond the end of the episode; inverse_temperature: beta;
     discount: per simulated round; estimator: one of `ESTIMATORS`.
     """
 
@@ -81,9 +81,9 @@ class Planner:
 def stratified_uniforms(games: int, rollouts: int, horizon: int, generator: torch.Generator) -> Tensor:
     """Uniform random numbers ``[games, rollouts, horizon, 2]``, a Latin hypercube across each game's rollouts.
 
-    The last axis serves the agent's own action and the observation. For every game, simulated step and use, the
-    rollouts' numbers fall one into each of ``rollouts`` equal strata; each rollout's numbers alone are independent and
-    uniform, so means over rollouts stay unbiased.
+    The last axis: for the agent's own action, for the observation. For every game, simulated step and last axis, one of the
+    rollouts' numbers falls into each of ``rollouts`` equal strata. The numbers of one rollout are independent and uniform,
+    so means over rollouts are unbiased.
     """
     permutations = torch.rand(_BANK, rollouts, generator=generator).argsort(1)
     shifts = (permutations[:, None] + torch.arange(rollouts)[:, None]) % rollouts  # each stratum equally often
@@ -98,8 +98,8 @@ def returns(
 ) -> Tensor:
     """Mean returns ``[games, actions]`` of rollouts driven by ``uniforms`` [games, A or 1, rollouts, horizon, 2].
 
-    With 1 in place of A the first actions share their random numbers.
-    Plain PyTorch, on any device; the native kernel computes the same.
+    With 1 in place of A the first actions share their random numbers. Plain PyTorch, on any device; the native kernel
+    computes the same.
     """
     games, _, rollouts, horizon, _ = uniforms.shape
     rows = games * n_actions * rollouts  # row order: game, first action, rollout

@@ -18,7 +18,7 @@ from coopctx.game.sampling import choose
 class PPIPlayer(TrunkPlayer):
     """Plays pi(a | x), proportional to p(a | x) exp(beta Q(x, a)), with a model that it does not change.
 
-    Keeps, over the games since it was made, the sum of KL(pi || p) on the histories it visited (App. C).
+    It sums KL(pi || p) over all its decisions, see `mean_divergence` (App. C).
     """
 
     def __init__(self, model: SequenceModel, planner: Planner, generator: torch.Generator, threads: int = 1) -> None:
@@ -46,7 +46,7 @@ class PPIPlayer(TrunkPlayer):
 
     @property
     def beliefs(self) -> Beliefs:
-        """What it held before its last decision, ``[games, ...]``; AttributeError before the first."""
+        """The beliefs before its last decision, ``[games, ...]``; AttributeError before the first."""
         heads, values, log_policy = self._held
         policy = log_policy.exp()
         return Beliefs(policy, heads.action.exp(), values, predicted_action(policy, heads.observation))
@@ -57,7 +57,7 @@ class PPIPlayer(TrunkPlayer):
 
 
 def model_of(config: Config, weights: Mapping[str, Tensor]) -> SequenceModel:
-    """The model that a run with these settings left as ``weights``."""
+    """The model with the final ``weights`` of a run and its settings."""
     return rebuilt(SequenceModel, config, weights)
 
 

@@ -1,4 +1,4 @@
-"""Carrying out one PPI run, phase after phase: fit, play, measure, checkpoint (Alg. 1)."""
+"""The training of one PPI run, phase after phase: fit, play, measure, checkpoint (Alg. 1)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class PPITraining(Loop):
     ) -> None:
         super().__init__(spec, config, run, results, device, threads, progress)
         self._schedule = Schedule.of(config.ppi.phases, 1, config.measure.episode_phases, untrained=self._pool.pretrained)
-        self._share = max(1, threads // 2)  # of the threads, when two players plan at the same time
+        self._share = max(1, threads // 2)  # threads per player, where two plan at the same time
         self._needed = needed_agents(spec, config, results)
         self._learners: list[PPILearner] = [
             PPILearner(n, self._game, config.model, config.ppi, spec.seed, self._identity_size, device)
@@ -60,7 +60,7 @@ class PPITraining(Loop):
             learner.data = Episodes.concatenate([learner.data, *own])
 
     def _begin(self) -> None:
-        """D_0, and models that are fitted to it or come from other runs; those play before any training."""
+        """D_0, and models that are fitted to it or taken from other runs. Models from other runs play before any training."""
         for learner in self._learners:
             learner.data = self._initial_data(learner.number).to(self._device)
         if self._pool.pretrained:
@@ -87,7 +87,7 @@ class PPITraining(Loop):
                 diagnose(self._run, phase, learner.number, named)
 
     def _fit_threads(self) -> int:
-        """Learners fitted side by side: one thread each with the native kernel; PyTorch spreads one fit by itself."""
+        """How many learners are fitted at a time: one without the native kernel, since PyTorch uses all threads for one fit."""
         return self._threads if self._kernel else 1
 
     # Playing -----------------------------------------------------------------------------------------------------
@@ -176,7 +176,7 @@ class PPITraining(Loop):
     def _record_held_out(self, phase: int, matches: Sequence[Match]) -> None:
         """Losses on the new episodes, before they are trained on, and KL(pi || p) on the histories they visited.
 
-        Beside the loss of the co-player's actions stands that of an exact Bayesian observer on the same episodes.
+        The loss of an exact Bayesian observer on the same episodes is recorded for comparison (`bayes_nll`).
         """
         for match in matches:
             losses = self._learners[match.learner - 1].evaluate(match.ego)
