@@ -19,6 +19,9 @@ PRESET ?= cpu
 SEEDS ?= 0-9
 OUT ?= $(if $(filter cpu,$(PRESET)),figures,build/figures-$(PRESET))
 
+# A file of tests stays in one process: its tests share what is made once.
+SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile
+
 PACKAGED := a2c-mixed a2c-tabular ppi-extortion ppi-mixed ppi-tabular
 
 .DEFAULT_GOAL := help
@@ -47,10 +50,10 @@ lint: $(READY)
 	@found=$$($(VENV)/bin/lint-imports --no-cache --no-logo) || { echo "$$found"; exit 1; }
 
 test: lint
-	@$(VENV)/bin/python -m pytest
+	@$(VENV)/bin/python -m pytest $(SIDE_BY_SIDE)
 
 faults: $(READY)
-	@$(VENV)/bin/python -m pytest -m slow
+	@$(VENV)/bin/python -m pytest -m slow $(SIDE_BY_SIDE)
 
 mutants: $(READY)
 	@$(VENV)/bin/pip install -q -q --disable-pip-version-check --no-input -c constraints.txt -e '.[mutants]'

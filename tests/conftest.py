@@ -39,6 +39,17 @@ def tally() -> Counter[str]:
     return TALLY
 
 
+def pytest_sessionfinish(session):
+    """A worker process of pytest-xdist hands its counts over."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["tally"] = dict(TALLY)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    TALLY.update(getattr(node, "workeroutput", {}).get("tally", {}))
+
+
 def pytest_terminal_summary(terminalreporter):
     if TALLY:
         terminalreporter.write_line("put through: " + ", ".join(f"{count} {what}" for what, count in sorted(TALLY.items())))
