@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from coopctx.evaluation import envs
     from coopctx.evaluation.agent import Agent, load
     from coopctx.evaluation.play import Evaluation, evaluate
-    from coopctx.experiments.settings import load_preset
+    from coopctx.experiments.presets import load_preset
     from coopctx.game.arena import play
     from coopctx.game.episodes import Episodes
     from coopctx.game.matrix import COOPERATE, DEFECT, PRISONERS_DILEMMA, START, MatrixGame
@@ -54,7 +54,7 @@ _MODULES = {
     "errors": ("CoopctxError",),
     "evaluation.agent": ("Agent", "load"),
     "evaluation.play": ("Evaluation", "evaluate"),
-    "experiments.settings": ("load_preset",),
+    "experiments.presets": ("load_preset",),
     "game.arena": ("play",),
     "game.episodes": ("Episodes",),
     "game.matrix": ("COOPERATE", "DEFECT", "PRISONERS_DILEMMA", "START", "MatrixGame"),

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 from matplotlib.image import imread
 
-from coopctx.experiments.settings import load_preset
+from coopctx.experiments.presets import load_preset
 from coopctx.figures import FIGURES
 from coopctx.runs.read import finished_seeds
 from coopctx.runs.schema import SCHEMAS

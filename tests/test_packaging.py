@@ -15,7 +15,7 @@ import pytest
 
 import coopctx
 from coopctx.examples import change_one_thing
-from coopctx.experiments.settings import preset_names
+from coopctx.experiments.presets import preset_names
 from coopctx.runs.manifest import read_manifest
 
 ROOT = Path(__file__).parents[1]

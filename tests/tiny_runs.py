@@ -5,8 +5,10 @@ from pathlib import Path
 import torch
 
 from coopctx.agents import execute
+from coopctx.experiments.configuration import to_dict
 from coopctx.experiments.pools import RunSpec
-from coopctx.experiments.settings import Config, load_preset, to_dict
+from coopctx.experiments.presets import load_preset
+from coopctx.experiments.settings import Config
 from coopctx.runs.progress import SilentProgress
 from coopctx.runs.run import Run
 from coopctx.runs.schema import REPRODUCIBLE

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from coopctx.agents import model_of, player_of
 from coopctx.agents.beliefs import Believer
 from coopctx.errors import RunError, UsageError
+from coopctx.experiments.configuration import from_dict, with_defaults
 from coopctx.experiments.pools import RunSpec, run_name
-from coopctx.experiments.settings import Config, from_dict, with_defaults
+from coopctx.experiments.settings import Config
 from coopctx.runs.manifest import read_manifest
 from coopctx.runs.read import read_weights
 from coopctx.runs.schema import KEYS, MANIFEST

@@ -25,7 +25,7 @@ from coopctx.analysis.summaries import REDUCERS
 from coopctx.analysis.tables import Tables, tables_of
 from coopctx.analysis.verdict import Side, Threshold, Verdict, of_claim, of_row
 from coopctx.experiments.pools import POOLS, partner
-from coopctx.experiments.settings import seen_seeds
+from coopctx.experiments.presets import seen_seeds
 from coopctx.game.matrix import PRISONERS_DILEMMA
 
 UNTOUCHED = 5  # seeds that no setting was chosen on: from so many on, their mean is shown too

@@ -19,8 +19,10 @@ import pyarrow.parquet as pq
 
 from coopctx.analysis.summaries import late_training
 from coopctx.errors import RunError
+from coopctx.experiments.configuration import comparable, flat, to_dict
 from coopctx.experiments.pools import POOLS, run_name
-from coopctx.experiments.settings import LEARNERS, SECTIONS, comparable, flat, load_preset, to_dict
+from coopctx.experiments.presets import load_preset
+from coopctx.experiments.settings import LEARNERS, SECTIONS
 from coopctx.runs.files import check_writable, write_parquet
 from coopctx.runs.lock import alone
 from coopctx.runs.manifest import read_manifest

@@ -10,8 +10,8 @@ import pandas as pd
 
 from coopctx.analysis import nulls
 from coopctx.errors import RunError
+from coopctx.experiments.configuration import with_defaults
 from coopctx.experiments.pools import POOLS, options_for
-from coopctx.experiments.settings import with_defaults
 from coopctx.game.matrix import PRISONERS_DILEMMA
 from coopctx.runs.read import Results
 

@@ -21,7 +21,8 @@ from coopctx.bench.parts import measure_iteration, measure_phase
 from coopctx.bench.planning import measure_planner, measure_training
 from coopctx.bench.rows import Machine, Report, Sizes
 from coopctx.errors import UsageError
-from coopctx.experiments.settings import load_preset, to_dict
+from coopctx.experiments.configuration import to_dict
+from coopctx.experiments.presets import load_preset
 from coopctx.machine import available_cores
 
 MOST_REPEATS = 1000

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import typer
 
-from coopctx.experiments.settings import load_preset, preset_names, to_dict
+from coopctx.experiments.configuration import to_dict
+from coopctx.experiments.presets import load_preset, preset_names
 
 # The names that `coopctx evaluate --against` accepts: coopctx.game.tabular.NAMED_STRATEGIES and tabular.
 OPPONENTS = (

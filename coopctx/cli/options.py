@@ -15,8 +15,8 @@ from coopctx.cli import completion, show
 from coopctx.errors import UsageError
 from coopctx.experiments.agents import AGENTS
 from coopctx.experiments.pools import COALA_POOLS, POOLS
+from coopctx.experiments.presets import check_preset, preset_names
 from coopctx.experiments.seeds import seeds_of
-from coopctx.experiments.settings import check_preset, preset_names
 from coopctx.game.matrix import NAMED_GAMES
 from coopctx.launch.options import RunOptions
 

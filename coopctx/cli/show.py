@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from coopctx.errors import RunError
-from coopctx.experiments.settings import caveat
+from coopctx.experiments.presets import caveat
 from coopctx.launch.display import duration
 from coopctx.runs.progress import OPPONENTS
 

@@ -25,7 +25,7 @@ from rich.text import Text
 from coopctx.analysis.extortion import episode_thirds
 from coopctx.errors import UsageError
 from coopctx.evaluation.opponents import FEWEST_ROUNDS, Contestant, Host, Opponent, agent_of, guests
-from coopctx.experiments.settings import LARGEST_INTEGER
+from coopctx.experiments.checks import LARGEST_INTEGER
 from coopctx.game.arena import play
 from coopctx.game.episodes import Episodes
 from coopctx.game.matrix import COOPERATE, MatrixGame

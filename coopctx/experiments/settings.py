@@ -1,61 +1,32 @@
-"""Every hyper-parameter in one place: frozen dataclasses, the presets that fill them, overrides ``section.key=value``.
+"""Every hyper-parameter in one place: frozen dataclasses, a comment for each setting.
 
-An unknown key and a value of the wrong type or range are refused by name with a UsageError, wherever they come from:
-a preset, ``--set`` on the command line, or a dataclass built in Python.
+A value of the wrong type or range is refused by name with a UsageError (`coopctx.experiments.checks`), also where a dataclass
+is built in Python.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import json
-import math
-import tomllib
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
-from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Annotated, Literal, get_type_hints
 
-from coopctx.errors import UsageError, suggestion, unknown
+from coopctx.errors import UsageError, unknown
 from coopctx.experiments.agents import AGENTS
-from coopctx.experiments.pools import COALA_POOLS, Pool
+from coopctx.experiments.checks import (
+    ABOVE_0_TO_1,
+    AT_LEAST_1,
+    AT_LEAST_2,
+    BETWEEN_0_AND_1,
+    FROM_0_TO_1,
+    FROM_0_TO_BELOW_1,
+    NONZERO,
+    NOT_NEGATIVE,
+    POSITIVE,
+    SQUARE,
+    Section,
+)
 from coopctx.game.matrix import NAMED_GAMES, MatrixGame
 
 Initialisation = Literal["uniform", "flax"]  # what `Trunk.initialise` draws weights from
-LARGEST_INTEGER = 2**31 - 1  # what every tensor size and index type can hold
-PRESETS = resources.files("coopctx.experiments").joinpath("data")  # the folder of NAME.toml, one for each preset
-
-
-class Limit(NamedTuple):
-    """A range of allowed values: its wording in messages and its test."""
-
-    text: str
-    holds: Callable[[Any], bool]
-
-
-AT_LEAST_1 = Limit(">= 1", lambda value: value >= 1)
-AT_LEAST_2 = Limit(">= 2", lambda value: value >= 2)
-POSITIVE = Limit("> 0", lambda value: value > 0)
-NOT_NEGATIVE = Limit(">= 0", lambda value: value >= 0)
-BETWEEN_0_AND_1 = Limit("> 0 and < 1", lambda value: 0 < value < 1)
-FROM_0_TO_BELOW_1 = Limit(">= 0 and < 1", lambda value: 0 <= value < 1)
-FROM_0_TO_1 = Limit(">= 0 and <= 1", lambda value: 0 <= value <= 1)
-ABOVE_0_TO_1 = Limit("> 0 and <= 1", lambda value: 0 < value <= 1)
-SQUARE = Limit(
-    "n rows of n payoffs, n >= 2",
-    lambda rows: len(rows) >= 2 and all(len(row) == len(rows) for row in rows),
-)
-NONZERO = Limit("counted from 1, or from the last as -1, -2, …", lambda phases: 0 not in phases)
-
-
-@dataclass(frozen=True)
-class Section:
-    """A group of settings. On construction every value is checked; whole numbers become floats where floats belong."""
-
-    def __post_init__(self) -> None:
-        prefix = type(self).__name__.removesuffix("Config").lower()
-        for name, hint in get_type_hints(type(self), include_extras=True).items():
-            object.__setattr__(self, name, _checked(f"{prefix}.{name}", hint, getattr(self, name)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,265 +202,3 @@ class Config:
 
 SECTIONS: dict[str, type[Section]] = get_type_hints(Config)
 LEARNERS = tuple(AGENTS)  # the sections that only one kind of agent reads: each is called as its agent
-OVERLAYS = "pools"  # the table of a preset with settings for single pools: [pools.tabular.a2c]
-SEEN = "seen_seeds"  # the table of a preset with the seeds that its settings were chosen on: [seen_seeds.a2c]
-
-
-def preset_names() -> tuple[str, ...]:
-    """The presets that ship with the package, smallest first."""
-    found = [entry.name.removesuffix(".toml") for entry in PRESETS.iterdir() if entry.name.endswith(".toml")]
-    order = ("smoke", "cpu", "paper")
-    return tuple(sorted(found, key=lambda name: (order.index(name) if name in order else len(order), name)))
-
-
-def caveat(preset: str) -> str:
-    """What a reader must know before looking at the numbers of a preset's runs; empty where that is nothing."""
-    return "Preset smoke: runs of seconds, which show nothing about the paper's claims." if preset == "smoke" else ""
-
-
-def check_preset(name: str) -> None:
-    """UsageError unless there is a preset of this name."""
-    if name not in preset_names():
-        raise unknown("preset", name, preset_names())
-
-
-def load_preset(name: str, overrides: Sequence[str] = (), pool: str | None = None) -> Config:
-    """The configuration of a preset with ``overrides`` such as ``"ppi.rollouts=8"``; the last one for a key wins.
-
-    pool: whose own settings of the preset (tables such as ``[pools.tabular.a2c]``) come before its general ones, and before
-    both what sets this pool apart from another (`Pool.settings`).
-    Raises UsageError naming the preset, key or value that is wrong and what is allowed.
-    """
-    check_preset(name)
-    its = COALA_POOLS.get(pool or "", Pool(0, ()))
-    settings = _preset(name, [each for each in (its.like, pool) if each])
-    for override in (*its.settings, *overrides):
-        key, equals, text = override.partition("=")
-        if not equals:
-            raise UsageError(f"--set {override!r} must have the form KEY=VALUE, such as ppi.rollouts=8")
-        section, key_in_section = _locate(key.strip())
-        settings.setdefault(section, {})[key_in_section] = _parse(text.strip())
-    return from_dict(settings)
-
-
-def seen_seeds(preset: str, agent: str, run: str) -> frozenset[int]:
-    """The seeds whose outcome was seen while the preset's settings were chosen. run: a folder's name without the agent.
-
-    Raises UsageError where there is no such preset.
-    """
-    check_preset(preset)
-    seen = _table(_read_preset(preset).get(SEEN, {}), f"preset {preset!r}: {SEEN}")
-    return frozenset(_table(seen.get(agent, {}), f"preset {preset!r}: {SEEN}.{agent}").get(run, ()))
-
-
-def _preset(name: str, pools: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The sections of a preset, the pools' own settings in their place; UsageError naming the preset where it has others."""
-    settings = _read_preset(name)
-    overlays = _table(settings.pop(OVERLAYS, {}), f"preset {name!r}: {OVERLAYS}")
-    settings.pop(SEEN, None)
-    for section, values in settings.items():
-        _table(values, f"preset {name!r}: {section}")
-    for pool in pools:
-        own = _table(overlays.get(pool, {}), f"preset {name!r}: {OVERLAYS}.{pool}")
-        for section, values in own.items():
-            settings[section] = settings.get(section, {}) | _table(values, f"preset {name!r}: {OVERLAYS}.{pool}.{section}")
-    return settings
-
-
-def _read_preset(name: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(PRESETS.joinpath(f"{name}.toml").read_text("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"preset {name!r} is not a TOML file: {error}") from error
-
-
-def _table(value: Any, name: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise UsageError(f"{name} must be a section of settings, not {_describe(value)}")
-    return value
-
-
-def from_dict(settings: Mapping[str, Mapping[str, Any]]) -> Config:
-    """The inverse of `to_dict`; UsageError names an unknown or missing key or a bad value."""
-    for section, values in settings.items():
-        if not isinstance(values, Mapping):
-            raise UsageError(f"{section} must be a section of settings, not {_describe(values)}")
-        for key in values:
-            _locate(f"{section}.{key}")
-    for section, kind in SECTIONS.items():
-        required = [field.name for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING]
-        missing = [f"{section}.{key}" for key in required if key not in settings.get(section, {})]
-        if missing:
-            raise UsageError(f"no value for {', '.join(missing)}")
-    sections: dict[str, Any] = {section: kind(**settings.get(section, {})) for section, kind in SECTIONS.items()}
-    return Config(**sections)
-
-
-def to_dict(config: Config) -> dict[str, dict[str, Any]]:
-    """The configuration as nested dictionaries of plain JSON values (tuples become lists)."""
-    return {
-        section: {key: _plain(value) for key, value in values.items()}
-        for section, values in dataclasses.asdict(config).items()
-    }
-
-
-def config_hash(config: Config) -> str:
-    """16 hexadecimal digits that two configurations share only when all their values are equal."""
-    return digest(to_dict(config))
-
-
-def digest(settings: Mapping[str, Any]) -> str:
-    """`config_hash` of a configuration that is already in the form of `to_dict`."""
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def with_defaults(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """``settings`` in the `to_dict` form, completed by the default of every key that they lack and that has one.
-
-    A run made before a setting existed is a run at that setting's default, and an old spelling of a value is today's.
-    """
-    return {
-        section: {
-            **{f.name: _plain(f.default) for f in dataclasses.fields(kind) if f.default is not dataclasses.MISSING},
-            **_renamed(section, settings.get(section, {})),
-        }
-        for section, kind in SECTIONS.items()
-    } | {section: dict(values) for section, values in settings.items() if section not in SECTIONS}
-
-
-def _renamed(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """A section of an old manifest with its values as they are written today."""
-    old = {key: str(value) for key, value in values.items() if f"{section}.{key}" in _OLD_VALUES}
-    return {**values, **{key: _OLD_VALUES[f"{section}.{key}"].get(text, values[key]) for key, text in old.items()}}
-
-
-def comparable(settings: Mapping[str, Mapping[str, Any]], agent: str) -> dict[str, dict[str, Any]]:
-    """`with_defaults`, without the sections that only other kinds of agents read: their settings change nothing."""
-    others = {learner for learner in LEARNERS if learner != agent}
-    return {section: values for section, values in with_defaults(settings).items() if section not in others}
-
-
-def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested dictionaries as one with dotted keys."""
-    leaves: dict[str, Any] = {}
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            leaves.update({f"{key}.{inner}": leaf for inner, leaf in flat(value).items()})
-        else:
-            leaves[key] = value
-    return leaves
-
-
-def differing_keys(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-    """The settings in which two `to_dict` configurations differ, each as ``"ppi.rollouts: 8 there, 4 here"``."""
-    ours, theirs = flat(here), flat(there)
-    keys = list(theirs) + [key for key in ours if key not in theirs]
-    return [
-        f"{key}: {_shown(theirs.get(key, _ABSENT))} there, {_shown(ours.get(key, _ABSENT))} here"
-        for key in keys
-        if theirs.get(key, _ABSENT) != ours.get(key, _ABSENT)
-    ]
-
-
-_ABSENT = object()
-_OLD_VALUES = {"a2c.normalise_advantages": {"True": "together", "False": "off"}}  # in manifests of version 0.1.0
-
-
-def _plain(value: Any) -> Any:
-    return [_plain(item) for item in value] if isinstance(value, tuple) else value
-
-
-def _shown(value: Any) -> str:
-    """A value as it appears in a message: short, on one line, spelled as in TOML."""
-    if value is _ABSENT:
-        return "absent"
-    if isinstance(value, bool):
-        return str(value).lower()
-    text = repr(value) if isinstance(value, str) else str(value)
-    text = " ".join(text.split())
-    return text if len(text) <= 60 else f"{text[:59]}…"
-
-
-def _locate(key: str) -> tuple[str, str]:
-    """Section and key of ``"ppi.rollouts"``; UsageError where there is no such setting."""
-    known = {section: [field.name for field in dataclasses.fields(kind)] for section, kind in SECTIONS.items()}
-    section, _, name = key.partition(".")
-    if name in known.get(section, ()):
-        return section, name
-    nearby = known.get(section)
-    names = (
-        [f"{section}.{name}" for name in nearby]
-        if nearby
-        else [f"{section}.{name}" for section in known for name in known[section]]
-    )
-    raise UsageError(f"unknown setting {_shown(key)}; {suggestion(key, names)}")
-
-
-def _parse(text: str) -> Any:
-    """What is written after KEY=: a TOML value where it is one (also ``.5`` and ``5.``), otherwise the text itself."""
-    try:
-        parsed = tomllib.loads(f"value = {text}")
-        if list(parsed) == ["value"]:  # a line break could smuggle in further keys
-            return parsed["value"]
-    except (ValueError, RecursionError):
-        pass
-    try:
-        return float(text)
-    except ValueError:
-        return text
-
-
-def _checked(name: str, hint: Any, value: Any) -> Any:
-    """`value` as the annotated type of setting `name`, or UsageError saying what is allowed."""
-    limit: Limit | None = None
-    if get_origin(hint) is Annotated:
-        hint, limit = get_args(hint)
-    try:
-        typed = _typed(hint, value)
-        if limit is None or limit.holds(typed):
-            return typed
-    except (TypeError, ValueError, OverflowError):
-        pass
-    kind = _KINDS.get(hint) or f"one of {', '.join(get_args(hint))}"
-    wanted = f"{kind} {limit.text}" if limit else kind
-    too_large = isinstance(value, int) and abs(value) > LARGEST_INTEGER and hint is int
-    raise UsageError(
-        f"{name} must be {wanted}{f' and <= {LARGEST_INTEGER}' if too_large else ''}, not {_describe(value)}"
-    )
-
-
-_KINDS = {
-    int: "an integer",
-    float: "a number",
-    bool: "true or false",
-    tuple[int, ...]: "a list of integers",
-    tuple[tuple[float, ...], ...]: "a list of",
-}
-
-
-def _describe(value: Any) -> str:
-    try:
-        return _shown(value)
-    except ValueError:  # an integer of more digits than Python prints
-        return "a number that large"
-
-
-def _typed(hint: Any, value: Any) -> Any:
-    """`value` as type `hint`, with no conversion that could hide a mistake; raises TypeError or ValueError."""
-    if get_origin(hint) is tuple:
-        if not isinstance(value, (list, tuple)):
-            raise TypeError
-        return tuple(_typed(get_args(hint)[0], item) for item in value)
-    if get_origin(hint) is Literal:
-        if value not in get_args(hint):
-            raise ValueError
-        return value
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if (
-        type(value) is not hint
-        or (hint is float and not math.isfinite(value))
-        or (hint is int and abs(value) > LARGEST_INTEGER)
-    ):
-        raise TypeError
-    return value + 0.0 if hint is float else value  # -0.0 becomes 0.0, so that equal settings have equal hashes

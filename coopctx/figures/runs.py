@@ -9,7 +9,7 @@ import pandas as pd
 
 from coopctx.errors import RunError
 from coopctx.experiments.pools import options_for, run_name
-from coopctx.experiments.settings import caveat
+from coopctx.experiments.presets import caveat
 from coopctx.runs.read import Results
 
 SEEDS = range(10)  # the paper's number of seeds: what a command makes where none are asked for

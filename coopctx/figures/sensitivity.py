@@ -21,7 +21,7 @@ from coopctx.analysis import sweeps as sweep_table
 from coopctx.analysis.sweeps import label, spelt
 from coopctx.experiments.agents import AGENTS
 from coopctx.experiments.pools import options_for
-from coopctx.experiments.settings import caveat
+from coopctx.experiments.presets import caveat
 from coopctx.figures.panels import RATE
 from coopctx.figures.runs import NothingToDraw, seed_ranges
 from coopctx.figures.style import COLOURS, INK

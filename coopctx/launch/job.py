@@ -12,8 +12,9 @@ import torch
 
 from coopctx.agents import execute
 from coopctx.errors import CoopctxError, RunError
+from coopctx.experiments.configuration import to_dict
 from coopctx.experiments.pools import RunSpec, all_needs
-from coopctx.experiments.settings import Config, to_dict
+from coopctx.experiments.settings import Config
 from coopctx.launch.display import LabelledProgress
 from coopctx.runs.progress import Progress
 from coopctx.runs.read import read_run_table

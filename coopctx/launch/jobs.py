@@ -15,7 +15,7 @@ from rich.console import Console
 from coopctx.errors import Interrupted, UsageError
 from coopctx.experiments.agents import AGENTS
 from coopctx.experiments.pools import RunSpec, check_read, options_for
-from coopctx.experiments.settings import load_preset
+from coopctx.experiments.presets import load_preset
 from coopctx.launch.display import (
     Counts,
     Overall,

@@ -9,7 +9,8 @@ from statistics import median
 from typing import Literal
 
 from coopctx.errors import RunError
-from coopctx.experiments.settings import load_preset, to_dict
+from coopctx.experiments.configuration import to_dict
+from coopctx.experiments.presets import load_preset
 from coopctx.launch.display import duration
 from coopctx.launch.jobs import Request
 from coopctx.runs.manifest import is_finished, read_manifest

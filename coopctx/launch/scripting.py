@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from coopctx.errors import UsageError
+from coopctx.experiments.configuration import flat
 from coopctx.experiments.pools import RunSpec
 from coopctx.experiments.seeds import seeds_of
-from coopctx.experiments.settings import flat
 from coopctx.launch import jobs
 from coopctx.launch.job import Outcome
 from coopctx.launch.local import Processes

@@ -16,7 +16,8 @@ from coopctx.analysis.summaries import last_measurements, training_at, window, w
 from coopctx.errors import RunError, UsageError
 from coopctx.experiments.agents import AGENTS
 from coopctx.experiments.pools import EARLY_ROUND, RunSpec, partner
-from coopctx.experiments.settings import Config, load_preset
+from coopctx.experiments.presets import load_preset
+from coopctx.experiments.settings import Config
 from coopctx.launch.jobs import train
 from coopctx.launch.options import RunOptions
 from coopctx.runs.read import read_run_table

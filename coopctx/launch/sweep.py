@@ -17,8 +17,9 @@ from coopctx.analysis import sweeps as sweep_table
 from coopctx.analysis.intervals import estimate
 from coopctx.analysis.sweeps import changes, label, settings_of, spelt
 from coopctx.errors import UsageError
+from coopctx.experiments.configuration import to_dict
 from coopctx.experiments.pools import RunSpec, check_read, with_needs
-from coopctx.experiments.settings import load_preset, to_dict
+from coopctx.experiments.presets import load_preset
 from coopctx.figures import draw
 from coopctx.figures.runs import NothingToDraw
 from coopctx.launch.jobs import Request, failures, train_runs

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from coopctx.errors import RunError
-from coopctx.experiments.settings import LEARNERS, comparable, differing_keys, digest
+from coopctx.experiments.configuration import comparable, differing_keys, digest
+from coopctx.experiments.settings import LEARNERS
 from coopctx.runs.schema import CASTS, CHECKSUM, KEYS, MANIFEST, SCHEMA_VERSION, STATES
 
 

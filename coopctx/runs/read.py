@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from coopctx.errors import RunError
-from coopctx.experiments.settings import comparable, differing_keys, digest
+from coopctx.experiments.configuration import comparable, differing_keys, digest
 from coopctx.runs.files import sha256
 from coopctx.runs.manifest import read_manifest
 from coopctx.runs.schema import MANIFEST, SCHEMAS, TABLE_FILES, WEIGHTS

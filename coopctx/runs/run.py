@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from coopctx._version import __version__
 from coopctx.errors import CoopctxError, RunError
-from coopctx.experiments.settings import digest
+from coopctx.experiments.configuration import digest
 from coopctx.runs.checkpoint import read_checkpoint, write_checkpoint
 from coopctx.runs.files import check_writable, delete, sha256, write_atomically, write_parquet
 from coopctx.runs.lock import locked
@@ -90,7 +90,7 @@ class Run:
     ) -> Run:
         """Open, resume or begin the run in `directory`, creating it where needed.
 
-        keys: agent, experiment, opponent_id, seed and preset; config: in the form of `settings.to_dict`; device, threads and
+        keys: agent, experiment, opponent_id, seed and preset; config: in the form of `configuration.to_dict`; device, threads and
         command are written to the manifest. With `fresh`, the files of an earlier run (no others) are deleted.
         Raises RunError if the directory cannot be written, is in use by another process, holds anything else than a run,
         holds a run of another configuration that has a checkpoint or is finished, or its manifest or checkpoint is damaged.

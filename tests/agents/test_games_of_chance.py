@@ -6,7 +6,8 @@ import pytest
 import coopctx
 from coopctx.errors import RunError
 from coopctx.evaluation.play import curves, evaluate, summary
-from coopctx.experiments.settings import load_preset, to_dict, with_defaults
+from coopctx.experiments.configuration import to_dict, with_defaults
+from coopctx.experiments.presets import load_preset
 from coopctx.game.memory_one import best_response
 
 SMALL = ("model.hidden=16", "ppi.phases=2", "ppi.initial_episodes=40", "ppi.episodes_per_phase=16", "ppi.initial_epochs=1")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from coopctx import native
 from coopctx.agents.ppi.learner import PPILearner
 from coopctx.agents.trunk import ActorCritic, Gates, Losses, SequenceModel, predict, split_heads, step
-from coopctx.experiments.settings import load_preset
+from coopctx.experiments.presets import load_preset
 from coopctx.game.arena import play
 from coopctx.game.episodes import Episodes
 from coopctx.game.matrix import PRISONERS_DILEMMA

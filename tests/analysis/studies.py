@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from coopctx.analysis import tables
-from coopctx.experiments.settings import with_defaults
+from coopctx.experiments.configuration import with_defaults
 
 RUNS = ("mixed", "mixed-opponent-id", "learners", "tabular", "extortion", "mutual-extortion")
 ENDS = {"ppi": 30, "a2c": 12_000}

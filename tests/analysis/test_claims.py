@@ -11,7 +11,7 @@ from coopctx.analysis import claims, nulls
 from coopctx.analysis.intervals import difference, estimate
 from coopctx.analysis.tables import AGENTS, Tables
 from coopctx.analysis.verdict import NOT_REPRODUCED, NOT_RUN, REPRODUCED
-from coopctx.experiments.settings import preset_names, seen_seeds
+from coopctx.experiments.presets import preset_names, seen_seeds
 from coopctx.game.arena import play
 from coopctx.game.matrix import PRISONERS_DILEMMA
 from coopctx.game.streams import stream

@@ -22,7 +22,7 @@ from coopctx.bench.tables import tables
 from coopctx.bench.work import learner_with, tabular_episodes, untrained_model
 from coopctx.cli import app as cli
 from coopctx.errors import CoopctxError, RunError, UsageError
-from coopctx.experiments.settings import load_preset
+from coopctx.experiments.presets import load_preset
 from coopctx.game.streams import stream
 from coopctx.launch.job import Outcome
 from coopctx.machine import available_cores

@@ -18,7 +18,7 @@ from coopctx.cli import app as cli
 from coopctx.cli.options import parse_seeds
 from coopctx.errors import CoopctxError, RunError, UsageError
 from coopctx.experiments.pools import RunSpec
-from coopctx.experiments.settings import load_preset
+from coopctx.experiments.presets import load_preset
 from coopctx.launch import job as job_module
 from coopctx.launch import jobs
 from coopctx.launch.display import PlainProgress

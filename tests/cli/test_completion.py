@@ -62,7 +62,7 @@ def test_what_is_offered(offered, words, expected):
 
 
 def test_every_setting_that_is_offered_is_taken(offered):
-    from coopctx.experiments.settings import load_preset
+    from coopctx.experiments.presets import load_preset
 
     settings = offered("train", "--set", "")
     assert load_preset("cpu", settings) == load_preset("cpu") and "measure.episode_phases=[8,-1]" in settings

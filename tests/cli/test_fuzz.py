@@ -18,7 +18,7 @@ from coopctx.cli import app as cli
 from coopctx.errors import RunError, UsageError
 from coopctx.evaluation import play as evaluation
 from coopctx.evaluation import tournament
-from coopctx.experiments import settings as config
+from coopctx.experiments import presets as config
 from coopctx.launch import job as job_module
 from coopctx.launch import jobs
 from coopctx.report import blocks

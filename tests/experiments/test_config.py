@@ -10,21 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coopctx.errors import UsageError
+from coopctx.experiments.checks import LARGEST_INTEGER
+from coopctx.experiments.configuration import comparable, differing_keys, digest, from_dict, to_dict
 from coopctx.experiments.pools import COALA_POOLS, POOLS
-from coopctx.experiments.settings import (
-    LARGEST_INTEGER,
-    SECTIONS,
-    Config,
-    GameConfig,
-    ModelConfig,
-    comparable,
-    config_hash,
-    differing_keys,
-    from_dict,
-    load_preset,
-    preset_names,
-    to_dict,
-)
+from coopctx.experiments.presets import load_preset, preset_names
+from coopctx.experiments.settings import SECTIONS, Config, GameConfig, ModelConfig
 
 KEYS = [f"{section}.{field.name}" for section, kind in SECTIONS.items() for field in dataclasses.fields(kind)]
 
@@ -102,7 +92,7 @@ def test_a_configuration_survives_the_way_through_json(preset):
     config = load_preset(preset)
     restored = from_dict(json.loads(json.dumps(to_dict(config))))
     assert restored == config
-    assert config_hash(restored) == config_hash(config)
+    assert digest(to_dict(restored)) == digest(to_dict(config))
 
 
 def test_overrides_apply_and_the_last_one_wins():
@@ -243,7 +233,7 @@ def test_equal_settings_have_equal_hashes_and_no_differing_keys(one, other):
     restored = from_dict(json.loads(json.dumps(to_dict(one))))
     assert restored == one and differing_keys(to_dict(one), to_dict(restored)) == []
     assert (
-        (config_hash(one) == config_hash(other)) == (one == other) == (not differing_keys(to_dict(one), to_dict(other)))
+        (digest(to_dict(one)) == digest(to_dict(other))) == (one == other) == (not differing_keys(to_dict(one), to_dict(other)))
     )
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coopctx.errors import UsageError
-from coopctx.experiments.settings import load_preset
+from coopctx.experiments.presets import load_preset
 from coopctx.game.arena import play, play_natively
 from coopctx.game.matrix import NAMED_GAMES, PRISONERS_DILEMMA, MatrixGame
 from coopctx.game.memory_one import best_response, expected_play, long_run_payoffs, random_ending_payoffs

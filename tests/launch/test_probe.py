@@ -17,7 +17,7 @@ from coopctx.cli import app as cli
 from coopctx.cli import show
 from coopctx.errors import RunError, UsageError
 from coopctx.evaluation import slopes
-from coopctx.experiments.settings import load_preset
+from coopctx.experiments.presets import load_preset
 from coopctx.game.tabular import NAMED_STRATEGIES
 from coopctx.launch import steps as probe
 from coopctx.launch.engines import Processes

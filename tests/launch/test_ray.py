@@ -14,7 +14,7 @@ import pytest
 ray = pytest.importorskip("ray", reason="Ray is not installed (pip install '.[ray]')")
 
 from coopctx.experiments.pools import RunSpec  # noqa: E402
-from coopctx.experiments.settings import load_preset  # noqa: E402
+from coopctx.experiments.presets import load_preset  # noqa: E402
 from coopctx.launch import on_ray  # noqa: E402
 from coopctx.launch.job import Job  # noqa: E402
 from coopctx.launch.jobs import run_side_by_side  # noqa: E402

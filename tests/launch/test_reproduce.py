@@ -8,8 +8,9 @@ import torch
 
 from coopctx import figures as plots
 from coopctx.errors import RunError, UsageError
+from coopctx.experiments.configuration import to_dict
 from coopctx.experiments.pools import POOLS, RunSpec, all_needs, with_needs
-from coopctx.experiments.settings import load_preset, to_dict
+from coopctx.experiments.presets import load_preset
 from coopctx.launch import job as job_module
 from coopctx.launch import plan as dry_run
 from coopctx.launch import reproduce

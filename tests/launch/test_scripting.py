@@ -11,7 +11,7 @@ from tiny_runs import TINY
 
 import coopctx
 from coopctx.errors import UsageError
-from coopctx.experiments.settings import load_preset
+from coopctx.experiments.presets import load_preset
 from coopctx.launch import jobs
 from coopctx.runs.manifest import read_manifest
 

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from coopctx.errors import RunError
+from coopctx.experiments.configuration import to_dict
 from coopctx.experiments.pools import RunSpec
-from coopctx.experiments.settings import load_preset, to_dict
+from coopctx.experiments.presets import load_preset
 from coopctx.runs.files import write_atomically
 from coopctx.runs.manifest import read_manifest
 from coopctx.runs.read import Results, finished_seeds, read_run_table, read_table

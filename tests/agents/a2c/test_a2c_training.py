@@ -10,8 +10,10 @@ from coopctx.agents.a2c.training import A2CTraining
 from coopctx.agents.policy import PolicyPlayer
 from coopctx.agents.trained import TrainedAgent
 from coopctx.errors import RunError
+from coopctx.experiments.configuration import to_dict
 from coopctx.experiments.pools import RunSpec
-from coopctx.experiments.settings import Config, load_preset, to_dict
+from coopctx.experiments.presets import load_preset
+from coopctx.experiments.settings import Config
 from coopctx.game.matrix import PRISONERS_DILEMMA
 from coopctx.game.streams import stream
 from coopctx.runs.progress import SilentProgress

@@ -13,8 +13,9 @@ from coopctx.agents.coala import exact, training
 from coopctx.agents.coala.naive import FiveLogitLearners
 from coopctx.agents.trained import TrainedAgent
 from coopctx.errors import RunError, UsageError
+from coopctx.experiments.configuration import to_dict
 from coopctx.experiments.pools import COALA_POOLS, RunSpec
-from coopctx.experiments.settings import load_preset, to_dict
+from coopctx.experiments.presets import load_preset
 from coopctx.runs.progress import SilentProgress
 from coopctx.runs.run import Run
 
