@@ -1,7 +1,7 @@
-"""The paper's claims beside what the runs show: claims.toml says what is measured, verdict.py what it earns.
+"""The paper's claims and what the runs show: claims.toml says what is measured, verdict.py what the verdict is.
 
-A claim is a few rows, each a number of one kind of agent beside the paper's; it is made for every agent for which the paper
-shows it. Where the finished runs are, and only there, is the truth: every number comes from their tables.
+A claim has a few rows. Each row compares a number of one kind of agent with the paper's; a claim is checked for every agent for
+which the paper shows it. All numbers come from the tables of finished runs.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from coopctx.experiments.pools import POOLS, partner
 from coopctx.experiments.presets import seen_seeds
 from coopctx.game.matrix import PRISONERS_DILEMMA
 
-UNTOUCHED = 5  # seeds that no setting was chosen on: from so many on, their mean is shown too
+UNTOUCHED = 5  # the mean over seeds on which no setting was chosen is shown if there are at least so many
 _RUN_KEYS = ("run", "reducer", "quantity", "opponent", "player", "share", "rounds")
 
 
@@ -41,7 +41,7 @@ class Measure:
     arguments: Mapping[str, Any]
 
     def by_seed(self, agent: str, read: Callable[[str, str], pd.DataFrame]) -> pd.Series:
-        """What each seed measured; seeds that lack it are left out. read: from a run and the name of a table to its rows."""
+        """The number of each seed; seeds without it are left out. read: returns the rows of a run's table, given both names."""
         name, reduce = REDUCERS[self.reducer]
         table = read(self.run, name)
         return pd.Series(dtype=float) if table.empty else reduce(agent, table, self.arguments).dropna()
@@ -53,7 +53,8 @@ class Measure:
 
 @dataclass(frozen=True)
 class RowSpec:
-    """A row of claims.toml for one kind of agent. minus: what is subtracted; threshold None: shown without a verdict."""
+    """A row of claims.toml for one kind of agent. minus: what is subtracted, or None; threshold: None for a row that is shown
+    without a verdict."""
 
     name: str
     measure: Measure
@@ -73,11 +74,11 @@ class ClaimSpec:
 
 @dataclass(frozen=True)
 class Row:
-    """A number beside the paper's. ours: None where no finished run measures it; of Step 3 its ``seeds`` are pairs.
+    """A checked row. ours: None if no finished run measures it; in Step 3 its ``seeds`` are pairs of agents.
 
-    seeds: how many of each run, two for a difference between runs; seen: how many of them settings were chosen on;
-    untouched: over the others, where there are `UNTOUCHED`. nulls: what the null policies come to; nan where they have not
-    been played. verdict: None for a row without a threshold.
+    seeds: the number of seeds of each run (of two runs for a difference between runs). seen: how many of the seeds were looked
+    at while settings were chosen. untouched: the estimate over the others, None if there are fewer than `UNTOUCHED`. nulls: the
+    null policies' numbers by name; nan if their games have not been played. verdict: None for a row without a threshold.
     """
 
     spec: RowSpec
@@ -104,7 +105,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Checked:
-    """All that a report tells: the paper's claims, agent by agent, and the exact references, which are none of them."""
+    """The content of a report: the paper's claims, agent by agent, and comparisons with exact references (not claims)."""
 
     claims: tuple[Claim, ...]
     references: tuple[Reference, ...]
@@ -113,8 +114,8 @@ class Checked:
 def check(results: Path, preset: str) -> Checked:
     """Every claim about PPI, then about A2C, and the exact references, on all finished seeds under results/preset.
 
-    Raises RunError when there is no finished run, a table is missing or damaged, seeds were run with different settings, or
-    the game is not the paper's.
+    Raises RunError if there is no finished run, a table is missing or damaged, seeds were run with different settings, or the
+    game is not the paper's.
     """
     agents = tables_of(results, preset)
     return Checked(
@@ -127,11 +128,11 @@ def check(results: Path, preset: str) -> Checked:
     )
 
 
-# What claims.toml says ---------------------------------------------------------------------------------------------
+# Reading claims.toml -----------------------------------------------------------------------------------------------
 
 
 def meanings() -> dict[str, str]:
-    """What the border of each threshold means, by how the threshold is written."""
+    """The meaning of each threshold, by its text in the tables, such as ``> 0.5``."""
     found: dict[str, list[str]] = {}
     for chosen in _data()["threshold"].values():
         side, value = ("above", chosen["above"]) if "above" in chosen else ("below", chosen["below"])
@@ -184,7 +185,7 @@ def _threshold(chosen: Mapping[str, Any], target: Target) -> Threshold:
 
 
 def _target(reading: Iterable[Any], minus: Iterable[Any] | None) -> Target:
-    """A reading of the paper, or the first less the second; their errors are independent."""
+    """A reading of the paper, or the first minus the second; their errors are independent."""
     one: Target = paper_target(_reading(reading))
     if minus is None:
         return one
@@ -198,7 +199,7 @@ def _reading(parts: Iterable[Any]) -> Reading:
     return figure, panel, series, metric, x
 
 
-# What the runs say -------------------------------------------------------------------------------------------------
+# Measuring the runs ------------------------------------------------------------------------------------------------
 
 
 def _checked(spec: RowSpec, tables: Tables) -> Row:
@@ -220,7 +221,7 @@ def _checked(spec: RowSpec, tables: Tables) -> Row:
 
 
 def _estimate(spec: RowSpec, parts: list[pd.Series]) -> Estimate | None:
-    """Over seeds; a difference within runs seed by seed, one between runs of different pools as of independent ones."""
+    """The estimate over seeds. Differences within a run are paired by seed; runs of different pools are independent."""
     if any(values.empty for values in parts):
         return None
     lowest, highest = _range(spec)
@@ -235,7 +236,7 @@ def _estimate(spec: RowSpec, parts: list[pd.Series]) -> Estimate | None:
 
 
 def _range(spec: RowSpec) -> tuple[float, float]:
-    """What the number can be."""
+    """The lowest and the highest possible value."""
     payoffs = [payoff for row in PRISONERS_DILEMMA.payoffs for payoff in row]
     lowest, highest = (min(payoffs), max(payoffs)) if spec.measure.arguments["quantity"] == "reward" else (0.0, 1.0)
     return (lowest, highest) if spec.minus is None else (lowest - highest, highest - lowest)

@@ -1,8 +1,8 @@
-"""Is a player an extortioner? Press & Dyson's linear relation, and a memory-one picture of what the player does.
+"""Tests of extortion: Press & Dyson's linear relation, and cooperation rates by the last joint action.
 
-An extortioner's mean reward s_X and its co-player's s_Y obey s_X - P = chi (s_Y - P) with chi > 1, where P is what both
-earn from mutual defection, *whatever* the co-player does (Press & Dyson, PNAS 109, 2012). So the test is to meet many
-different co-players and see whether the points (s_Y - P, s_X - P) lie on one line through the origin, and how steep it is.
+The mean reward s_X of an extortioner and s_Y of its co-player obey s_X - P = chi (s_Y - P) with chi > 1 for *every* co-player,
+where P is the payoff of mutual defection (Press & Dyson, PNAS 109, 2012). The test plays many different co-players and fits a
+line through the origin to the points (s_Y - P, s_X - P): do they lie on it, and how steep is it?
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ if TYPE_CHECKING:
 
 OUTCOMES = ("start", "CC", "CD", "DC", "DD")  # what was last seen, own action first: the observation codes 0..4
 _CORNERS = 2 ** len(OUTCOMES)  # deterministic memory-one strategies
-LARGEST_RESIDUAL = 0.05  # payoff units per round: of points that are called on a line
-LEAST_RISE = 2 * LARGEST_RESIDUAL  # of the player's reward along the line, over the spread of the co-players'
-_ROUNDING = 1e-10  # a surplus no larger is none, nor is a slope so little above 1
+LARGEST_RESIDUAL = 0.05  # payoff units per round: at most so much for points on a line
+LEAST_RISE = 2 * LARGEST_RESIDUAL  # of the player's reward on the line, over one standard deviation of the co-players' rewards
+_ROUNDING = 1e-10  # a surplus this small counts as 0, a slope this little above 1 as 1
 _NORMAL_QUANTILE = 1.959963984540054  # of 0.975
 
 
 @dataclass(frozen=True)
 class ExtortionFit:
-    """The line s_X - baseline = chi (s_Y - baseline) through the co-players met.
+    """The line s_X - baseline = chi (s_Y - baseline) fitted to the co-players played.
 
     chi         the slope. 1: the surplus is shared evenly (Tit-for-Tat); above 1: extortion; below 0: one's gain is the
                 other's loss (Always-Defect: -T/S with P = 0)
     residual    root-mean-square distance of the player's reward from the line, payoff units per round
-    spread      standard deviation of the co-players' rewards: with little of it, any player seems to be on a line
-    co_players  how many were met
+    spread      standard deviation of the co-players' rewards; if it is small, any player seems to be on a line
+    co_players  how many were played
     """
 
     chi: Estimate
@@ -49,8 +49,8 @@ class ExtortionFit:
     @property
     def extorts(self) -> bool | None:
         """Whether the points are on a line steeper than 1: the interval of chi is above 1, and the residual at most
-        `LARGEST_RESIDUAL`. None, cannot be told, where they are but the co-players' rewards vary so little that the line
-        rises by less than `LEAST_RISE` over their standard deviation, or where there is no line at all."""
+        `LARGEST_RESIDUAL`. None (cannot tell) if they are, but the line rises by less than `LEAST_RISE` over the standard
+        deviation of the co-players' rewards; None too if there is no line."""
         if np.isnan(self.chi.value):
             return None
         lowest = self.chi.value if np.isnan(self.chi.low) else self.chi.low
@@ -67,23 +67,21 @@ def extortion_fit(table: pd.DataFrame, baseline: float = 0.0) -> ExtortionFit:
     opponent are averaged; then each pair counts once. baseline: P, the payoff of mutual defection, for extortion; R, that
     of mutual cooperation, for generosity (`generous_zd`).
 
-    Intervals are over seeds (`intervals.estimate`); the co-players are taken as given, so that they say nothing about
-    others.
+    Intervals are over seeds (`intervals.estimate`). The co-players are taken as fixed: the intervals do not apply to others.
 
-    Which way round: s_X is regressed on s_Y because the claim is about what a co-player's gain brings the player, and
-    because the spread of co-players makes s_Y vary. That is right as long as s_Y is known well beside that spread. Sampling
-    noise of s_Y pulls chi towards the slope that the games against one and the same co-player show among themselves (which
-    is chi itself for a zero-determinant strategy, negative for a near-constant defector); its weight is the
-    noise's share of the mean of (s_Y - baseline)^2, so average over enough games to make that share small. Noise also
-    adds to the residual: of ZD-Extort-2 some 0.14 per square root of games of 100 rounds.
+    s_X is regressed on s_Y because the claim is about the player's gain per unit of the co-player's gain, and because s_Y
+    varies with the co-player. Sampling noise of s_Y biases chi towards the slope among games against the same co-player,
+    which is chi itself for a zero-determinant strategy and negative for a near-constant defector. The weight of this slope is
+    the noise's share of the mean of (s_Y - baseline)^2: average over enough games to make it small. Noise also adds to the
+    residual; for ZD-Extort-2 about 0.14 / sqrt(games) with 100 rounds.
 
-    A large residual means that there is no enforced line: what the player takes depends on who the co-player is, chi is the
-    average rate of exchange over this spread of co-players and would be another over another spread, and "extortion" in
-    Press & Dyson's sense is not what it does, however large chi is. Few rounds bend the line as well, even for an exact
-    zero-determinant strategy (`zd_extortion` has the term), so compare with one played for as many rounds.
+    A large residual means that the player enforces no line: its share depends on the co-player, chi is an average over these
+    co-players that would differ for others, and the player does not extort in Press & Dyson's sense, however large chi is.
+    With few rounds even an exact zero-determinant strategy deviates from its line (`zd_extortion` gives the term): compare
+    with one that plays as many rounds.
 
-    Raises ValueError if a column is missing, a value not finite, fewer than two co-players were met, or none has any
-    surplus.
+    Raises ValueError if a column is missing, a value is not finite, there are fewer than two co-players, or none of them has
+    a surplus.
     """
     own, co, present = _cells(table, baseline)
     per_seed = np.stack([present.sum(1), (co**2).sum(1), (own * co).sum(1), (own**2).sum(1)], -1)
@@ -96,7 +94,7 @@ def extortion_fit(table: pd.DataFrame, baseline: float = 0.0) -> ExtortionFit:
 
 
 def in_a_word(extorts: object) -> str:
-    """`ExtortionFit.extorts`, also as a parquet column has it: yes, no, cannot tell."""
+    """`ExtortionFit.extorts`, or its value in a parquet column, in words: yes, no, cannot tell."""
     if not isinstance(extorts, bool | np.bool_):
         return "cannot tell"
     return "yes" if extorts else "no"
@@ -105,8 +103,8 @@ def in_a_word(extorts: object) -> str:
 def spread_of_opponents(n: int, generator: np.random.Generator) -> NDArray[np.float64]:
     """``n`` different memory-one co-players, probabilities of cooperating after start, CC, CD, DC, DD: float64 ``[n, 5]``.
 
-    The first half, up to all 32, are corners: deterministic strategies in random order, Always-Defect, Tit-for-Tat and
-    their like among them. The rest are U(0, 1)^5, the paper's tabular pool. Raises ValueError for n < 1.
+    The first half (at most all 32) are deterministic strategies in random order, such as Always-Defect and Tit-for-Tat. The
+    rest are drawn from U(0, 1)^5, the paper's tabular pool (App. A.2). Raises ValueError for n < 1.
     """
     if n < 1:
         raise ValueError(f"a spread has at least one co-player, not {n}")
@@ -118,8 +116,8 @@ def spread_of_opponents(n: int, generator: np.random.Generator) -> NDArray[np.fl
 def episodes_table(ego: Episodes, co: Episodes, opponents: Sequence[str | int]) -> pd.DataFrame:
     """Rows ``opponent, reward, co_reward`` for `extortion_fit` from played games, one per co-player.
 
-    Game g was played against ``opponents[g mod len(opponents)]``, as `TabularSpread` deals them out. Raises ValueError
-    unless each met as many games.
+    Game g was played against ``opponents[g mod len(opponents)]``, see `TabularSpread`. Raises ValueError unless all
+    opponents played the same number of games.
     """
     if not opponents or len(ego) % len(opponents):
         raise ValueError(f"{len(ego)} games cannot be shared evenly by {len(opponents)} opponents")
@@ -130,7 +128,7 @@ def episodes_table(ego: Episodes, co: Episodes, opponents: Sequence[str | int]) 
 def memory_one_table(
     strategy: ArrayLike, opponents: ArrayLike, rounds: int | None, payoffs: Payoffs = PRISONERS_DILEMMA.payoffs
 ) -> pd.DataFrame:
-    """The same rows for a memory-one strategy ``[5]`` against ``opponents`` ``[n, 5]``, exact; rounds None: without end.
+    """The same rows for a memory-one strategy ``[5]`` against ``opponents`` ``[n, 5]``, exact; rounds None: the infinite game.
 
     Opponents are named by their row. Raises ValueError as `expected_play`.
     """
@@ -155,16 +153,16 @@ def episode_thirds(rounds: int) -> dict[str, tuple[int, int]]:
 
 
 def memory_one_fit(episodes: Episodes, windows: Mapping[str, tuple[int, int]]) -> pd.DataFrame:
-    """How often the player cooperates after each last outcome, in windows of the episode.
+    """The player's rate of cooperation after each joint action of the previous round, in windows of the episode.
 
-    windows: first and last round of each, counted from 1 and both included (`episode_thirds` for the usual ones).
+    windows: first and last round of each, counted from 1 and both included, such as `episode_thirds`.
     A row per window and outcome (start, CC, CD, DC, DD, own action first), with columns ``window``, ``first_round``,
     ``last_round``, ``outcome``, ``cooperation_rate``, ``low``, ``high`` (95 % Wilson interval) and ``count`` (decisions);
     after an outcome that never occurred the rate is nan and the interval (0, 1).
 
-    For a player with a longer memory this is the average over the histories that end so, of the games played here, not a
-    rule it follows; and the interval, which takes decisions for independent, is then too narrow, as the decisions of one
-    game hang together. Raises ValueError for a window outside the episode and for a game of more than two actions.
+    For a player with a longer memory the rate is an average over the histories of these games, not a rule that it follows. Its
+    interval treats decisions as independent and is then too narrow, since the decisions of one game are correlated. Raises
+    ValueError for a window outside the episode and for a game of more than two actions.
     """
     if int(episodes.observations.max()) >= len(OUTCOMES):
         raise ValueError("a memory-one fit is made for games of two actions")
@@ -196,7 +194,7 @@ def wilson_interval(successes: int, count: int) -> tuple[float, float]:
 
 
 def _cells(table: pd.DataFrame, baseline: float) -> tuple[Floats, Floats, Floats]:
-    """Own surplus, co-player's surplus and whether they met, each ``[seeds, co-players]``; 0 where they did not."""
+    """Own surplus, co-player's surplus and whether they played, each ``[seeds, co-players]``; 0 where they did not."""
     missing = {"opponent", "reward", "co_reward"} - set(table)
     if missing:
         raise ValueError(f"the table lacks {', '.join(sorted(missing))}")

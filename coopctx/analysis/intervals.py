@@ -1,9 +1,9 @@
-"""Intervals over seeds: no mean stands alone.
+"""95 % intervals over seeds, with Student's t.
 
-All are 95 % intervals of Student's t form. Of a mean it is the usual one; of a ratio, or another smooth function of means,
-it is the jackknife's (J. W. Tukey, Annals of Mathematical Statistics 29, 1958), which for a mean is the same; of the
-difference between two independent sets of runs it is B. L. Welch's (Biometrika 34, 1947). How often they cover the true
-value with as few seeds as we have is simulated in tests/test_intervals.py and printed in docs/intervals.md.
+For a mean it is the usual interval. For a ratio or another smooth function of means it is the jackknife's (J. W. Tukey, Annals of
+Mathematical Statistics 29, 1958), which equals the usual one for a mean. For the difference between two independent sets of runs
+it is B. L. Welch's (Biometrika 34, 1947). How often the intervals cover the true value with as few seeds as ours is simulated in
+tests/analysis/test_intervals.py and listed in docs/intervals.md.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ COVERAGE = 0.95
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number over ``seeds`` runs with its 95 % interval; low and high are nan where there are too few runs for one."""
+    """A number over ``seeds`` runs with its 95 % interval; low and high are nan if there are too few runs for an interval."""
 
     value: float
     low: float
@@ -31,13 +31,13 @@ class Estimate:
     seeds: int
 
     def within(self, lowest: float, highest: float) -> Estimate:
-        """The same with the interval cut to what the quantity can be, such as 0 to 1 for a rate (nan stays nan)."""
+        """The same with the interval cut to the possible values, such as 0 to 1 for a rate (nan stays nan)."""
         low, high = (min(max(end, lowest), highest) if math.isfinite(end) else end for end in (self.low, self.high))
         return Estimate(self.value, low, high, self.seeds)
 
 
 def the_mean(means: Floats) -> Floats:
-    """The mean of a single quantity, as it is."""
+    """The mean of the only quantity, ``[..., 1]`` to ``[...]``."""
     return means[..., 0]
 
 
@@ -49,14 +49,13 @@ def estimate(
     """A smooth function of means over seeds, with its interval.
 
     values: ``[seeds]``, or ``[seeds, quantities]`` where the function needs several. of_means: from means
-    ``[..., quantities]`` to numbers ``[...]``; a ratio is then the ratio of the means, which one seed with a denominator
-    near zero cannot carry away. pairs: for runs that share agents (Step 3), the two agents of each run; runs of one agent
-    are then not taken for independent. Raises ValueError without any seed.
+    ``[..., quantities]`` to numbers ``[...]``. A ratio is the ratio of the means, so that a single seed with a denominator near
+    zero does not dominate it. pairs: for runs that share agents (Step 3), the two agents of each run; runs that share an agent
+    are then not treated as independent. Raises ValueError without any seed.
 
-    With n seeds, the n values that the function has without one of them give n pseudo-values; their standard error, times
-    the 0.975 quantile of Student's t with n - 1 degrees of freedom, is half the interval. For pairs the squared error is
-    sum over agents of (sum of its runs' deviations)^2 / (n (n - 2)): right where the agents make all the difference, wider
-    than need be where they make none.
+    Leaving out one of n seeds at a time gives n pseudo-values. Their standard error times the 0.975 quantile of Student's t
+    with n - 1 degrees of freedom is half the interval's width. For pairs the squared error is the sum over agents of
+    (sum of the agent's runs' deviations)^2 / (n (n - 2)): exact if all variance comes from the agents, too wide if none does.
     """
     table = np.asarray(values, dtype=np.float64)
     table = table[:, None] if table.ndim == 1 else table
@@ -76,9 +75,9 @@ def estimate(
 
 
 def difference(first: ArrayLike, second: ArrayLike) -> Estimate:
-    """The mean of ``first`` less that of ``second``, ``[seeds]`` each, from runs that have nothing to do with each other.
+    """The mean of ``first`` minus that of ``second``, ``[seeds]`` each, from independent runs.
 
-    Its ``seeds`` is the smaller number of the two. Raises ValueError where either has none.
+    Its ``seeds`` is the smaller number of the two. Raises ValueError if either is empty.
     """
     one, other = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     if not len(one) or not len(other):

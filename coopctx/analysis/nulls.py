@@ -1,8 +1,8 @@
-"""Null policies: players that learn nothing, and the tables that their runs would have.
+"""Null policies: players that do not learn, and the tables that their runs would have.
 
-A claim that one of them fulfils says nothing about learning. So each is put through the same reducers as the runs: against
-memory-one players, and against itself, with its exact expected play (`memory_one.expected_play`); against the Fixed-ICL of
-Step 2 with games that `coopctx evaluate` has played (`make nulls`).
+A claim that a null policy fulfils is no evidence of learning. Each null policy therefore goes through the same reducers as the
+runs. Its play against memory-one players and against itself is exact (`memory_one.expected_play`); its games against the
+Fixed-ICL of Step 2 are played by `coopctx evaluate` (`make nulls`).
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ STRATEGIES: Mapping[str, tuple[float, ...]] = {
 }
 NULLS = (*STRATEGIES, PRIOR)
 FILE = "nulls.parquet"  # beside the runs of a preset: the games of their Step-1 agents against the null policies
-_POINTS = 512  # of the pool: expected play against it is good to 0.0005
-STEPS = 30  # of a null's training, at each of which it is the same
+_POINTS = 512  # members that stand for the pool: the error of expected play against it is below 0.0005
+STEPS = 30  # iterations in its tables, all with the same values
 _CURVES_AT = (0, 8, 10, 30)  # steps with within-episode curves: before training, early, at the end
 
 
 def policy(null: str, agent: str) -> Floats:
-    """Members of the memory-one strategies that the null policy draws from, one for each episode: ``[members, 5]``.
+    """The memory-one strategies from which the null policy draws one per episode, ``[members, 5]``.
 
-    The untrained prior is what an agent plays that samples from its own predictions before any training. PPI's is fitted
-    to games of random memory-one players, and exact predictions of such a player, sampled, are such a player; A2C's
-    readouts start at zero, which is to play both actions alike.
+    The untrained prior samples from an agent's own predictions before any training. PPI's model is fitted to games of random
+    memory-one players; sampling from exact predictions of such a player is playing as such a player. A2C's readouts start
+    at zero: both actions have the same probability.
     """
     if null == PRIOR:
         return pool_members(_POINTS) if agent == "ppi" else np.array([STRATEGIES["random"]])
@@ -48,11 +48,11 @@ def policy(null: str, agent: str) -> Floats:
 
 
 def tables(agent: str, run: str, rounds: int, played: pd.DataFrame | None) -> dict[str, pd.DataFrame]:
-    """``training`` and ``episodes`` of runs of the null policies, as the reducers read them: expected values, and in place
-    of the seed the name of the null policy.
+    """``training`` and ``episodes`` of runs of the null policies, as the reducers read them: expected values, with the name of
+    the null policy as the seed.
 
-    run: a folder's name without the agent, such as ``mixed-opponent-id``. played: what `games_against` gives, for runs
-    against a Fixed-ICL; None where it has not been played, and then the tables lack them.
+    run: a folder's name without the agent, such as ``mixed-opponent-id``. played: the result of `games_against`, for runs
+    against a Fixed-ICL; None if these games have not been played: then the tables of such runs are empty.
     """
     pool = POOLS[run.removesuffix("-opponent-id")]
     named = ("tit-for-tat", "always-cooperate", "always-defect") if pool.probed else ()
@@ -66,9 +66,9 @@ def tables(agent: str, run: str, rounds: int, played: pd.DataFrame | None) -> di
 
 
 def games_against(results: Path, preset: str, agent: str) -> pd.DataFrame | None:
-    """What the null policies' games against this agent's Step-1 agents came to: rows of `FILE`; None where there are none.
+    """The rows of `FILE` about the null policies' games against this kind of Step-1 agent; None if there is no file.
 
-    Raises RunError naming the file where it is damaged.
+    Raises RunError naming the file if it is damaged.
     """
     path = results / preset / FILE
     if not path.exists():
@@ -124,7 +124,7 @@ def _expected(null: str, agent: str, opponent: str, rounds: int) -> tuple[Floats
 
 
 def _against_fixed_icl(agent: str, rounds: int, played: pd.DataFrame | None) -> pd.DataFrame:
-    """Means over the Step-1 agents; in their games it is they who are the ego."""
+    """Means over the Step-1 agents, which are the ego in the rows of ``played``."""
     if played is None:
         return pd.DataFrame()
     prior = {"ppi": "tabular"}.get(agent, "random")

@@ -1,7 +1,7 @@
-"""Exact references for play against the pool: what no predictor and no player can beat, and what a blind one earns.
+"""Exact references for play against the tabular pool: the best prediction, the best reward, and always-defect's reward.
 
-The pool's members are memory-one players of a game with two actions, their five probabilities of cooperating uniform on
-[0, 1] and independent (the paper's tabular players, App. A.2). Values are per round of an episode of given length.
+The pool's members are memory-one players of a game with two actions whose five probabilities of cooperating are independent
+and uniform on [0, 1] (the paper's tabular players, App. A.2). Values are per round of an episode of given length.
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ from coopctx.game.memory_one import Floats, Payoffs, best_response, payoff_vecto
 if TYPE_CHECKING:
     from coopctx.analysis.tables import Tables
 
-POINTS = 2048  # a power of two; the means over them and their mirror images are good to 0.001
+POINTS = 2048  # a power of two; the error of means over them and their mirror images is below 0.001
 STEP_1 = "tabular"  # the run that learns against the pool alone
 _GENERATOR = np.array([1, 182667, 469891, 498753, 110745])
-_OWN_ACTION_EXCHANGED = [0, 3, 4, 1, 2]  # start, CC, CD, DC, DD with the own action the other one
+_OWN_ACTION_EXCHANGED = [0, 3, 4, 1, 2]  # start, CC, CD, DC, DD after the own action is exchanged
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A measurement beside what is exact: no claim of the paper. Estimates are None where no finished run has recorded it.
+    """A measurement and its exact reference; not a claim of the paper. Estimates are None if no finished run recorded it.
 
-    exact: the reference's value, nan where it comes from the runs' own games and there are none. difference: ours less it.
+    exact: the reference's value; nan if it would come from the runs' own games and there are none. difference: ours minus
+    exact.
     """
 
     agent: str
@@ -43,7 +44,7 @@ class Reference:
 
 
 def references(tables: Tables) -> list[Reference]:
-    """Step 1 of one kind of agent beside what is best possible: its predictions where it makes any, and its reward."""
+    """Step 1 of one kind of agent and its references: its predictions (PPI only), and its reward."""
     rounds = tables.rounds(STEP_1)
     found = [_prediction(tables)] if tables.agent == "ppi" else []
     rewards = tables.read(STEP_1, "training")
@@ -54,7 +55,7 @@ def references(tables: Tables) -> list[Reference]:
 
 
 def _prediction(tables: Tables) -> Reference:
-    """The model's held-out loss beside that of exact Bayes on the very same episodes."""
+    """The model's held-out loss, and that of exact Bayes on the same episodes."""
     table = tables.read(STEP_1, "diagnostics")
     losses = pd.DataFrame(columns=["model", "bayes"], dtype=float) if table.empty else late_prediction(tables.agent, table)
     name = "Step 1, held-out NLL of tabular's actions, nats, beside exact Bayes on the same episodes"
@@ -73,9 +74,9 @@ def _beside(agent: str, name: str, measured: pd.Series, exact: Callable[[], floa
 
 @cache
 def best_response_reward(rounds: int, payoffs: Payoffs = PRISONERS_DILEMMA.payoffs) -> float:
-    """Expected reward per round of the best response to a pool member that it knows: nobody earns more.
+    """Expected reward per round of the best response to a known pool member: the largest possible.
 
-    The mean over members that are spread evenly, each with its exact best response. Raises ValueError as
+    The mean over `pool_members`, each with its exact best response. Raises ValueError as
     `memory_one.best_response`.
     """
     return float(best_response(pool_members(), rounds, payoffs).reward.mean())
@@ -84,7 +85,7 @@ def best_response_reward(rounds: int, payoffs: Payoffs = PRISONERS_DILEMMA.payof
 def always_defect_reward(payoffs: Payoffs = PRISONERS_DILEMMA.payoffs) -> float:
     """Expected reward per round of always defecting against the pool: (T + P) / 2, whatever the number of rounds.
 
-    Exchanging C and D maps the pool of its co-players onto itself, so in the mean they cooperate half the time.
+    Exchanging C and D maps the pool onto itself, so on average its members cooperate in half of the rounds.
     """
     _, _, temptation, punishment = payoff_vector(payoffs)
     return float(temptation + punishment) / 2
@@ -92,11 +93,11 @@ def always_defect_reward(payoffs: Payoffs = PRISONERS_DILEMMA.payoffs) -> float:
 
 @cache
 def pool_members(points: int = POINTS) -> Floats:
-    """Members of the pool that stand for all of it, ``[2 * points, 5]``; ``points`` is a power of two.
+    """Evenly spread members that stand for the pool, ``[2 * points, 5]``; ``points`` is a power of two.
 
-    The points of a randomly shifted lattice in the unit cube (its generating vector: R. Cools, F. Y. Kuo and D. Nuyens, SIAM
-    Journal on Scientific Computing 28, 2006), and each one's mirror image, which defects where the other cooperates: so in
-    the mean they cooperate half the time with a player that does not react, as the pool does.
+    The points of a randomly shifted lattice in the unit cube (generating vector: R. Cools, F. Y. Kuo and D. Nuyens, SIAM
+    Journal on Scientific Computing 28, 2006) and their mirror images, which defect where the points cooperate. Like the pool,
+    they cooperate on average in half of the rounds with a player that does not react.
     """
     shift = np.random.default_rng(0).random(5)
     members = (np.arange(points)[:, None] * _GENERATOR / points + shift) % 1

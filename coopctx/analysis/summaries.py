@@ -1,4 +1,4 @@
-"""What a run's tables come to: from rows to a number per seed. The reducers that claims.toml names are in `REDUCERS`."""
+"""Reducers: from a table's rows to a number per seed. `REDUCERS` has those that claims.toml names."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from coopctx.experiments.pools import EARLY_ROUND
 from coopctx.runs.manifest import read_manifest
 from coopctx.runs.read import read_run_table
 
-LAST_MEASUREMENTS = 5  # what a run is summed up by: the mean over the last ones (PPI: each phase is one)
-FARTHEST = 0.1  # of the training: how far from the share asked for a curve within the episode may have been recorded
+LAST_MEASUREMENTS = 5  # a run's final value is the mean over so many (PPI: phases)
+FARTHEST = 0.1  # of the training: the largest distance of a within-episode curve from the share asked for
 
 
 def summary(directory: Path) -> dict[str, float]:
-    """What a finished run came to: wall_seconds, and cooperation_<opponent> and reward_<opponent>, which are means over
-    its learners and its last measurements. Raises RunError naming a damaged file."""
+    """A finished run's wall_seconds, and its cooperation_<opponent> and reward_<opponent>: means over its learners and its last
+    measurements. Raises RunError naming a damaged file."""
     last = last_measurements(read_run_table(directory, "training").to_pandas())
     means = last[last.player == "ego"].groupby("opponent")[["cooperation_rate", "reward"]].mean()
     measured = {
@@ -36,7 +36,7 @@ def last_measurements(training: pd.DataFrame) -> pd.DataFrame:
 
 
 def late_training(agent: str, quantity: str, opponent: str, training: pd.DataFrame, player: str = "ego") -> pd.Series:
-    """Late in training, the mean over the learners, or over whom they meet (player ``co``), by seed."""
+    """The mean late in training by seed, over the learners (player ``ego``) or over their opponents (``co``)."""
     return _by_seed(late_rows(agent, training), quantity, opponent, player)
 
 
@@ -46,7 +46,7 @@ def late_rows(agent: str, training: pd.DataFrame) -> pd.DataFrame:
 
 
 def training_at(share: float, quantity: str, opponent: str, training: pd.DataFrame, player: str = "ego") -> pd.Series:
-    """At the measurement nearest to a ``share`` of the training (0: before it, 1: at its end), otherwise as `late_training`."""
+    """`late_training` at the one measurement nearest to a ``share`` of the training (0: before it, 1: at its end)."""
     wanted = share * training["iteration"].max()
     return _by_seed(_nearest(training, wanted), quantity, opponent, player)
 
@@ -56,7 +56,7 @@ def within_episode(
 ) -> pd.Series:
     """Mean over some ``rounds`` (see `window`) at a ``share`` of the training, by seed; player ``both``: over both sides.
 
-    Empty where no curve was recorded there: before any training for 0, within `FARTHEST` of it for others.
+    Empty if no curve was recorded at that share: exactly before training for 0, otherwise within `FARTHEST` of it.
     """
     end = episodes["iteration"].max()
     rows = episodes[episodes["iteration"] == 0] if share == 0 else _nearest(episodes[episodes["iteration"] > 0], share * end)
@@ -86,7 +86,7 @@ def late_prediction(agent: str, diagnostics: pd.DataFrame) -> pd.DataFrame:
 
 
 Reducer = Callable[[str, pd.DataFrame, Mapping[str, Any]], pd.Series]
-# name: the table that it reads, and the number per seed from an agent's name, the table and the arguments in claims.toml
+# name: (the table that it reads; a function of an agent's name, that table and the arguments in claims.toml)
 REDUCERS: Mapping[str, tuple[str, Reducer]] = {
     "late": ("training", lambda agent, table, arguments: late_training(agent, training=table, **arguments)),
     "at": ("training", lambda agent, table, arguments: training_at(training=table, **arguments)),

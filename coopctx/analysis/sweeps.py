@@ -1,7 +1,7 @@
-"""The runs of all sweeps of a preset in one tidy parquet: their training tables, with every setting of the run as a column.
+"""The parquet of all sweeps of a preset: the training tables of their runs, with every setting as a column.
 
-Figures need only this file, not the directories of the runs. A run is identified by its keys and its settings; a run that is
-added again replaces its old rows.
+Figures need only this file, not the directories of the runs. A run is identified by its keys and settings; adding a
+run again replaces its old rows.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def _columns(rows: pd.DataFrame) -> list[str]:
 
 
 def _frame(table: pa.Table) -> pd.DataFrame:
-    """The table with a column for every setting: a run that is older than a setting has the setting's default."""
+    """The table with a column for every setting. Runs that are older than a setting get its default."""
     rows = table.to_pandas(types_mapper=pd.ArrowDtype)
     for agent in LEARNERS:
         theirs = rows["agent"] == agent

@@ -1,4 +1,4 @@
-"""The tables that claims and references read: of the finished runs of one kind of agent, and of the null policies' runs."""
+"""The tables that claims and references read: those of the finished runs, and those of the null policies."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from coopctx.experiments.pools import POOLS, options_for
 from coopctx.game.matrix import PRISONERS_DILEMMA
 from coopctx.runs.read import Results
 
-AGENTS = {"ppi": "PPI", "a2c": "A2C"}  # those that the paper makes claims about
+AGENTS = {"ppi": "PPI", "a2c": "A2C"}  # the kinds that the paper makes claims about
 RUNS = (*POOLS, "mixed-opponent-id")
 
 
 def tables_of(results: Path, preset: str) -> list[Tables]:
-    """Of PPI, then of A2C. Raises RunError where there is no finished run of either under results/preset."""
+    """The tables of PPI, then of A2C. Raises RunError if neither has a finished run under results/preset."""
     runs = Results(results, preset)
     if not any(runs.seeds(f"{agent}-{name}") for agent in AGENTS for name in RUNS):
         command = shlex.join(["coopctx", "reproduce", *options_for(results, preset)])
@@ -29,7 +29,7 @@ def tables_of(results: Path, preset: str) -> list[Tables]:
 
 
 class Tables:
-    """The tables of one kind of agent, those of null policies included; a run is a folder's name without the agent."""
+    """The tables of one kind of agent and of the null policies; runs are named by their folder without the agent."""
 
     def __init__(self, runs: Results, agent: str) -> None:
         self.preset, self.agent = runs.preset, agent
@@ -38,18 +38,18 @@ class Tables:
         self._played = nulls.games_against(runs.folder, runs.preset, agent)
 
     def read(self, run: str, table: str) -> pd.DataFrame:
-        """Of all finished seeds; no rows where there is none. RunError where the game is not the paper's."""
+        """A run's table over all finished seeds; no rows if there are none. RunError if the game is not the paper's."""
         self.rounds(run)
         return self._runs.table(f"{self.agent}-{run}", table)
 
     def of_nulls(self, run: str, table: str) -> pd.DataFrame:
-        """What the null policies' runs would have: episodes as long as in the finished runs."""
+        """The same table of the null policies, with as many rounds as the finished runs have."""
         if run not in self._nulls:
             self._nulls[run] = nulls.tables(self.agent, run, self.rounds(run), self._played)
         return self._nulls[run][table]
 
     def rounds(self, run: str) -> int:
-        """Per episode; the paper's 100 where no seed is finished. RunError where its game is not the paper's."""
+        """The rounds of a run's episodes; the paper's 100 if no seed is finished. RunError if its game is not the paper's."""
         name = f"{self.agent}-{run}"
         for seed, manifest in self._runs.manifests(name).items():  # all have the same settings
             game = with_defaults(manifest["configuration"])["game"]

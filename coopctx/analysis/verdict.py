@@ -1,4 +1,4 @@
-"""The verdict rule: the only place that decides what a measurement earns, and the sentences that explain it."""
+"""The verdict rule and the sentences that explain it. No other module decides a verdict."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Side = Literal["above", "below"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a row, or a claim, has earned. means: of a row, in one sentence. rank: the weakest row of a claim has the lowest."""
+    """The verdict of a row or claim. means: its meaning for a row, one sentence. rank: the lower, the weaker."""
 
     word: str
     means: str
@@ -47,7 +47,7 @@ OF_A_CLAIM = "A claim has the verdict of its weakest row (weakest first: not rep
 
 @dataclass(frozen=True)
 class Threshold:
-    """Where a number must be for its claim to hold, and what the number on the border means."""
+    """The values for which a claim holds: above or below ``value``, whose meaning is ``because``."""
 
     side: Side
     value: float
@@ -62,7 +62,7 @@ class Threshold:
 
 
 def of_row(ours: Estimate | None, threshold: Threshold, target: Target) -> Verdict:
-    """The rule, the same for every row."""
+    """The verdict of a row; the rule is the same for all rows (docs/intervals.md)."""
     if ours is None:
         return NOT_RUN
     if math.isnan(ours.low) or not (threshold.holds(ours.low) and threshold.holds(ours.high)):
@@ -72,11 +72,11 @@ def of_row(ours: Estimate | None, threshold: Threshold, target: Target) -> Verdi
 
 
 def of_claim(rows: Iterable[Verdict]) -> Verdict:
-    """The weakest; ValueError without any."""
+    """The weakest of the rows' verdicts; ValueError without any row."""
     return min(rows, key=lambda verdict: verdict.rank)
 
 
 def counted(verdicts: Iterable[Verdict]) -> str:
-    """How often each was given: ``5 reproduced, 1 partly, 2 not reproduced``; those given never are left out."""
+    """The number of each verdict, such as ``5 reproduced, 1 partly, 2 not reproduced``; verdicts never given are left out."""
     given = list(verdicts)
     return ", ".join(f"{given.count(verdict)} {verdict}" for verdict in VERDICTS if verdict in given)

@@ -22,7 +22,7 @@ from coopctx.native import Gates
 
 @torch.no_grad()
 def measure_estimators(config: Config, threads: int, repeats: int, sizes: Sizes) -> list[Estimate]:
-    """Variance and cost of both estimators of Q, on what is in use, at states that a briefly trained agent visits."""
+    """Variance and cost of both estimators of Q, on the engine in use, at states that a briefly trained agent visits."""
     engine = engines(config.model.hidden)[0]
     with using(engine, threads):
         learner = _briefly_trained(config, sizes)
@@ -49,7 +49,7 @@ def measure_estimators(config: Config, threads: int, repeats: int, sizes: Sizes)
 
 
 def _briefly_trained(config: Config, sizes: Sizes) -> PPILearner:
-    """Fitted to tabular play for seconds, whatever the settings say of data and learning rate."""
+    """A learner that is fitted to tabular play for seconds, with its own data and learning rate."""
     schedule: dict[str, Any] = {"initial_epochs": 1.0, "learning_rate": 3e-3, "final_learning_rate": 3e-4}
     ppi = replace(config.ppi, batch_size=sizes.estimator_batch, **schedule)
     data = tabular_episodes(config, sizes.estimator_steps * ppi.batch_size)

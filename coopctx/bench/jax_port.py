@@ -1,4 +1,4 @@
-"""The same planner and the same training step as a plain jitted JAX port: what `coopctx.bench.race` is measured against.
+"""Planner and training step as a plain jitted JAX port, with which the benchmark compares ours.
 
 Imported only where JAX is installed. Everything is float32, on the CPU, one thread per call (see `start`).
 """
@@ -26,9 +26,9 @@ Weights = dict[str, Array]
 
 
 def start(threads: int) -> str:
-    """Bring JAX up on the CPU, each computation on one thread and ``threads`` of them at a time; its version.
+    """Start JAX on the CPU: one thread per computation, ``threads`` computations at a time. Returns its version.
 
-    Without effect on the threads if the process has used JAX before.
+    The number of threads has no effect if the process has used JAX before.
     """
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false"
     with _environment(XLA_FLAGS=flags, NPROC=str(threads), JAX_PLATFORMS="cpu"):
@@ -60,7 +60,7 @@ def to_jax(tensor: torch.Tensor) -> Array:
 def action_values(planner: Planner, gates: Gates, n_actions: int, hidden: torch.Tensor) -> Callable[[], None]:
     """A call that computes Q [games, actions] as `Planner.action_values` does, random numbers drawn anew each time.
 
-    The numbers are shared by the first actions; the gains are always expectations, and no stratification is paid for.
+    The first actions share the random numbers; the gains are always expectations. There is no stratification, which costs time.
     """
     weights, state, key = transposed(gates), to_jax(hidden), jax.random.key(0)
     settings = n_actions, planner.rollouts, planner.horizon, planner.discount
@@ -145,7 +145,7 @@ def _cell(inputs: Array, recurrent: Array, bias_hn: Array, hidden: Array) -> Arr
 
 
 class Batch(NamedTuple):
-    """Played episodes, time first: the model's inputs and what it is to predict."""
+    """Played episodes, time first: the model's inputs and targets."""
 
     seen: Array  # [T + 1, games] observation codes
     actions: Array  # [T, games]
@@ -153,7 +153,7 @@ class Batch(NamedTuple):
 
 
 class State(NamedTuple):
-    """What a gradient step changes: the weights, AdamW's two moments, and the number of steps taken."""
+    """The state of the training: the weights, AdamW's two moments, and the number of steps taken."""
 
     weights: Weights
     mean: Weights
@@ -162,19 +162,19 @@ class State(NamedTuple):
 
 
 def to_batch(data: Episodes) -> Batch:
-    """All of ``data``."""
+    """All of ``data`` as JAX arrays."""
     return Batch(*(to_jax(x).T for x in (data.observations.int(), data.actions.int(), data.rewards)))
 
 
 def initial_state(model: SequenceModel) -> State:
-    """The weights of ``model`` (one without identity), the optimiser untouched."""
+    """The weights of ``model`` (without identities) and a new optimiser."""
     weights = {name: to_jax(tensor) for name, tensor in model.state_dict().items()}
     first, second = (jax.tree.map(jnp.zeros_like, weights) for _ in range(2))
     return State(weights, first, second, jnp.zeros((), jnp.float32))
 
 
 def trainer(model: SequenceModel, ppi: PPIConfig, data: Episodes) -> Callable[[], None]:
-    """A call that makes one pass over ``data`` in minibatches, from where the last call ended."""
+    """A function that makes one pass over ``data`` in minibatches; each call continues from the weights of the last."""
     state = initial_state(model)
     whole = to_batch(data)
     batches = [jnp.arange(i, i + ppi.batch_size) % len(data) for i in range(0, len(data), ppi.batch_size)]
@@ -193,7 +193,7 @@ def trainer(model: SequenceModel, ppi: PPIConfig, data: Episodes) -> Callable[[]
 def gradient_step(
     state: State, data: Batch, games: Array, sizes: tuple[int, int], ppi: PPIConfig
 ) -> tuple[State, Array]:
-    """Forward, backward, clip, AdamW on these games; the new state, and the three losses [3] before the step."""
+    """Forward, backward, clipping and AdamW on these games. Returns the new state and the losses [3] before the step."""
     batch = Batch(*(values[:, games] for values in data))
     gradient, losses = jax.grad(partial(_loss, sizes=sizes, ppi=ppi), has_aux=True)(state.weights, batch)
     norm = jnp.sqrt(sum(jnp.vdot(g, g) for g in jax.tree.leaves(gradient)))
@@ -211,7 +211,7 @@ def gradient_step(
 
 
 def _loss(weights: Weights, batch: Batch, sizes: tuple[int, int], ppi: PPIConfig) -> tuple[Array, Array]:
-    """`SequenceModel.losses`, weighted as in training, and the three of them."""
+    """The weighted sum of `SequenceModel.losses` as in training, and the three losses [3]."""
     n_observations, n_actions = sizes
     outputs = _outputs(weights, batch, sizes)
     logits, rest = outputs[..., :n_actions], outputs[..., n_actions:]

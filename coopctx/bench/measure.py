@@ -1,8 +1,8 @@
-"""How fast is it here: planner, training, a whole phase of PPI and an iteration of A2C, beside the kept PyTorch reference.
+"""Measuring this machine: planner, training, a whole phase of PPI, an iteration of A2C, and the estimators of Q.
 
-Contestants take turns (A B C A B C …), so that whatever else the machine does meets all of them; medians count. What
-is in use on this machine is compared with the reference (the same code with the native kernel switched off, fp32), and
-with a jitted JAX port (`coopctx.bench.jax_port`) where JAX is installed. Only the CPU is measured.
+Contestants take turns (A B C A B C …), so that other load on the machine affects all of them alike; medians count. The engine in
+use is compared with the reference (the same code without the native kernel, fp32), and with a jitted JAX port
+(`coopctx.bench.jax_port`) if JAX is installed. Only the CPU is measured.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ def measure(
     sizes: Sizes | None = None,
     on_part: Callable[[str], None] = lambda part: None,
 ) -> Report:
-    """Measure everything for these settings; threads None: as many as there are cores.
+    """Measure everything with these settings; threads None: one per core. on_part is called with the name of each part.
 
-    Raises UsageError for settings, threads or repeats that cannot be. PyTorch's thread count is as before afterwards.
+    Raises UsageError for impossible settings, threads or repeats. PyTorch's number of threads is restored at the end.
     """
     config, sizes = load_preset(preset, overrides, "mixed"), sizes or Sizes()
     cores = available_cores()
@@ -83,10 +83,10 @@ def measure(
 
 
 def jax_port() -> ModuleType | None:
-    """`coopctx.bench.jax_port`, or None where JAX cannot be imported."""
+    """`coopctx.bench.jax_port`, or None if JAX cannot be imported."""
     try:
         from coopctx.bench import jax_port as bench_jax
-    except (ImportError, RuntimeError):  # the latter: jax and jaxlib of versions that do not go together
+    except (ImportError, RuntimeError):  # RuntimeError: jax and jaxlib of incompatible versions
         return None
     return bench_jax
 

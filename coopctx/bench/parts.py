@@ -1,4 +1,4 @@
-"""How long whole parts of a run take: a phase of PPI, an iteration of A2C."""
+"""The time of whole parts of a run: a phase of PPI, an iteration of A2C."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from coopctx.runs.read import read_run_table
 
 
 def measure_phase(config: Config, threads: int, repeats: int, sizes: Sizes) -> list[PhaseRate]:
-    """Fit and collect of a mixed run's first phase, as `train` does them, on what is in use and on the reference.
+    """Fit and collect of a mixed run's first phase, as `train` does them, on the engine in use and on the reference.
 
-    Timed are some of the gradient steps and some of the rounds, at full batch sizes, and scaled up: all steps cost the
-    same. So do, within a tenth, all rounds of a model that knows nothing yet: the first ones, before the games have
-    parted, spare the native kernel that much. The surer a model is, the more rollouts coincide and the less there is to
-    compute, so that later phases collect faster than this says.
+    Some of the gradient steps and some of the rounds are timed at full batch sizes and scaled up. All gradient steps cost the
+    same. The rounds of an untrained model cost the same within a tenth: in the first rounds, games with equal histories save
+    the native kernel up to so much. Later phases collect faster, since the rollouts of a more certain model coincide more
+    often.
     """
     totals = _in_turns(config, threads, repeats, lambda: phase_seconds(config, threads, sizes))
     seconds = {name: sum(total) for name, total in totals.items()}
@@ -51,7 +51,7 @@ def _two_engines(config: Config) -> tuple[Engine, Engine]:
 def _in_turns(
     config: Config, threads: int, repeats: int, seconds: Callable[[], tuple[float, float]]
 ) -> dict[str, list[float]]:
-    """Medians of both parts' seconds, on what is in use and on the reference, which take turns."""
+    """Medians of both parts' seconds on the engine in use and on the reference, which take turns."""
     parts: dict[str, list[tuple[float, float]]] = {IN_USE: [], REFERENCE: []}
     for _ in range(repeats):
         for engine in _two_engines(config):
@@ -75,7 +75,7 @@ def phase_seconds(config: Config, threads: int, sizes: Sizes) -> tuple[float, fl
 
 def _timings(config: Config, threads: int) -> dict[str, float]:
     """Seconds of each part of the first phase of a run with this configuration, after one step of pre-training."""
-    least = config.ppi.batch_size / config.ppi.initial_episodes / 2  # less than a step's worth: rounded up to one
+    least = config.ppi.batch_size / config.ppi.initial_episodes / 2  # less than one step: rounded up to one
     config = replace(
         config,
         ppi=replace(config.ppi, phases=1, initial_epochs=least),
@@ -85,7 +85,7 @@ def _timings(config: Config, threads: int) -> dict[str, float]:
 
 
 def _timed_run(agent: str, config: Config, threads: int, iteration: int) -> dict[str, float]:
-    """Seconds of each part that a mixed run with this configuration has recorded at ``iteration``."""
+    """Seconds of each part that a mixed run with this configuration records at ``iteration``."""
     with tempfile.TemporaryDirectory(prefix="coopctx-bench-") as directory:
         job = Job(RunSpec(agent, "mixed", False, 0, "bench"), config, Path(directory), "cpu", threads, True, ())
         outcome = run_one(job, SilentProgress())
@@ -97,9 +97,9 @@ def _timed_run(agent: str, config: Config, threads: int, iteration: int) -> dict
 
 
 def measure_iteration(config: Config, threads: int, repeats: int, sizes: Sizes) -> list[IterationRate]:
-    """Play and update of a mixed A2C run, as `train` does them, on what is in use and on the reference.
+    """Play and update of a mixed A2C run, as `train` does them, on the engine in use and on the reference.
 
-    Where the batch is larger than `Sizes.iteration_episodes`, it is timed in part and scaled up.
+    If the batch is larger than `Sizes.iteration_episodes`, so many episodes are timed and the time is scaled up.
     """
     totals = _in_turns(config, threads, repeats, lambda: iteration_seconds(config, threads, sizes))
     seconds = {name: sum(total) for name, total in totals.items()}

@@ -1,4 +1,4 @@
-"""How fast the planner and a fit are, beside the reference, a JAX port and this machine's matrix products."""
+"""The speed of planner and fit, compared with the reference, a JAX port and this machine's matrix products."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def measure_planner(
 ) -> tuple[list[Rate], dict[str, Rate]]:
     """Simulated rounds per second (games x actions x rollouts x horizon per decision), random numbers included.
 
-    An untrained model's predictions are far apart, so that few rollouts coincide: the native kernel gains least here.
-    And PyTorch's matrix products in floating-point operations per second, by dtype, measured in turns with the planner.
+    With an untrained model few rollouts coincide, so the native kernel gains least. Also returns PyTorch's matrix products in
+    floating-point operations per second, by dtype, measured in turns with the planner.
     """
     model, planner = untrained_model(config), Planner.of(config.ppi)
     gates = model.gates().contiguous()
@@ -71,12 +71,12 @@ def measure_planner(
 
 
 def rollout_flops(gates: Gates, horizon: int, rollouts: int) -> int:
-    """Floating-point operations of the rollouts' matrix products; after the last round no state is needed."""
+    """Floating-point operations of the rollouts' matrix products; the last round needs no new state."""
     return _flops(gates, rollouts * horizon, rollouts * (horizon - 1))
 
 
 def _shared_rollout_flops(gates: Gates, n_actions: int, planner: Planner, hidden: Tensor) -> int:
-    """The same where coinciding rollouts take a step together, as in the native kernel; 0 without it."""
+    """The same if coinciding rollouts share their steps, as in the native kernel; 0 without it."""
     kernel = native.kernel_for(CPU, hidden.shape[1])
     if kernel is None:
         return 0
@@ -90,7 +90,7 @@ def _flops(gates: Gates, heads: int, steps: int) -> int:
 
 
 def _peer(calls: Sequence[Callable[[], None]], threads: int, amount: float) -> Contestant:
-    """The calls side by side: each computes on one thread."""
+    """The calls at the same time, each on one thread."""
     return Contestant(PEER, "JAX", "fp32", _side_by_side(calls, threads), amount)
 
 
@@ -106,8 +106,8 @@ def _side_by_side(calls: Sequence[Callable[[], Any]], threads: int) -> Callable[
 def measure_training(config: Config, threads: int, repeats: int, sizes: Sizes, port: ModuleType | None) -> list[Rate]:
     """Tokens per second of fitting: forward, backward, clipping and AdamW.
 
-    With several threads two learners are fitted, as in a run: side by side where a fit takes one thread, otherwise one
-    after the other on all threads.
+    With several threads two learners are fitted, as in a run: at the same time if a fit uses one thread, otherwise one after
+    the other on all threads.
     """
     ppi = replace(config.ppi, initial_epochs=1.0)  # one pass over as many batches as there are steps to be timed
     data = tabular_episodes(config, sizes.fit_steps * ppi.batch_size)

@@ -1,4 +1,4 @@
-"""Contestants take turns (A B C A B C …), so that whatever else the machine does meets all of them; medians count."""
+"""Timing contestants in turns (A B C A B C …), so that other load on the machine affects all of them alike."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ IN_USE, REFERENCE, PEER = "in use", "reference", "JAX"
 
 @dataclass(frozen=True)
 class Engine:
-    """A way to compute: its name here, what it runs on, and its kernel (None: PyTorch)."""
+    """A way to compute: its name in the report, what it runs on, and its kernel (None: PyTorch)."""
 
     name: str
     runs_on: str
@@ -32,7 +32,7 @@ class Engine:
 
 @dataclass(frozen=True)
 class Contestant:
-    """Work to be timed: one call does ``amount`` units of it."""
+    """Work to be timed: one call does ``amount`` units."""
 
     name: str
     runs_on: str
@@ -42,9 +42,9 @@ class Contestant:
 
 
 def race(contestants: Sequence[Contestant], repeats: int, seconds: float) -> list[Rate]:
-    """Time the contestants in turns, once all are warm; a measurement lasts at least about ``seconds``.
+    """Medians of ``repeats`` timings, taken in turns after a warm-up; a timing lasts at least about ``seconds``.
 
-    Ratios are to the one named `REFERENCE`; without it they are 1.
+    Ratios are to the contestant named `REFERENCE`; without it they are 1.
     """
     calls = [_calls_lasting(contestant, seconds) for contestant in contestants]
     times: list[list[tuple[float, float]]] = [[] for _ in contestants]
@@ -65,14 +65,14 @@ def race(contestants: Sequence[Contestant], repeats: int, seconds: float) -> lis
 
 
 def _calls_lasting(contestant: Contestant, seconds: float) -> int:
-    contestant.call()  # compilation and first allocations are not what is measured
+    contestant.call()  # compilation and first allocations are not measured
     start = time.perf_counter()
     contestant.call()
     return max(1, math.ceil(seconds / (time.perf_counter() - start)))
 
 
 def engines(hidden: int) -> list[Engine]:
-    """What is in use for this hidden size, the native kernel in fp32 where that is another, and the reference."""
+    """The engine in use for this hidden size, the native kernel in fp32 if that is another one, and the reference."""
     kernel, exact = native.kernel_for(CPU, hidden), native.load("fp32")
     used = Engine(IN_USE, "native", kernel.precision, kernel) if kernel else pytorch(IN_USE)
     same = kernel is None or exact is None or kernel.precision == exact.precision
@@ -85,7 +85,7 @@ def pytorch(name: str) -> Engine:
 
 @contextmanager
 def using(engine: Engine, threads: int) -> Iterator[None]:
-    """Within, model and planner compute on this engine, with as many PyTorch threads as a run would have."""
+    """Model and planner compute on this engine, with as many PyTorch threads as in a run, until the context ends."""
     before = native.kernel_for, torch.get_num_threads()
     native.kernel_for = lambda device, hidden: engine.kernel
     torch.set_num_threads(1 if engine.kernel else threads)

@@ -1,4 +1,4 @@
-"""What the benchmark reports: sizes, rates and the machine, as plain data."""
+"""The benchmark's report as plain data: sizes, rates and the machine."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is done per measurement. Smaller than real work only where cost is known to be proportional."""
+    """How much work a measurement does. It is smaller than real work only if the cost is known to be proportional."""
 
-    games: int = 512  # games that the planner decides in at once
+    games: int = 512  # games in which the planner decides at once
     fit_steps: int = 16  # gradient steps per learner
-    collect_rounds: int = 2  # rounds played of a phase's episodes; those of an untrained model cost about the same
+    collect_rounds: int = 2  # rounds played of a phase's episodes; all rounds of an untrained model cost about the same
     collect_episodes: int = 1024  # episodes per agent in those rounds, at most
     iterations: int = 3  # of A2C
     iteration_episodes: int = 1024  # episodes per learner in these, at most
@@ -23,15 +23,15 @@ class Sizes:
     states: int = 512  # visited states at which they are compared
     draws: int = 32  # estimates per state
     matrix: int = 768  # rows and columns of the matrix product: two operands fit a core's cache
-    seconds: float = 0.1  # shortest measurement: quicker work is repeated
+    seconds: float = 0.1  # shortest measurement: faster work is repeated
 
 
 @dataclass(frozen=True)
 class Rate:
     """A measured throughput.
 
-    per_second: units of the table; seconds: median of one call; cores: processor time over wall time (less than the
-    threads: they waited, or the machine was busy); ratio: to the reference; matmul_share: of the machine's rate for
+    per_second: in units of the table. seconds: median of one call. cores: processor time over wall time; below the number of
+    threads if they waited or the machine was busy. ratio: to the reference. matmul_share: share of the machine's rate for
     matrix products in this dtype, planner only.
     """
 
@@ -47,9 +47,9 @@ class Rate:
 
 @dataclass(frozen=True)
 class PhaseRate:
-    """Fitting and collecting of a mixed run's first phase, scaled up to the whole of it.
+    """Fitting and collecting of a mixed run's first phase, scaled up to the whole phase.
 
-    per_second: new episodes, counted once for each learner that they are data for; ratio: to the reference.
+    per_second: new episodes, counted once for each learner that learns from them; ratio: to the reference.
     """
 
     name: str
@@ -63,8 +63,8 @@ class PhaseRate:
 
 @dataclass(frozen=True)
 class IterationRate:
-    """An iteration of A2C's mixed run, both learners; ratio: to the reference, which plays without a gradient and then
-    computes all outputs again with torch.nn.GRU under autograd."""
+    """An iteration of A2C's mixed run, both learners. ratio: to the reference, which plays without gradients and then
+    recomputes all outputs with torch.nn.GRU and autograd."""
 
     name: str
     runs_on: str
@@ -80,8 +80,8 @@ class Estimate:
     """An estimator of Q with the settings' rollouts.
 
     variance: of Q(x, a) - Q(x, 0) given x, mean over states x visited in play and a > 0, payoff units squared;
-    seconds: per decision in `Sizes.games` games; ratio: variance x seconds of plain sampling over this one's, None
-    where this one has no variance (a horizon of one round).
+    seconds: per decision in `Sizes.games` games; ratio: variance x seconds of plain sampling divided by this
+    estimator's, None if it has no variance (a horizon of one round).
     """
 
     name: str
@@ -92,13 +92,13 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Machine:
-    """Where it was measured. Matrix products in GFLOP/s, by torch.mm on as many threads as everything else."""
+    """The machine. Matrix products in GFLOP/s, by torch.mm on as many threads as everything else."""
 
     cpu: str
     cores: int
     threads: int
-    load: float | None  # runnable processes when it began, mean over a minute
-    granted: float  # share of the threads' time that matrix products got, 1 on a machine that is otherwise idle
+    load: float | None  # runnable processes at the start, mean over a minute
+    granted: float  # share of the threads' time that matrix products got; 1 on an idle machine
     python: str
     torch: str
     jax: str | None
@@ -108,7 +108,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that one call of `measure` found."""
+    """The result of one call of `measure`."""
 
     coopctx: str
     preset: str

@@ -1,4 +1,4 @@
-"""The report for a reader."""
+"""The report as tables for the terminal."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from rich.text import Text
 from coopctx.bench.race import PEER
 from coopctx.bench.rows import Rate, Report
 
-ENOUGH = 0.9  # share of the processor time asked for; with less, the machine does something else too
+ENOUGH = 0.9  # share of the processor time asked for; below it, the machine is busy with other work
 
 
 def tables(report: Report) -> RenderableType:
-    """The report for a reader: where and what, then a table per part."""
+    """The report as text: the machine and the settings, then a table per part."""
     of_ppi = _planner_table(report), _training_table(report), _phase_table(report)
     return Group(_heading(report), *of_ppi, _iteration_table(report), _estimator_table(report))
 

@@ -1,4 +1,4 @@
-"""The models, learners and episodes that are timed: untrained, of the settings' sizes."""
+"""The untrained models, learners and episodes that are timed, of the settings' sizes."""
 
 from __future__ import annotations
 

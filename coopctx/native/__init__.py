@@ -1,7 +1,7 @@
 """The optional native CPU kernel: the GRU trunk with its linear head, compiled from kernels.c on first use.
 
-`load()` gives a `Kernel`, or None where there is none (no C compiler, the compilation failed, COOPCTX_NATIVE=0), so
-that the caller falls back to PyTorch. May import nothing of the package but errors.
+`load()` returns a `Kernel`, or None if there is no C compiler, the compilation failed or COOPCTX_NATIVE=0; the caller then uses
+PyTorch. May import nothing of the package but errors.
 """
 
 from __future__ import annotations
@@ -12,20 +12,21 @@ import os
 import torch
 
 from coopctx.native import compile
+from coopctx.native.actor_critic import ActorCriticLoss, actor_critic_gradient
 from coopctx.native.autograd import recalled, trunk
 from coopctx.native.gates import Gates, supports
 from coopctx.native.kernel import Kernel
-from coopctx.native.play import Lesson, Played, Seat, improve, play
+from coopctx.native.play import Played, Seat, play
 from coopctx.native.recurrence import Recurrence
 
 __all__ = [
+    "ActorCriticLoss",
     "Gates",
     "Kernel",
-    "Lesson",
     "Played",
     "Recurrence",
     "Seat",
-    "improve",
+    "actor_critic_gradient",
     "kernel_for",
     "load",
     "play",
@@ -38,7 +39,10 @@ PRECISIONS = ("bf16", "fp32")
 
 
 def load(precision: str | None = None) -> Kernel | None:
-    """The kernel in "bf16" or "fp32", or None if it cannot be had; by default bf16 where the CPU has AVX512-BF16."""
+    """The kernel in "bf16" or "fp32", None if it cannot be compiled; by default bf16 on a CPU with AVX512-BF16.
+
+    Raises ValueError for another precision.
+    """
     if precision not in (None, *PRECISIONS):
         raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")
     if os.environ.get("COOPCTX_NATIVE") == "0":
@@ -55,5 +59,5 @@ def _load(precision: str) -> Kernel | None:
 
 
 def kernel_for(device: torch.device, hidden: int) -> Kernel | None:
-    """The kernel, where it can serve tensors on ``device`` with this hidden size; None means: use PyTorch."""
+    """The kernel for tensors on ``device`` and this hidden size; None if there is none: use PyTorch."""
     return load() if device.type == "cpu" and supports(hidden) else None

@@ -1,4 +1,4 @@
-"""The trunk as a differentiable operation."""
+"""The trunk as a differentiable PyTorch operation."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def trunk(kernel: Kernel, gates: Gates, extra: Tensor | None, index: Tensor, rew
 
 
 def recalled(played: Recurrence, gates: Gates, extra: Tensor | None) -> Tensor:
-    """`Recurrence.outputs`, differentiable in gates and extra, which are as they were in those rounds, without computing
-    them again."""
+    """`Recurrence.outputs`, differentiable in gates and extra, which must have the values of those rounds. Nothing is
+    recomputed."""
     return _Recalled.apply(played, *gates, extra)
 
 

@@ -1,7 +1,7 @@
-"""Compiling the native kernel on first use, and keeping the library.
+"""Compiling the native kernel on first use, and caching the library.
 
-It is kept in $XDG_CACHE_HOME/coopctx (~/.cache/coopctx), under a name that depends on the source, the compiler, the flags
-and the CPU.
+The cache is $XDG_CACHE_HOME/coopctx (~/.cache/coopctx). A library's name depends on the source, the compiler, the flags and the
+CPU.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from pathlib import Path
 
 SOURCE = Path(__file__).with_name("kernels.c")
 COMPILERS = ("cc", "gcc", "clang")
-# -O3 and loop unswitching take the sums of a tile out of their registers.
+# With -O3 or loop unswitching, the sums of a tile no longer stay in registers.
 OPTIMISATION = ("-O2", "-fno-math-errno", "-fno-trapping-math", "-fno-unswitch-loops")
 FLAGS = (*OPTIMISATION, "-std=gnu11", "-fvisibility=hidden", "-shared", "-fPIC")
 
 
 def library(bf16: bool) -> ctypes.CDLL | None:
-    """The kernel for bfloat16 operands or without; None where it cannot be had: no compiler, an error, another CPU."""
+    """The kernel with bfloat16 operands or without; None if there is no compiler, an error, or the CPU lacks bfloat16."""
     for name in COMPILERS:
         for target in (("-march=native",), ()):
             try:
@@ -35,7 +35,7 @@ def library(bf16: bool) -> ctypes.CDLL | None:
 
 
 def compiled(compiler: str, flags: tuple[str, ...]) -> Path:
-    """Path of the compiled library, from the cache if it is there. Raises OSError or SubprocessError."""
+    """The path of the compiled library in the cache, compiled if it is missing. Raises OSError or SubprocessError."""
     path = shutil.which(compiler)
     if path is None:
         raise FileNotFoundError(compiler)

@@ -1,4 +1,4 @@
-"""The folded weights of a trunk: the one form in which play, planner, training and the native kernel read them."""
+"""The folded weights of a trunk, which play, planner, training and the native kernel read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Gates(NamedTuple):
     head_weight   [outputs, hidden]
     head_bias     [outputs]
 
-    In torch.nn.GRU's gate order r, z, n, with its input bias, and its recurrent bias of r and z, in the table:
+    The gate order is torch.nn.GRU's: r, z, n. The table includes its input bias, and its recurrent bias of r and z:
 
         gates = table[index] + reward * reward_gates + extra          # [3 * hidden]
         h'    = GRU cell(gates, weight_hh h, bias_hn)
@@ -54,7 +54,7 @@ def supports(hidden: int) -> bool:
 
 
 class GatesStruct(ctypes.Structure):
-    """`Gates` of src/cell.h. Holds addresses only: the tensors must live as long."""
+    """`Gates` of src/cell.h. It holds addresses only: the caller must keep the tensors."""
 
     _fields_ = (
         *((name, ctypes.c_long) for name in ("hidden", "outputs", "inputs")),
@@ -63,7 +63,7 @@ class GatesStruct(ctypes.Structure):
 
 
 def struct_of(gates: Gates) -> GatesStruct:
-    """``gates`` for a call of the kernel, after a check: contiguous float32 CPU tensors, or ValueError."""
+    """``gates`` for a call of the kernel. ValueError unless all are contiguous float32 CPU tensors of matching shapes."""
     hidden, outputs = gates.hidden, gates.outputs
     if not supports(hidden):
         raise ValueError(f"the hidden size must be a positive multiple of 16, not {hidden}")
@@ -86,5 +86,5 @@ def check(name: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype 
 
 
 def address(tensor: Tensor | None) -> int | None:
-    """Where a tensor's numbers lie, as the kernel takes it."""
+    """The address of a tensor's numbers, or None."""
     return None if tensor is None else tensor.data_ptr()

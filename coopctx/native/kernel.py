@@ -21,12 +21,12 @@ from coopctx.native.signatures import EpisodesStruct, GradientStruct, declare
 
 @functools.cache
 def pool(threads: int) -> ThreadPoolExecutor:
-    """The kernel's own threads, which last."""
+    """The kernel's own threads, which are kept between calls."""
     return ThreadPoolExecutor(threads, thread_name_prefix="coopctx-native")
 
 
 def call(function: Callable[..., int], *arguments: object) -> None:
-    """Raise what the function's status says."""
+    """Call a function of the library. MemoryError for status 1, ValueError for 2 (see kernels.c)."""
     status = function(*arguments)
     if status == 1:
         raise MemoryError("the native kernel could not allocate its workspace")
@@ -34,8 +34,18 @@ def call(function: Callable[..., int], *arguments: object) -> None:
         raise ValueError("games, actions or observations are out of range")
 
 
+def in_turn(function: Callable[..., int], threads: int, tasks: int, *arguments: object) -> None:
+    """Call ``function`` in up to ``threads`` threads; they take tasks from a common counter until none is left."""
+    turn = ctypes.c_long()
+    if threads <= 1 or tasks <= 1:
+        call(function, *arguments, turn)
+        return
+    for done in [pool(threads).submit(call, function, *arguments, turn) for _ in range(min(threads, tasks))]:
+        done.result()
+
+
 class Kernel:
-    """Calls release the GIL and use the calling thread alone, unless they take ``threads``."""
+    """A compiled library. Calls release the GIL and use the calling thread alone, unless they have a ``threads`` argument."""
 
     def __init__(self, library: ctypes.CDLL, precision: str) -> None:
         self.precision = precision
@@ -45,7 +55,7 @@ class Kernel:
     def forward(
         self, gates: Gates, extra: Tensor | None, index: Tensor, reward_in: Tensor, need_gradient: bool = True
     ) -> tuple[Tensor, Tensor | None]:
-        """Outputs [B, T, n_out] from h = 0, for index [B, T] and reward_in [B, T]; and what `backward` needs (opaque)."""
+        """Outputs [B, T, n_out] from h = 0 for index [B, T] and reward_in [B, T]; and what `backward` reads, or None."""
         given = struct_of(gates)
         batch, time = _check_sequences(gates, extra, index, reward_in)
         out = torch.empty(batch, time, gates.outputs)
@@ -56,7 +66,7 @@ class Kernel:
         return out, saved
 
     def backward(self, gates: Gates, saved: Tensor, d_outputs: Tensor, with_extra: bool) -> tuple[Gates, Tensor | None]:
-        """Gradients of `forward`'s gates and of extra, if it had one, from those of its outputs [B, T, n_out]."""
+        """Gradients of `forward`'s gates, and of extra or None, from those of its outputs [B, T, n_out]."""
         given = struct_of(gates)
         batch, time, _ = d_outputs.shape
         check("d_outputs", d_outputs, (batch, time, gates.outputs))
@@ -126,15 +136,15 @@ class Kernel:
     ) -> tuple[Tensor, int]:
         """Monte-Carlo action values q [G, A] of each own first action, from hidden states [G, H] within +-1.
 
-        Out of the head come A action logits, [A, O] logits of the next observation given the own action, and [A, O]
-        predicted rewards (n_out = A + 2 A O); the table's index is o (A + 1) + action (K = O (A + 1)). Each of the R
-        rollouts of S steps samples by inverse CDF from uniforms [G, A or 1, R, S, 2] (action, observation); with 1 in
-        place of A all first actions share them. Its gain per step is the reward predicted for what was sampled or, if
-        `expected`, the expected reward (over the observation at the first step, over action and observation later); q is
-        the mean over R of sum_s discount^s gain_s. The number of threads does not change the result.
+        The outputs are A action logits, [A, O] logits of the next observation given the own action, and [A, O] predicted
+        rewards (n_out = A + 2 A O); the table's index is o (A + 1) + action (K = O (A + 1)). Each of the R rollouts of S
+        steps samples by inverse CDF from uniforms [G, A or 1, R, S, 2] (action, observation); with 1 in place of A all first
+        actions share them. The gain of a step is the reward predicted for the sampled action and observation or, if
+        `expected`, the expected reward: over the observation at the first step, over action and observation later. q is the
+        mean over R of sum_s discount^s gain_s. The number of threads does not change the result.
 
-        Rollouts from the same state share a step of the model for as long as they have drawn the same; also returned is
-        how many steps that left to take, of at most G A R (S - 1).
+        Rollouts from the same state share the model's steps as long as they have drawn the same actions and observations. Also
+        returns the number of steps computed, at most G A R (S - 1).
         """
         given = struct_of(gates)
         _check_world(gates, n_actions, n_observations)

@@ -9,6 +9,6 @@
 #include "src/fit.h"
 #include "src/rollouts.h"
 #include "src/play.h"
-#include "src/improve.h"
+#include "src/actor_critic.h"
 
 EXPORT int coopctx_bf16(void) { return BF16; }

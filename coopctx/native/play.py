@@ -1,9 +1,8 @@
-"""Whole episodes in the kernel, and what an actor-critic learns from them."""
+"""Whole episodes in the kernel, between policies that sample without planning."""
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import NamedTuple, cast
@@ -12,14 +11,14 @@ import torch
 from torch import Tensor
 
 from coopctx.native.gates import Gates, GatesStruct, address, check, struct_of
-from coopctx.native.kernel import Kernel, call, pool
-from coopctx.native.signatures import LessonStruct, LogStruct, PieceStruct, ShareStruct, SideStruct
+from coopctx.native.kernel import Kernel, in_turn
+from coopctx.native.signatures import LogStruct, PieceStruct, SideStruct
 
-PIECE = 128  # PIECE of src/play.h: most games that are played, and learned from, as one
+PIECE = 128  # as in src/play.h: the most games of a piece
 
 
 class Share(NamedTuple):
-    """Consecutive games of a seat that were played as one piece, and where their record begins in `Played.memory`."""
+    """Consecutive games of a seat that were played as one piece; record: where theirs begins in `Played.memory`."""
 
     first: int
     games: int
@@ -27,7 +26,7 @@ class Share(NamedTuple):
 
 
 class Played:
-    """What a trunk has computed in its last games, for `improve`; empty before. Used again, it needs no fresh memory."""
+    """What a trunk computed in its last games, for `actor_critic_gradient`; empty before the first. Its memory is reused."""
 
     kernel: Kernel
     gates: Gates
@@ -38,24 +37,24 @@ class Played:
         self.shares: list[Share] = []
 
     def begin(self, kernel: Kernel, seat: Seat, n_actions: int, rounds: int, pieces: Sequence[tuple[int, int]]) -> None:
-        """Find room for the games of ``seat``, played in pieces (first game, games)."""
+        """Provide memory for the games of ``seat``, played in pieces (first game, games)."""
         self.kernel, self.gates, self.with_extra = kernel, cast(Gates, seat.policy), seat.extra is not None
         at = 0
         self.shares = []
         for first, games in pieces:
             self.shares.append(Share(first, games, at))
             at += kernel.library.coopctx_record_bytes(self.gates.hidden, n_actions, rounds, games)
-        if len(self.memory) < at:  # fresh memory costs time
+        if len(self.memory) < at:  # new memory costs time
             self.memory = torch.empty(at + at // 8, dtype=torch.uint8)
 
 
 @dataclass(frozen=True)
 class Seat:
-    """Who plays ``rows`` consecutive games from one side; see `play`.
+    """A policy that plays ``rows`` consecutive games on one side; see `play`.
 
-    key: of its random streams, one for each game. policy: a trunk that begins, whose first A of A + 1 outputs are logits,
-    with extra [rows, 3 * hidden] or None; or for each game and observation the running sums of the action probabilities,
-    without the last one, [rows, 1 + A^2, A - 1]. played: where to keep what a trunk computes.
+    key: of its random streams, one per game. policy: a trunk whose first A of A + 1 outputs are logits, with extra
+    [rows, 3 * hidden] or None; or a tabular policy: for each game and observation the cumulative action probabilities without
+    the last one, [rows, 1 + A^2, A - 1]. played: keeps what a trunk computes, or None.
     """
 
     rows: int
@@ -68,11 +67,11 @@ class Seat:
 def play(
     kernel: Kernel, sides: Sequence[Sequence[Seat]], payoffs: Tensor, games: int, rounds: int, threads: int = 1
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """All rounds of ``games`` games of the symmetric game with ``payoffs`` [A, A] between those who sit on its two sides.
+    """Play ``games`` games of all rounds of the symmetric game with ``payoffs`` [A, A] between the seats of its two sides.
 
-    Gives observations uint8 [2, games, T + 1] (as `coopctx.game.matrix.MatrixGame` codes them), actions uint8 [2, games, T]
+    Returns observations uint8 [2, games, T + 1] (as `coopctx.game.matrix.MatrixGame` codes them), actions uint8 [2, games, T]
     and rewards [2, games, T], by side. The number of threads does not change the result. Games with the same history so
-    far share a step of a trunk.
+    far share a trunk's step. ValueError if the seats do not fit the game.
     """
     n_actions = len(payoffs)
     _check(sides, payoffs, games)
@@ -84,7 +83,7 @@ def play(
             own = [(begin - start.first, count) for begin, count in pieces if 0 <= begin - start.first < start.seat.rows]
             start.seat.played.begin(kernel, start.seat, n_actions, rounds, own)
     tasks = [(begin, count, tuple(_seated(starts, begin) for starts in placed)) for begin, count in pieces]
-    # What takes longest comes first, so that no thread waits long for another at the end.
+    # The longest tasks come first, so that no thread waits long for another at the end.
     tasks.sort(key=lambda task: -sum(isinstance(start.seat.policy, Gates) for start in task[2]))
     numbers = {id(gates): number for number, gates in enumerate(trunks)}
     table = (PieceStruct * len(tasks))()
@@ -96,22 +95,12 @@ def play(
     arrays = (tensor.data_ptr() for tensor in (payoffs, observations, actions, rewards))
     log = LogStruct(n_actions, rounds, games, *arrays)
     gates = (GatesStruct * max(len(trunks), 1))(*map(struct_of, trunks))
-    _in_turn(kernel.library.coopctx_play, threads, len(tasks), log, len(tasks), table, len(trunks), gates)
+    in_turn(kernel.library.coopctx_play, threads, len(tasks), log, len(tasks), table, len(trunks), gates)
     return observations, actions, rewards
 
 
-def _in_turn(function: Callable[..., int], threads: int, tasks: int, *arguments: object) -> None:
-    """Have threads take tasks in turn until none is left."""
-    turn = ctypes.c_long()
-    if threads <= 1 or tasks <= 1:
-        call(function, *arguments, turn)
-        return
-    for done in [pool(threads).submit(call, function, *arguments, turn) for _ in range(min(threads, tasks))]:
-        done.result()
-
-
 def _check(sides: Sequence[Sequence[Seat]], payoffs: Tensor, games: int) -> None:
-    """ValueError unless the seats are of ``games`` games on both sides and fit the game."""
+    """ValueError unless the seats of each side have ``games`` games and fit the game."""
     n_actions = len(payoffs)
     check("payoffs", payoffs, (n_actions, n_actions))
     if 1 + n_actions**2 > 256:
@@ -135,7 +124,7 @@ def _check_seat(seat: Seat, n_actions: int) -> None:
 
 
 class _Placed(NamedTuple):
-    """A seat and the first of its games among all."""
+    """A seat and the number of its first game among all games."""
 
     first: int
     seat: Seat
@@ -147,12 +136,12 @@ def _placed(seats: Sequence[Seat]) -> list[_Placed]:
 
 
 def _seated(starts: Sequence[_Placed], game: int) -> _Placed:
-    """Who plays a game."""
+    """The seat that plays a game."""
     return next(start for start in starts if start.first <= game < start.first + start.seat.rows)
 
 
 def _pieces(cuts: set[int]) -> list[tuple[int, int]]:
-    """First game and number of games of every piece: none reaches over a cut, and all between two are of about one size."""
+    """First game and number of games of every piece. No piece crosses a cut; pieces between two cuts have about one size."""
     pieces = []
     for begin, end in pairwise(sorted(cuts)):
         number = -(-(end - begin) // PIECE)
@@ -169,74 +158,3 @@ def _side(seat: Seat, first: int, numbers: dict[int, int]) -> SideStruct:
         share = next(share for share in seat.played.shares if share.first == first)
         record = seat.played.memory.data_ptr() + share.record
     return SideStruct(numbers[id(seat.policy)], first, seat.key, address(seat.extra), None, record)
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """What an actor-critic learns by (App. A.3.2); gae and td: discount times lambda. kinds: how many consecutive games'
-    advantages are made to have mean 0 and standard deviation 1 together; None: they stay as they are."""
-
-    reward_scale: float
-    discount: float
-    gae: float
-    td: float
-    value_weight: float
-    entropy_weight: float
-    kinds: Sequence[int] | None
-    smallest_deviation: float
-
-
-def improve(
-    played: Played, actions: Tensor, rewards: Tensor, payoffs: Tensor, lesson: Lesson, threads: int = 1
-) -> tuple[Tensor, Gates, Tensor | None]:
-    """The loss's terms [3] (policy, value, entropy) on the games just ``played``, and the loss's gradients.
-
-    actions uint8 [games, T], rewards [games, T]. Gradients of the gates and, if it had some, of each game's extra vector.
-    The number of threads does not change the result.
-    """
-    kernel, gates = played.kernel, played.gates
-    games, rounds = actions.shape
-    n_actions, tokens = len(payoffs), games * rounds
-    check("actions", actions, (games, rounds), torch.uint8)
-    check("rewards", rewards, (games, rounds))
-    shares = played.shares
-    sizes = [tensor.numel() for tensor in gates]
-    gradients, terms = torch.empty(len(shares), sum(sizes)), torch.empty(len(shares), 3, dtype=torch.float64)
-    sums, moments = torch.empty(2 * tokens), torch.empty(games, 2, dtype=torch.float64)
-    d_extra = torch.zeros(games, 3 * gates.hidden) if played.with_extra else None
-    structs = (ShareStruct * len(shares))(
-        *(
-            ShareStruct(
-                share.first,
-                share.games,
-                played.memory.data_ptr() + share.record,
-                sums[2 * rounds * share.first :].data_ptr(),
-                gradients[number].data_ptr(),
-                terms[number].data_ptr(),
-            )
-            for number, share in enumerate(shares)
-        )
-    )
-    shift, scale = torch.zeros(games), torch.ones(games)
-    arrays = (tensor.data_ptr() for tensor in (actions, rewards, payoffs))
-    factors = lesson.reward_scale, lesson.discount, lesson.gae, lesson.td
-    pointers = (tensor.data_ptr() for tensor in (moments, shift, scale))
-    weights = lesson.value_weight / tokens, lesson.entropy_weight / tokens, 1 / tokens
-    given = LessonStruct(n_actions, rounds, *arrays, *factors, *pointers, *weights, address(d_extra))
-    arguments = struct_of(gates), given, len(shares), structs
-    _in_turn(kernel.library.coopctx_advantages, threads, len(shares), *arguments)
-    if lesson.kinds is not None:
-        _normalise(moments / rounds, lesson.kinds, lesson.smallest_deviation, shift, scale)
-    _in_turn(kernel.library.coopctx_improve, threads, len(shares), *arguments)
-    parts = (part.view_as(tensor) for part, tensor in zip(gradients.sum(0).split(sizes), gates, strict=True))
-    return terms.sum(0).float() / tokens, Gates(*parts), d_extra
-
-
-def _normalise(moments: Tensor, kinds: Sequence[int], smallest: float, shift: Tensor, scale: Tensor) -> None:
-    """Set shift and scale [games] of each kind of game from the means [games, 2] of its advantages and of their squares."""
-    begin = 0
-    for games in kinds:
-        mean, square = moments[begin : begin + games].mean(0).tolist()
-        shift[begin : begin + games] = mean
-        scale[begin : begin + games] = 1 / (max(square - mean * mean, 0.0) ** 0.5 + smallest)
-        begin += games

@@ -1,4 +1,4 @@
-"""Rows on their way through a trunk, a round per call, where what they read next depends on what came out."""
+"""A trunk stepped one round per call, for players whose next input depends on the last output."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from coopctx.native.kernel import Kernel, call, check_index
 
 
 class Recurrence:
-    """``batch`` rows at h = 0, to be advanced round by round; gates and extra [B, 3 * hidden] must not change meanwhile.
+    """``batch`` rows that start at h = 0; gates and extra [B, 3 * hidden] must not change until the last round.
 
-    rounds: how many there will be, if a gradient is to follow the last one; None for any number, without a gradient.
-    before: an earlier one of the same size, whose memory may be overwritten: fresh memory costs time.
+    rounds: their number, if `Kernel.backward` follows the last one; None for any number of rounds without a gradient.
+    before: an earlier recurrence of the same size, whose memory is reused: new memory costs time.
     outputs: of all rounds so far, [B, T, n_out]; saved: for `Kernel.backward` after the last round; both None without rounds.
     """
 
@@ -41,7 +41,7 @@ class Recurrence:
         self._scratch = torch.empty(library.coopctx_advance_bytes(self._given, batch), dtype=torch.uint8)
 
     def advance(self, index: Tensor, reward_in: Tensor) -> Tensor:
-        """Outputs [B, n_out] of the next round from index [B] and reward_in [B]."""
+        """Outputs [B, n_out] of the next round from index [B] and reward_in [B]. ValueError after the last of ``rounds``."""
         check_index(index, (self._batch,), len(self.gates.table))
         check("reward_in", reward_in, (self._batch,))
         t = self._done

@@ -1,4 +1,4 @@
-"""The functions and structures of the compiled library, as ctypes needs to know them: what kernels.c declares."""
+"""The types of the compiled library's functions and structures (kernels.c), for ctypes."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class LogStruct(ctypes.Structure):
 
 
 class ShareStruct(ctypes.Structure):
-    """`Share` of src/improve.h."""
+    """`Share` of src/actor_critic.h."""
 
     _fields_ = (
         *((name, c_long) for name in ("first", "games")),
@@ -58,8 +58,8 @@ class ShareStruct(ctypes.Structure):
     )
 
 
-class LessonStruct(ctypes.Structure):
-    """`Lesson` of src/improve.h."""
+class LossStruct(ctypes.Structure):
+    """`Loss` of src/actor_critic.h."""
 
     _fields_ = (
         *((name, c_long) for name in ("n_actions", "rounds")),
@@ -86,8 +86,8 @@ SIGNATURES = {
     "coopctx_rollouts": (c_int, [_GATES, *[c_long] * 6, c_float, c_int, *[c_void_p] * 4, _LONG]),
     "coopctx_record_bytes": (c_size_t, [c_long] * 4),
     "coopctx_play": (c_int, [POINTER(LogStruct), c_long, POINTER(PieceStruct), c_long, _GATES, _LONG]),
-    "coopctx_advantages": (c_int, [_GATES, POINTER(LessonStruct), c_long, POINTER(ShareStruct), _LONG]),
-    "coopctx_improve": (c_int, [_GATES, POINTER(LessonStruct), c_long, POINTER(ShareStruct), _LONG]),
+    "coopctx_actor_critic_advantages": (c_int, [_GATES, POINTER(LossStruct), c_long, POINTER(ShareStruct), _LONG]),
+    "coopctx_actor_critic_gradient": (c_int, [_GATES, POINTER(LossStruct), c_long, POINTER(ShareStruct), _LONG]),
 }
 
 

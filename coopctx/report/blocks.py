@@ -54,13 +54,13 @@ FINDINGS = (
     ),
     (
         "told their opponent, they do not (cooperation lost)",
-        "Told whom they meet, the learners do not cooperate",
-        "cooperation of the learners, mixed pool less told",
+        "Told their opponent, the learners do not cooperate",
+        "cooperation of the learners, mixed pool minus told",
     ),
     (
         "without tabular opponents, they do not (cooperation lost)",
         "Without tabular opponents the learners do not cooperate",
-        "cooperation of the learners, mixed pool less learners alone",
+        "cooperation of the learners, mixed pool minus learners alone",
     ),
     (
         "Step 1: cooperation with Tit-for-Tat, found out within the episode",

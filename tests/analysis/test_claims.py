@@ -56,13 +56,13 @@ def test_every_row_reads_what_its_name_says(monkeypatch):
     expected = {
         "ppi": {
             ("Mixed pool", "reward vs tabular"): 2 * rate("mixed", "tabular", end["ppi"]) - 1,
-            ("Told whom they meet, the learners do not cooperate", "cooperation of the learners, mixed pool less told"): -0.1,
-            ("Without tabular opponents the learners do not cooperate", "cooperation of the learners, mixed pool less learners alone"): -0.2,
+            ("Told their opponent, the learners do not cooperate", "cooperation of the learners, mixed pool minus told"): -0.1,
+            ("Without tabular opponents the learners do not cooperate", "cooperation of the learners, mixed pool minus learners alone"): -0.2,
             ("Step 1", "cooperation vs Tit-for-Tat, rounds 51-89"): rate("tabular", "tit-for-tat", 1, late),
             ("Step 1", "cooperation vs Always-Cooperate, rounds 51-89"): rate("tabular", "always-cooperate", 1, late),
             ("Step 1", "cooperation vs Always-Defect, rounds 90-100"): rate("tabular", "always-defect", 1, last),
             ("Step 2", "reward of Fixed-ICL"): 2 * rate("extortion", "fixed-icl", end["ppi"], player=("co",)) - 1,
-            ("Step 2", "reward of the learner less Fixed-ICL's"): -0.006,
+            ("Step 2", "reward of the learner minus Fixed-ICL's"): -0.006,
             ("Step 3", "cooperation of both before training, round 5"): rate("mutual-extortion", "learner", 0, early, **both),
             ("Step 3", "cooperation of both, a third into training"): rate("mutual-extortion", "learner", 1 / 3),
             ("Step 3", "cooperation of both, late in training"): rate("mutual-extortion", "learner", end["ppi"]),
@@ -77,7 +77,7 @@ def test_every_row_reads_what_its_name_says(monkeypatch):
             ("Step 3 before training", "cooperation of both, round 99"): rate("mutual-extortion", "learner", 0, (99, 99), **both),
             ("Step 3 before training", "its rise from round 5 to round 99"): 0.094,
             ("Mixed pool, early in training", "cooperation vs tabular, rounds 51-89"): rate("mixed", "tabular", 1 / 3, late),
-            ("Mixed pool, early in training", "cooperation with the learner less with tabular, rounds 51-89"): 0.0,
+            ("Mixed pool, early in training", "cooperation with the learner minus with tabular, rounds 51-89"): 0.0,
         },
     }
     for agent, values in expected.items():
@@ -251,11 +251,11 @@ def test_runs_with_the_papers_values_and_spread_reproduce_every_claim(monkeypatc
 
 def test_a_difference_is_held_against_the_difference_of_two_readings_and_half_of_it():
     ppi = {(claim.title.split(":")[0], row.name): row for claim in claims.claims("ppi") for row in claim.rows}
-    row = ppi["Step 2", "reward of the learner less Fixed-ICL's"]
+    row = ppi["Step 2", "reward of the learner minus Fixed-ICL's"]
     assert [row.target.value, row.target.tolerance] == pytest.approx([0.88 - 0.25, 0.09])  # of 0.08 and 0.05
     assert [row.threshold.side, row.threshold.value] == ["above", pytest.approx(0.63 / 2)]
     assert ppi["Mixed pool", "cooperation of the learners"].target.value == 0.89
-    told = ppi["Told whom they meet, the learners do not cooperate", "cooperation of the learners, mixed pool less told"]
+    told = ppi["Told their opponent, the learners do not cooperate", "cooperation of the learners, mixed pool minus told"]
     assert [told.target.value, told.threshold.value] == pytest.approx([0.8, 0.4])
 
 
@@ -277,7 +277,7 @@ def test_untouched_seeds_are_told_apart_where_there_are_five(monkeypatch):
     assert ppi.untouched.value == pytest.approx(np.mean([2, 3, 5, 6, 7]) / 10)
     a2c = rows_of("a2c")["Mixed pool", "cooperation of the learners"]
     assert (a2c.seen, a2c.untouched) == (2, None)
-    told = rows_of("ppi")["Told whom they meet, the learners do not cooperate", "cooperation of the learners, mixed pool less told"]
+    told = rows_of("ppi")["Told their opponent, the learners do not cooperate", "cooperation of the learners, mixed pool minus told"]
     assert told.seeds == (8, 8) and told.seen == 3 and told.untouched.seeds == 5
 
 

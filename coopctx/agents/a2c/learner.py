@@ -102,15 +102,15 @@ class A2CLearner:
             loss, terms = self.loss(self.model(episodes), episodes, kinds, iteration)
             parts = torch.autograd.grad(loss, list(self.model.parameters()))
             return torch.cat([part.flatten() for part in parts]), terms
-        lesson = self._lesson(kinds, iteration)
+        played = self._played, episodes.actions, episodes.rewards, self._payoffs
         with torch.no_grad():
-            played = self._played, episodes.actions, episodes.rewards, self._payoffs
-            terms, gates, d_extra = native.improve(*played, lesson, threads)
+            terms, gates, d_extra = native.actor_critic_gradient(*played, self._native_loss(kinds, iteration), threads)
             return torch.cat([part.flatten() for part in self.model.unfold(gates, d_extra, episodes.identity)]), terms
 
-    def _lesson(self, kinds: Sequence[int], iteration: float) -> native.Lesson:
+    def _native_loss(self, kinds: Sequence[int], iteration: float) -> native.ActorCriticLoss:
+        """`loss` as the native kernel takes it."""
         a2c = self._a2c
-        return native.Lesson(
+        return native.ActorCriticLoss(
             reward_scale=a2c.reward_scale,
             discount=a2c.discount,
             gae=a2c.discount * a2c.gae_lambda,

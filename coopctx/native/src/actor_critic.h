@@ -23,10 +23,10 @@ typedef struct {
     float value_weight, entropy_weight; /* both divided by the number of tokens, games times rounds */
     float token_weight; /* 1 / tokens */
     float *d_extra;                  /* [.,3H] or null */
-} Lesson;
+} Loss;
 
 /* Advantages of a piece, and their moments. */
-static void advantages(const Gates *gates, const Lesson *l, const Share *s) {
+static void advantages(const Gates *gates, const Loss *l, const Share *s) {
     const long T = l->T, A = l->A, games = s->games;
     Record r;
     Arena arena = {s->record, s->record};
@@ -56,7 +56,7 @@ typedef struct { /* sums over the games in one row of a round */
     float *actions, *values, *games; /* [A][row]: of A_t by action taken; [row]: of V_t - target_t; [row]: how many */
     long rows;
 } Gathered;
-static void gather_round(const Gathered *to, const Record *r, const Lesson *l, const Share *s, long t, double *terms) {
+static void gather_round(const Gathered *to, const Record *r, const Loss *l, const Share *s, long t, double *terms) {
     const long T = l->T, games = s->games;
     memset(to->actions, 0, (l->A + 2) * to->rows * sizeof(float));
     double squares = 0.;
@@ -70,7 +70,7 @@ static void gather_round(const Gathered *to, const Record *r, const Lesson *l, c
     terms[1] += squares;
 }
 /* The gradient of the outputs of V rows from row i on, and the terms of their loss. lanes: [A + 1], the outputs at first. */
-INLINE void loss_of_rows(const Gathered *from, const Lesson *l, long i, vec *lanes, vec *weights, double *terms) {
+INLINE void loss_of_rows(const Gathered *from, const Loss *l, long i, vec *lanes, vec *weights, double *terms) {
     const long A = l->A;
     const vec top = maximum(lanes, A), games = load(from->games + i);
     vec total = {0}, all = {0}, entropy = {0}, policy = {0};
@@ -88,7 +88,7 @@ INLINE void loss_of_rows(const Gathered *from, const Lesson *l, long i, vec *lan
 }
 
 /* The gradient of the loss on one piece, from its advantages. */
-static int improve_piece(const Gates *gates, const Lesson *l, const Share *s) {
+static int gradient_of_piece(const Gates *gates, const Loss *l, const Share *s) {
     const long H = gates->hidden, A = l->A, T = l->T, O = 1 + A * A, padded = up(A + 1, PAD), rows = up(s->games, V);
     Record r;
     Arena record = {s->record, s->record};
@@ -114,7 +114,7 @@ static int improve_piece(const Gates *gates, const Lesson *l, const Share *s) {
             const long count = smaller(V, here - i);
             transpose((float *)lanes, V, r.outputs + (first + i) * (A + 1), A + 1, count, A + 1);
             if (A == 2) {
-                Lesson two = *l;
+                Loss two = *l;
                 two.A = 2;
                 loss_of_rows(&sums, &two, i, lanes, weights, s->terms);
             } else loss_of_rows(&sums, l, i, lanes, weights, s->terms);
@@ -147,12 +147,12 @@ static int improve_piece(const Gates *gates, const Lesson *l, const Share *s) {
 /* The advantages, or the gradient, of pieces until none of the `n` is left; all threads take the number of the next one from
  * *turn. Rows of the table that no game reads get the gradient 0. The caller zeroes d_extra; where games share a row of
  * round 0, the first of them gets the gradient of their extra vector. */
-EXPORT int coopctx_advantages(const Gates *gates, const Lesson *l, long n, const Share *shares, long *turn) {
+EXPORT int coopctx_actor_critic_advantages(const Gates *gates, const Loss *l, long n, const Share *shares, long *turn) {
     for (long i; (i = __atomic_fetch_add(turn, 1, __ATOMIC_RELAXED)) < n;) advantages(gates, l, shares + i);
     return 0;
 }
-EXPORT int coopctx_improve(const Gates *gates, const Lesson *l, long n, const Share *shares, long *turn) {
+EXPORT int coopctx_actor_critic_gradient(const Gates *gates, const Loss *l, long n, const Share *shares, long *turn) {
     int status = 0;
-    for (long i; !status && (i = __atomic_fetch_add(turn, 1, __ATOMIC_RELAXED)) < n;) status = improve_piece(gates, l, shares + i);
+    for (long i; !status && (i = __atomic_fetch_add(turn, 1, __ATOMIC_RELAXED)) < n;) status = gradient_of_piece(gates, l, shares + i);
     return status;
 }
