@@ -45,6 +45,16 @@ class Beliefs:
 
         return Beliefs(**{field.name: stacked(field.name) for field in fields(Beliefs)})
 
+    @staticmethod
+    def concatenate(parts: list[Beliefs]) -> Beliefs:
+        """The beliefs in all games of ``parts``, in order."""
+
+        def joined(name: str) -> Any:
+            column = [getattr(part, name) for part in parts]
+            return None if column[0] is None else torch.cat(column)
+
+        return Beliefs(**{field.name: joined(field.name) for field in fields(Beliefs)})
+
 
 class Believer(Player, Protocol):
     """A player whose beliefs can be read: `PPIPlayer` and `PolicyPlayer`."""

@@ -24,6 +24,7 @@ from coopctx.cli.options import (
     parse_seeds,
 )
 from coopctx.cli.options import path as typed_path
+from coopctx.errors import UsageError
 from coopctx.experiments.pools import options_for
 
 if TYPE_CHECKING:
@@ -138,6 +139,14 @@ def evaluate(
         Path | None,
         typer.Option(parser=typed_path, metavar="FILE", help="Write the per-round curves there; .parquet or .csv."),
     ] = None,
+    episodes: Annotated[
+        Path | None,
+        typer.Option(
+            parser=typed_path,
+            metavar="FILE.parquet",
+            help="Write the games there, round by round: what both sides did, and what the trained agents believed.",
+        ),
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """Let a trained agent play other players, and compare it with the exact best response where one is known.
@@ -149,11 +158,18 @@ def evaluate(
     coopctx evaluate results/cpu/ppi-mixed/seed-0 --against results/cpu/ppi-mixed/seed-1
     coopctx evaluate results/cpu/ppi-mixed/seed-0 --against axelrod:"Tit For 2 Tats"
     coopctx evaluate results/cpu/ppi-tabular/seed-* --against random --out evaluation.parquet
+    coopctx evaluate ppi-mixed --against ppi-mixed --games 32 --episodes games.parquet
     """
-    from coopctx.evaluation.play import Evaluation, check_out, evaluate, tables, write_curves
+    from coopctx.evaluation import games as played
+    from coopctx.evaluation.play import Evaluation, check_out, evaluate, write_curves
+    from coopctx.evaluation.tables import tables
 
     if out is not None:
         check_out(out)
+    if episodes is not None:
+        if out == episodes:
+            raise UsageError(f"--out and --episodes must be two files, not both {str(out)!r}")
+        played.check_path(episodes)
     found: list[Evaluation] = []
     with show.console.status("loading") as status:
 
@@ -162,7 +178,7 @@ def evaluate(
 
         for run in runs:
             options: dict[str, Any] = {"learner": learner, "games": games, "rounds": rounds, "seed": seed, "device": device}
-            found.append(evaluate(run, against or (), **options, report=heard))
+            found.append(evaluate(run, against or (), **options, watch=episodes is not None, report=heard))
     show.warn_of(found[0].keys["preset"] or "")
     for run, evaluation in zip(runs, found, strict=True):
         if len(runs) > 1:
@@ -171,6 +187,9 @@ def evaluate(
     if out is not None:
         write_curves(out, found)
         show.say(f"{out}: written")
+    if episodes is not None:
+        played.write_games(episodes, found)
+        show.say(f"{episodes}: written")
     show.following(show.quoted(["coopctx", "play", runs[0]]))
 
 

@@ -18,13 +18,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import torch
-from rich.console import Group
-from rich.table import Table
-from rich.text import Text
 
+from coopctx.agents.beliefs import Beliefs
 from coopctx.analysis.extortion import episode_thirds
 from coopctx.errors import UsageError
 from coopctx.evaluation.opponents import FEWEST_ROUNDS, Contestant, Host, Opponent, agent_of, guests
+from coopctx.evaluation.watched import Watched, watched
 from coopctx.experiments.checks import LARGEST_INTEGER
 from coopctx.game.arena import play
 from coopctx.game.episodes import Episodes
@@ -58,13 +57,15 @@ SCHEMA = pa.schema(
 class Meeting:
     """The games of an agent (the ego) against one opponent, from both sides.
 
-    best: exact play of the best response to each game's opponent, ``[games, rounds]``; None where it is not known.
+    best: exact play of the best response to each game's opponent, ``[games, rounds]``; None where it is not known. beliefs: the
+    ego's and the opponent's before every decision, ``[games, rounds, ...]``; None of a side that has none or was not watched.
     """
 
     opponent: str
     ego: Episodes
     co: Episodes
     best: ExpectedPlay | None
+    beliefs: tuple[Beliefs | None, Beliefs | None] = (None, None)
 
 
 @dataclass(frozen=True, repr=False)
@@ -72,12 +73,13 @@ class Evaluation:
     """A player's meetings, one after the other; printed as a table of them.
 
     player: how it is called. keys: agent, experiment, opponent_id, seed and preset of its run, and which learner it is; None
-    where it is no trained agent.
+    where it is no trained agent. game: what was played.
     """
 
     player: str
     keys: dict[str, Any]
     meetings: tuple[Meeting, ...]
+    game: MatrixGame
 
     @property
     def table(self) -> pd.DataFrame:
@@ -117,6 +119,7 @@ def evaluate(
     seed: int = 0,
     device: str = "auto",
     out: str | Path | None = None,
+    watch: bool = False,
     report: Callable[[str, float], None] = lambda opponent, share: None,
 ) -> Evaluation:
     """Play ``games`` games of ``agent`` against each opponent; write the `curves` to ``out``, if given.
@@ -126,8 +129,9 @@ def evaluate(
     strategies (`NAMED_STRATEGIES`); ``tabular``, a fresh random memory-one player in every game; ``axelrod:`` and the name
     of a strategy of the Axelrod library; or players of one's own. None given: all named strategies and tabular; tabular
     alone where the game has more than two actions. The game is that of the first trained agent, or the prisoner's dilemma.
-    rounds: None for as many as that agent was trained with, or 100. seed: of these games, not of the run. report hears which
-    opponent is being met and the share of its games that is played.
+    rounds: None for as many as that agent was trained with, or 100. seed: of these games, not of the run. watch: keep the
+    beliefs of trained agents (`Meeting.beliefs`, `coopctx.evaluation.games`). report hears which opponent is being met and the
+    share of its games that is played.
 
     Raises UsageError for a name, thing or number that will not do, RunError where a directory holds no finished run, a run
     of another game or horizon is to be met, the library is missing, or ``out`` cannot be written.
@@ -154,10 +158,12 @@ def evaluate(
             pair = host.seat(ego, own, learner) if ego else who.player(own), opponent.player(other)
             if pair[0] is pair[1]:
                 raise UsageError(f"a player cannot meet itself; make a second {who.name}")
+            if watch:
+                pair = watched(pair[0]), watched(pair[1])
             chance = stream(seed, "chance", opponent.stream)
             meetings.append(meet(name, pair, host.game, host.rounds, games, place, report, chance))
     called = f"{ego.name}, learner {learner}" if ego else who.name
-    evaluation = Evaluation(called, keys, tuple(meetings))
+    evaluation = Evaluation(called, keys, tuple(meetings), host.game)
     if out is not None:
         write_curves(Path(out), [evaluation])
     return evaluation
@@ -189,7 +195,9 @@ def meet(
             policies.append(players[1].policies[..., COOPERATE].double().numpy())
     by_chance = game.noise, game.continuation
     best = best_response(np.concatenate(policies), rounds, game.payoffs, *by_chance) if policies else None
-    return Meeting(opponent, Episodes.concatenate(sides[0]), Episodes.concatenate(sides[1]), best)
+    ego, co = map(Episodes.concatenate, sides)
+    beliefs = [player.beliefs if isinstance(player, Watched) else None for player in players]
+    return Meeting(opponent, ego, co, best, (beliefs[0], beliefs[1]))
 
 
 def summary(meeting: Meeting) -> dict[str, float]:
@@ -263,32 +271,6 @@ def check_out(path: Path) -> None:
     check_export(path, SCHEMA)
 
 
-def tables(evaluation: Evaluation) -> Group:
-    """The evaluation for a reader: what happened against each opponent, and how far it was from the best response."""
-    games, rounds = evaluation.meetings[0].ego.actions.shape
-    thirds = [f"{third}\n{first}-{last}" for third, (first, last) in episode_thirds(rounds).items()]
-    measured = {meeting.opponent: summary(meeting) for meeting in evaluation.meetings}
-    parts = [
-        _table(
-            f"{games} games of {rounds} rounds. Rewards are per round; early, middle, late: the agent's cooperation rate.",
-            ("reward", "opponent's\nreward", "coop.", "opponent's\ncoop.", *thirds),
-            ("reward", "co_reward", "cooperation", "co_cooperation", *(f"cooperation_{third}" for third in _THIRDS)),
-            measured,
-        )
-    ]
-    known = {opponent: told for opponent, told in measured.items() if "regret" in told}
-    if known:
-        parts.append(
-            _table(
-                "\nThe exact best response to the same opponents. Regret: its reward per round minus the agent's.",
-                ("best\nreward", "best\ncoop.", "regret", "s.e.", *thirds),
-                (*_REFERENCE, *(f"regret_{third}" for third in _THIRDS)),
-                known,
-            )
-        )
-    return Group(*parts)
-
-
 def check_number(least: int, name: str, value: int | None) -> None:
     """UsageError, naming the option, for a value below ``least`` or above `LARGEST_INTEGER`."""
     whole = isinstance(value, int)
@@ -336,17 +318,3 @@ _OVERVIEW = {
     "co_reward": "their reward",
     "regret": "regret",
 }
-_THIRDS = ("early", "middle", "late")
-_REFERENCE = ("best_response_reward", "best_response_cooperation", "regret", "regret_error")
-
-
-def _table(
-    title: str, headings: Sequence[str], quantities: Sequence[str], measured: dict[str, dict[str, float]]
-) -> Table:
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 1), pad_edge=False)
-    table.add_column("opponent", overflow="fold")
-    for heading in headings:
-        table.add_column(heading, justify="right", no_wrap=True)
-    for opponent, told in measured.items():
-        table.add_row(Text(opponent), *(f"{told[quantity]:z.3f}" for quantity in quantities))
-    return table

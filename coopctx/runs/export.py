@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,15 +16,15 @@ from coopctx.runs.schema import MANIFEST, OWN_FILES
 ENDINGS = (".parquet", ".csv")
 
 
-def check_export(path: Path, schema: pa.Schema, option: str = "--out") -> None:
+def check_export(path: Path, schema: pa.Schema, option: str = "--out", endings: Sequence[str] = ENDINGS) -> None:
     """Check that a table of these columns can be written to ``path``. A file there must be such a table, which is replaced.
 
-    Raises UsageError, naming the ``option``, for an ending that is not one of `ENDINGS`; RunError if the path cannot be
+    Raises UsageError, naming the ``option``, for an ending that is not one of ``endings``; RunError if the path cannot be
     written, holds another file, or belongs to a run.
     """
     check_ordinary(path)
-    if path.suffix not in ENDINGS:
-        raise UsageError(f"{option} must end in {' or '.join(ENDINGS)}, not {str(path)!r}")
+    if path.suffix not in endings:
+        raise UsageError(f"{option} must end in {' or '.join(endings)}, not {str(path)!r}")
     if path.name in OWN_FILES and (path.parent / MANIFEST).exists():
         raise RunError(f"cannot write {path}: it belongs to the run there")
     if path.exists() and _columns(path) != schema.names:

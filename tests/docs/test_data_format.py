@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 import coopctx
+from coopctx.analysis.games import SCHEMA as GAMES
 from coopctx.experiments.agents import AGENTS
 from coopctx.experiments.pools import COALA_POOLS, POOLS
 from coopctx.runs.schema import FILES, KEYS, LOCK, SCHEMAS, WHEN
@@ -34,6 +35,14 @@ def test_every_column_is_explained_with_its_type(table):
     explained = {**columns("### Keys of every table"), **shared, **columns(f"### {table}.parquet")}
     assert {name: explained[name] for name in types} == types
     assert set(columns(f"### {table}.parquet")) <= set(types)
+
+
+def test_every_column_of_whole_games_is_explained_with_its_type():
+    explained = {**columns("### Keys of every table")}
+    for names, kind, *_ in rows("### games.parquet"):
+        explained |= dict.fromkeys((name.strip("` ") for name in names.split(", ")), kind)
+    kinds = {"double": "float64", "float": "float32"}
+    assert explained == {field.name: kinds.get(str(field.type), str(field.type)) for field in GAMES}
 
 
 def test_every_file_of_a_run_and_every_pool_is_named():

@@ -1,0 +1,60 @@
+"""Games round by round: what both sides did, and what a trained agent believed. A row per game, round and player."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+
+from coopctx.agents.beliefs import Beliefs, beliefs_table
+from coopctx.analysis.games import SCHEMA
+from coopctx.errors import UsageError
+from coopctx.evaluation.play import Evaluation, Meeting
+from coopctx.game.episodes import Episodes
+from coopctx.game.matrix import MatrixGame
+from coopctx.runs.export import check_export, export
+
+OPTION = "--episodes"
+
+
+def games_table(evaluation: Evaluation, trained: bool = True) -> pa.Table:
+    """The games of a watched evaluation with the columns of `coopctx.analysis.games.SCHEMA`, meeting by meeting.
+
+    trained: what the column of this name says of the ego. Raises UsageError where the game has more than two actions.
+    """
+    if evaluation.game.n_actions != 2:
+        raise UsageError(f"{OPTION} keeps games of two actions; {evaluation.player} plays one of {evaluation.game.n_actions}")
+    parts = [
+        _rows(evaluation.game, meeting, player, {**evaluation.keys, "trained": trained})
+        for meeting in evaluation.meetings
+        for player in ("ego", "co")
+    ]
+    return pa.concat_tables(parts)
+
+
+def write_games(path: Path, evaluations: Sequence[Evaluation]) -> None:
+    """The `games_table` of all ``evaluations`` as one Parquet file; RunError where it cannot be written."""
+    export(path, pa.concat_tables([games_table(evaluation) for evaluation in evaluations]))
+
+
+def check_path(path: Path) -> None:
+    """Before anything is played: as `check_export`, for a Parquet file of games."""
+    check_export(path, SCHEMA, OPTION, (".parquet",))
+
+
+def _rows(game: MatrixGame, meeting: Meeting, player: str, keys: Mapping[str, Any]) -> pa.Table:
+    first = player == "ego"
+    (episodes, other), beliefs = (meeting.ego, meeting.co)[:: 1 if first else -1], meeting.beliefs[0 if first else 1]
+    frame = beliefs_table(game, episodes, beliefs or _none(episodes))
+    frame["own"], frame["other"] = (["CD"[action] for action in side.actions.flatten().tolist()] for side in (episodes, other))
+    frame["reward"] = episodes.rewards.flatten().tolist()
+    frame = frame[episodes.going_on().flatten().tolist()].assign(**keys, opponent=meeting.opponent, player=player)
+    return pa.Table.from_pandas(frame[SCHEMA.names], SCHEMA, preserve_index=False).replace_schema_metadata(None)
+
+
+def _none(episodes: Episodes) -> Beliefs:
+    """Nothing, in the form of beliefs before every decision."""
+    return Beliefs(torch.full((*episodes.actions.shape, 2), float("nan")))

@@ -1,0 +1,43 @@
+"""Players that are watched while they play: what a trained agent believed before each of its decisions."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from torch import Tensor
+
+from coopctx.agents.beliefs import Beliefs, Believer
+from coopctx.game.player import Player
+
+
+class Watched:
+    """Plays as ``player`` does, and keeps its beliefs before every decision, in the order of the games."""
+
+    def __init__(self, player: Believer) -> None:
+        self._player = player
+        self._batches: list[list[Beliefs]] = []  # [batch][round]
+
+    def begin(self, games: int) -> None:
+        self._player.begin(games)
+        self._batches.append([])
+
+    def identity(self) -> Tensor | None:
+        return self._player.identity()
+
+    def meet(self, identity: Tensor | None) -> None:
+        self._player.meet(identity)
+
+    def act(self, observation: Tensor, reward: Tensor) -> Tensor:
+        action = self._player.act(observation, reward)
+        self._batches[-1].append(self._player.beliefs)
+        return action
+
+    @property
+    def beliefs(self) -> Beliefs:
+        """Of all games so far, ``[games, rounds, ...]``; every batch must have had as many rounds."""
+        return Beliefs.concatenate([Beliefs.stack(batch) for batch in self._batches])
+
+
+def watched(player: Player) -> Player:
+    """``player``, watched if it has beliefs."""
+    return Watched(cast(Believer, player)) if hasattr(type(player), "beliefs") else player
