@@ -17,6 +17,7 @@ from coopctx.runs.read import Results
 
 AGENTS = {"ppi": "PPI", "a2c": "A2C"}  # the kinds that the paper makes claims about
 RUNS = (*POOLS, "mixed-opponent-id")
+PAPERS_GAME = {"payoffs": [list(row) for row in PRISONERS_DILEMMA.payoffs], "noise": 0, "continuation": 1}  # App. A.2
 
 
 def tables_of(results: Path, preset: str) -> list[Tables]:
@@ -53,8 +54,9 @@ class Tables:
         name = f"{self.agent}-{run}"
         for seed, manifest in self._runs.manifests(name).items():  # all have the same settings
             game = with_defaults(manifest["configuration"])["game"]
-            if game["payoffs"] != [list(row) for row in PRISONERS_DILEMMA.payoffs]:
-                where = self._runs.folder / self.preset / name / f"seed-{seed}"
-                raise RunError(f"the report is about the paper's game; {where} was run with game.payoffs = {game['payoffs']}")
+            for setting, value in PAPERS_GAME.items():
+                if game[setting] != value:
+                    where = self._runs.folder / self.preset / name / f"seed-{seed}"
+                    raise RunError(f"the report is about the paper's game; {where} was run with game.{setting} = {game[setting]}")
             return game["rounds"]
         return with_defaults({})["game"]["rounds"]

@@ -117,9 +117,9 @@ CASES = {
     "ratio of two means": ratio_of,
     "difference between runs, same spread": equal_spread,
     "difference between runs, 10 seeds and n with three times the spread": unequal_spread,
-    "Step 3, agents make half of the variance": lambda generator, n: pairs_of(generator, n, 0.5),
-    "Step 3, agents make all of it": lambda generator, n: pairs_of(generator, n, 1.0),
-    "Step 3, agents make none of it": lambda generator, n: pairs_of(generator, n, 0.0),
+    "Step 3, half of the variance from the agents": lambda generator, n: pairs_of(generator, n, 0.5),
+    "Step 3, all of it from the agents": lambda generator, n: pairs_of(generator, n, 1.0),
+    "Step 3, none of it from the agents": lambda generator, n: pairs_of(generator, n, 0.0),
 }
 
 

@@ -261,9 +261,11 @@ def test_damage_and_other_games_are_told_by_name(coopctx_main, tmp_path):
     path.write_bytes(path.read_bytes()[:-9])
     status, _, err = coopctx_main("report")
     assert status == 1 and "seed-1/training.parquet is damaged" in err and err.count("\n") == 1
-    write_run(tmp_path / "other", "extortion", 0, configuration={"game": {"payoffs": [[3.0, 0.0], [5.0, 1.0]]}})
-    status, _, err = coopctx_main("report", "--results", "other")
-    assert status == 1 and "the report is about the paper's game; other/cpu/ppi-extortion/seed-0" in err
+    for setting, value in {"payoffs": [[3.0, 0.0], [5.0, 1.0]], "noise": 0.1, "continuation": 0.9}.items():
+        write_run(tmp_path / setting, "extortion", 0, configuration={"game": {setting: value}})
+        status, _, err = coopctx_main("report", "--results", setting)
+        assert status == 1 and f"the report is about the paper's game; {setting}/cpu/ppi-extortion/seed-0" in err
+        assert f"was run with game.{setting} = {value}" in err
     path.unlink()
     (path.parents[2] / "nulls.parquet").write_text("damaged")
     status, _, err = coopctx_main("report")
