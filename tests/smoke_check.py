@@ -13,7 +13,7 @@ from matplotlib.image import imread
 
 from coopctx.experiments.presets import load_preset
 from coopctx.figures import FIGURES
-from coopctx.runs.read import finished_seeds
+from coopctx.runs.read import Results
 from coopctx.runs.schema import SCHEMAS
 
 PRESET = "smoke"
@@ -83,7 +83,7 @@ def check_report(folder: Path) -> None:
 
 def main(folder: Path) -> None:
     for name, opponents in OPPONENTS.items():
-        seeds = finished_seeds(folder / "results", PRESET, name)
+        seeds = Results(folder / "results", PRESET).seeds(name)
         assert seeds == SEEDS + FURTHER_SEEDS.get(name, []), f"{name}: finished seeds {seeds}"
         runs, first = folder / "results" / PRESET / name, FIRST_PHASE.get(name, 1)
         training = pd.concat(check_run(runs / f"seed-{seed}", opponents, first) for seed in seeds)

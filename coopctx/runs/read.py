@@ -108,11 +108,6 @@ class Results:
                 self.left_out.append(str(error))
 
 
-def finished_seeds(results: Path, preset: str, name: str) -> list[int]:
-    """`Results.seeds` of one run, read anew."""
-    return Results(results, preset).seeds(name)
-
-
 def read_table(results: Path, preset: str, name: str, table: str) -> pd.DataFrame:
     """`Results.table` of one run, read anew."""
     return Results(results, preset).table(name, table)

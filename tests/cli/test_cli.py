@@ -27,7 +27,7 @@ from coopctx.launch.job import Job, Outcome
 from coopctx.launch.jobs import run_side_by_side
 from coopctx.runs.manifest import read_manifest
 from coopctx.runs.progress import SilentProgress
-from coopctx.runs.read import finished_seeds
+from coopctx.runs.read import Results
 
 TRAIN = ["train", "--agent", "ppi", "--pool", "mixed", "--preset", "smoke"]
 
@@ -342,7 +342,7 @@ def test_a_summary_names_what_failed(coopctx_main, stub, monkeypatch):
     status, out, err = coopctx_main(*TRAIN, "--seeds", "0-2", "--jobs", "2")
     assert status == 1 and err == "coopctx: seed 1: out of luck\ncoopctx: 1 of 3 seeds failed: 1\n"
     assert out.count(": written") == 2
-    assert finished_seeds(Path("results"), "smoke", "ppi-mixed") == [0, 2]
+    assert Results(Path("results"), "smoke").seeds("ppi-mixed") == [0, 2]
 
 
 # The whole line, unstubbed ----------------------------------------------------------------------------------------

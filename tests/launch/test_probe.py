@@ -23,7 +23,7 @@ from coopctx.launch import steps as probe
 from coopctx.launch.engines import Processes
 from coopctx.launch.job import Outcome
 from coopctx.launch.options import RunOptions
-from coopctx.runs.read import finished_seeds
+from coopctx.runs.read import Results
 from coopctx.runs.run import Run
 
 SEEDS = (0, 1, 4)
@@ -285,7 +285,7 @@ def test_the_command_runs_what_is_missing_and_tells_all(agents, capsys, monkeypa
     out, err = capsys.readouterr()
     assert (status, err) == (0, "")
     assert "ppi-tabular" not in out and "ppi-mutual-extortion seed 0" in out
-    assert finished_seeds(agents, "smoke", "ppi-mutual-extortion") == [0]
+    assert Results(agents, "smoke").seeds("ppi-mutual-extortion") == [0]
     for words in ("Fixed-ICL: share of the surplus", "coop. before training, rounds 7-8", "ZD-Extort-2", "Step 2 vs"):
         assert words in out
     assert (agents / "smoke" / "ppi-extortion-slopes.parquet").stat().st_size > 1000
@@ -329,7 +329,7 @@ def test_a2c_is_probed_and_evaluated_as_ppi_is(tmp_path, capsys, monkeypatch, ru
     assert re.search(r"A2C: reward +-?\d\.\d{3} +- +1\.03", out) and re.search(r"Fixed-ICL: cooperation .* 0\.8[67]", out)
     assert re.search(r"coop\. of both, 50% of training .* 0\.94", out) and re.search(r"highest \(iteration \d\) .* -\n", out)
     assert re.search(r"coop\. before training, round 7 .* 0\.06", out) and "Step 2 vs" in out
-    assert finished_seeds(tmp_path, "smoke", "a2c-extortion") == [0, 1]
+    assert Results(tmp_path, "smoke").seeds("a2c-extortion") == [0, 1]
     assert (tmp_path / "smoke" / "a2c-extortion-slopes.parquet").exists()
     run = tmp_path / "smoke" / "a2c-mutual-extortion" / "seed-0"
     against = ["--against", "tit-for-tat", "--against", str(tmp_path / "smoke" / "a2c-tabular" / "seed-0")]

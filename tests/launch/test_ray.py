@@ -20,7 +20,7 @@ from coopctx.launch.job import Job  # noqa: E402
 from coopctx.launch.jobs import run_side_by_side  # noqa: E402
 from coopctx.runs.manifest import read_manifest  # noqa: E402
 from coopctx.runs.progress import SilentProgress  # noqa: E402
-from coopctx.runs.read import finished_seeds  # noqa: E402
+from coopctx.runs.read import Results  # noqa: E402
 
 TRAIN = ["train", "--agent", "ppi", "--pool", "mixed", "--preset", "smoke", "--device", "cpu"]
 SWEEP = ["sweep", "--preset", "smoke", "--device", "cpu", "--seeds", "0-1", "--vary", "ppi.rollouts=2,4"]
@@ -100,7 +100,7 @@ def test_a_run_that_kills_every_worker_fails_and_one_that_is_not_to_be_seen_too(
     monkeypatch.setattr(on_ray, "_in_task", dying)
     monkeypatch.setattr(on_ray, "RETRIES", 1)
     unseen, died = run_side_by_side([job(tmp_path, 0), job(tmp_path, 1)], 2, SilentProgress, on_ray.RayTasks())
-    assert (unseen.state, died.state) == ("failed", "failed") and finished_seeds(tmp_path, "smoke", "ppi-mixed") == []
+    assert (unseen.state, died.state) == ("failed", "failed") and Results(tmp_path, "smoke").seeds("ppi-mixed") == []
     assert "the cluster's workers must share this folder" in unseen.message
     assert "its Ray task failed, 1 retries included" in died.message
 

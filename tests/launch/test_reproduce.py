@@ -20,7 +20,7 @@ from coopctx.launch.job import Job, Outcome
 from coopctx.launch.jobs import Request, run_side_by_side
 from coopctx.launch.options import RunOptions
 from coopctx.runs.progress import SilentProgress
-from coopctx.runs.read import finished_seeds
+from coopctx.runs.read import Results
 from coopctx.runs.run import Run
 
 COMMAND = ["reproduce", "--preset", "smoke", "--agent", "ppi", "--seeds", "0-1", "--device", "cpu"]
@@ -197,7 +197,7 @@ def test_a_failure_takes_along_only_what_needs_it(coopctx_main, stub, blank_figu
         "coopctx: ppi-mutual-extortion seed 0: needs ppi-tabular seed 1, which failed",
         "coopctx: 4 of 8 runs, figures and reports failed",
     ]
-    assert finished_seeds(Path("results"), "smoke", "ppi-extortion") == [0]
+    assert Results(Path("results"), "smoke").seeds("ppi-extortion") == [0]
     assert "figures/fig1.png" in out and "figures/report.md" in out
     stub.failing = set()
     stub.order.clear()

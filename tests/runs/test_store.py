@@ -20,7 +20,7 @@ from coopctx.experiments.pools import RunSpec
 from coopctx.experiments.presets import load_preset
 from coopctx.runs.files import write_atomically
 from coopctx.runs.manifest import read_manifest
-from coopctx.runs.read import Results, finished_seeds, read_run_table, read_table
+from coopctx.runs.read import Results, read_run_table, read_table
 from coopctx.runs.run import Run
 from coopctx.runs.schema import KEYS, REPRODUCIBLE, SCHEMAS
 
@@ -183,7 +183,7 @@ def test_rows_come_back_over_all_finished_seeds_in_order(tmp_path):
     with open_run(tmp_path, 5) as run:
         run.record("training", [training_row(1)])
         run.checkpoint(STATE)
-    assert finished_seeds(tmp_path, "smoke", "ppi-mixed") == [2, 10]
+    assert Results(tmp_path, "smoke").seeds("ppi-mixed") == [2, 10]
     frame = read_table(tmp_path, "smoke", "ppi-mixed", "training")
     assert frame["seed"].tolist() == [2, 10] and frame["cooperation_rate"].tolist() == [0.02, 0.1]
     assert frame["opponent_id"].tolist() == [False, False] and frame["agent"].tolist() == ["ppi", "ppi"]
@@ -192,7 +192,7 @@ def test_rows_come_back_over_all_finished_seeds_in_order(tmp_path):
 def test_no_runs_give_a_frame_with_columns_and_no_rows(tmp_path):
     frame = read_table(tmp_path, "smoke", "ppi-mixed", "episodes")
     assert len(frame) == 0 and list(frame.columns) == SCHEMAS["episodes"].names
-    assert finished_seeds(tmp_path, "smoke", "ppi-mixed") == []
+    assert Results(tmp_path, "smoke").seeds("ppi-mixed") == []
 
 
 def test_numbers_of_numpy_and_torch_may_be_recorded(tmp_path):
@@ -364,7 +364,7 @@ def test_no_flipped_bit_of_a_checkpoint_goes_unnoticed(tmp_path_factory, data):
 def test_a_damaged_manifest_is_refused_by_name(tmp_path, how):
     path = finish(tmp_path) / "run.json"
     damage(path, how)
-    for call in (lambda: open_run(tmp_path), lambda: finished_seeds(tmp_path, "smoke", "ppi-mixed")):
+    for call in (lambda: open_run(tmp_path), lambda: Results(tmp_path, "smoke").seeds("ppi-mixed")):
         message = refusal(call)
         assert str(path) in message and "damaged" in message
 
