@@ -32,6 +32,7 @@ NULLS = (*STRATEGIES, PRIOR)
 FILE = "nulls.parquet"  # beside the runs of a preset: the games of their Step-1 agents against the null policies
 _POINTS = 512  # members that stand for the pool: the error of expected play against it is below 0.0005
 STEPS = 30  # iterations in its tables, all with the same values
+_MEASURED = ("cooperation_rate", "reward")
 _CURVES_AT = (0, 8, 10, 30)  # steps with within-episode curves: before training, early, at the end
 
 
@@ -78,9 +79,6 @@ def games_against(results: Path, preset: str, agent: str) -> pd.DataFrame | None
     except (OSError, ValueError) as error:
         raise RunError(f"{path} is damaged; make it anew with: make nulls") from error
     return rows[(rows["agent"] == agent) & (rows["experiment"] == "tabular")]
-
-
-_MEASURED = ("cooperation_rate", "reward")
 
 
 def _at(rows: pd.DataFrame, steps: Iterable[int]) -> pd.DataFrame:

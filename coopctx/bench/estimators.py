@@ -13,7 +13,7 @@ from coopctx.agents.ppi.learner import PPILearner
 from coopctx.agents.ppi.planner import ESTIMATORS, Planner
 from coopctx.agents.trunk import step
 from coopctx.bench.race import engines, on_engine, race, using
-from coopctx.bench.rows import Estimate, Sizes
+from coopctx.bench.rows import EstimatorCost, Sizes
 from coopctx.bench.work import against_tabular, learner_with, tabular_episodes
 from coopctx.experiments.settings import Config
 from coopctx.game.streams import stream
@@ -21,7 +21,7 @@ from coopctx.native import Gates
 
 
 @torch.no_grad()
-def measure_estimators(config: Config, threads: int, repeats: int, sizes: Sizes) -> list[Estimate]:
+def measure_estimators(config: Config, threads: int, repeats: int, sizes: Sizes) -> list[EstimatorCost]:
     """Variance and cost of both estimators of Q, on the engine in use, at states that a briefly trained agent visits."""
     engine = engines(config.model.hidden)[0]
     with using(engine, threads):
@@ -43,7 +43,7 @@ def measure_estimators(config: Config, threads: int, repeats: int, sizes: Sizes)
     seconds = {rate.name: rate.seconds for rate in race(contestants, repeats, sizes.seconds)}
     costs = {name: variances[name] * seconds[name] for name in planners}
     return [
-        Estimate(name, variances[name], seconds[name], costs["sampled"] / cost if cost else None)
+        EstimatorCost(name, variances[name], seconds[name], costs["sampled"] / cost if cost else None)
         for name, cost in costs.items()
     ]
 

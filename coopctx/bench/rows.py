@@ -76,7 +76,7 @@ class IterationRate:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class EstimatorCost:
     """An estimator of Q with the settings' rollouts.
 
     variance: of Q(x, a) - Q(x, 0) given x, mean over states x visited in play and a > 0, payoff units squared;
@@ -120,7 +120,7 @@ class Report:
     training: list[Rate]  # tokens (rounds of an episode) per second
     phase: list[PhaseRate]  # episodes per second
     iteration: list[IterationRate]  # gradient steps of both learners per second
-    estimator: list[Estimate]
+    estimator: list[EstimatorCost]
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2, allow_nan=False)

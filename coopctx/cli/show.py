@@ -18,10 +18,10 @@ from coopctx.runs.progress import OPPONENTS
 if TYPE_CHECKING:  # torch and pandas take seconds to import
     import pandas as pd
 
+    from coopctx.analysis.steps import StepMeasure
     from coopctx.evaluation.tournament import Standing
     from coopctx.launch.job import Outcome
     from coopctx.launch.plan import Planned
-    from coopctx.launch.steps import Measure
 
 ENDINGS = {"finished": "written", "unchanged": "was finished already, nothing to do (--fresh starts over)"}
 
@@ -128,7 +128,7 @@ def planned_table(planned: Sequence[Planned], estimate: str) -> Group:
     return Group(table(headings, rows, left=len(headings) - 1), Text(estimate))
 
 
-def steps_table(measures: Sequence[Measure], preset: str) -> Group:
+def steps_table(measures: Sequence[StepMeasure], preset: str) -> Group:
     """What Steps 1 to 3 came to, grouped by step."""
     from coopctx.analysis.intervals import interval, number
     from coopctx.analysis.summaries import LAST_MEASUREMENTS

@@ -166,12 +166,13 @@ def extort_probe(
     coopctx extort-probe --agent a2c --preset smoke --seed 0 --no-slopes
     """
     chosen, asked = parse_seeds(seed, seeds), options()
-    from coopctx.launch import steps
+    from coopctx.analysis.steps import measure_steps
+    from coopctx.launch.steps import train_steps
 
-    config = steps.train_steps(agent, chosen, asked)
+    config = train_steps(agent, chosen, asked)
     show.warn_of(asked.preset)
     where = agent, asked.preset, chosen, asked.results, config
-    show.console.print(show.steps_table(steps.measure_steps(*where), asked.preset))
+    show.console.print(show.steps_table(measure_steps(*where), asked.preset))
     if slopes:
         from coopctx.evaluation.slopes import measure_slopes, tables, write
 

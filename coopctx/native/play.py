@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
@@ -75,27 +76,20 @@ def play(
     """
     n_actions = len(payoffs)
     _check(sides, payoffs, games)
-    trunks = list({id(seat.policy): seat.policy for seats in sides for seat in seats if isinstance(seat.policy, Gates)}.values())
     placed = [_placed(seats) for seats in sides]
     pieces = _pieces({start.first for starts in placed for start in starts} | {games})
     for start in (start for starts in placed for start in starts):
         if start.seat.played is not None:
             own = [(begin - start.first, count) for begin, count in pieces if 0 <= begin - start.first < start.seat.rows]
             start.seat.played.begin(kernel, start.seat, n_actions, rounds, own)
-    tasks = [(begin, count, tuple(_seated(starts, begin) for starts in placed)) for begin, count in pieces]
-    # The longest tasks come first, so that no thread waits long for another at the end.
-    tasks.sort(key=lambda task: -sum(isinstance(start.seat.policy, Gates) for start in task[2]))
-    numbers = {id(gates): number for number, gates in enumerate(trunks)}
-    table = (PieceStruct * len(tasks))()
-    for entry, (begin, count, seated) in zip(table, tasks, strict=True):
-        entry.begin, entry.games = begin, count
-        entry.sides[:] = [_side(start.seat, begin - start.first, numbers) for start in seated]
+    trunks = list({id(seat.policy): seat.policy for seats in sides for seat in seats if isinstance(seat.policy, Gates)}.values())
+    table = _table_of(pieces, placed, trunks)
     observations = torch.empty(2, games, rounds + 1, dtype=torch.uint8)
     actions, rewards = torch.empty(2, games, rounds, dtype=torch.uint8), torch.empty(2, games, rounds)
     arrays = (tensor.data_ptr() for tensor in (payoffs, observations, actions, rewards))
     log = LogStruct(n_actions, rounds, games, *arrays)
     gates = (GatesStruct * max(len(trunks), 1))(*map(struct_of, trunks))
-    in_turn(kernel.library.coopctx_play, threads, len(tasks), log, len(tasks), table, len(trunks), gates)
+    in_turn(kernel.library.coopctx_play, threads, len(table), log, len(table), table, len(trunks), gates)
     return observations, actions, rewards
 
 
@@ -148,6 +142,20 @@ def _pieces(cuts: set[int]) -> list[tuple[int, int]]:
         size = min(-(-(end - begin) // number // 16) * 16, PIECE)
         pieces += [(first, min(size, end - first)) for first in range(begin, end, size)]
     return pieces
+
+
+def _table_of(
+    pieces: Sequence[tuple[int, int]], placed: Sequence[Sequence[_Placed]], trunks: Sequence[Gates]
+) -> ctypes.Array[PieceStruct]:
+    """The pieces for the kernel. Those with the most trunks come first, so that no thread waits long for another at the end."""
+    tasks = [(begin, count, tuple(_seated(starts, begin) for starts in placed)) for begin, count in pieces]
+    tasks.sort(key=lambda task: -sum(isinstance(start.seat.policy, Gates) for start in task[2]))
+    numbers = {id(gates): number for number, gates in enumerate(trunks)}
+    table = (PieceStruct * len(tasks))()
+    for entry, (begin, count, seated) in zip(table, tasks, strict=True):
+        entry.begin, entry.games = begin, count
+        entry.sides[:] = [_side(start.seat, begin - start.first, numbers) for start in seated]
+    return table
 
 
 def _side(seat: Seat, first: int, numbers: dict[int, int]) -> SideStruct:

@@ -60,8 +60,8 @@ class Results:
         """A table's rows over all finished seeds of a run, in the order of seeds; no rows where none is finished."""
         if (name, table) not in self._tables:
             parts = [SCHEMAS[table].empty_table()]
-            for seed in self._alike(name):
-                with self._odd():
+            for seed in self._seeds_of_same_settings(name):
+                with self._leaving_out_errors():
                     parts.append(_table_of(self._directory(name, seed), table, self.manifests(name)[seed]))
             self._tables[name, table] = pa.concat_tables(parts)
         return self._tables[name, table].to_pandas()
@@ -72,7 +72,7 @@ class Results:
     def _read_manifests(self, name: str) -> dict[int, dict[str, Any]]:
         found = {}
         for path in sorted((self.folder / self.preset / name).glob(f"seed-*/{MANIFEST}")):
-            with self._odd():
+            with self._leaving_out_errors():
                 manifest = read_manifest(path.parent)
                 seed = manifest["seed"]
                 if path.parent.name != f"seed-{seed}":
@@ -81,8 +81,8 @@ class Results:
                     found[seed] = manifest
         return dict(sorted(found.items()))
 
-    def _alike(self, name: str) -> list[int]:
-        """The finished seeds, all of the same settings."""
+    def _seeds_of_same_settings(self, name: str) -> list[int]:
+        """The finished seeds of a run that have the same settings: all, or the most frequent ones if errors are tolerated."""
         manifests = self.manifests(name)
         settings = {seed: comparable(run["configuration"], run["agent"]) for seed, run in manifests.items()}
         hashes = {seed: digest(values) for seed, values in settings.items()}
@@ -91,13 +91,13 @@ class Results:
         for seed in (seed for seed in hashes if seed not in alike):
             there, here = self._directory(name, alike[0]), self._directory(name, seed)
             differences = "; ".join(differing_keys(settings[alike[0]], settings[seed]))
-            with self._odd():
+            with self._leaving_out_errors():
                 what = f"{there} (there) and {here} (here) were run with different settings"
                 raise RunError(f"{what} and cannot be averaged: {differences}")
         return alike
 
     @contextmanager
-    def _odd(self) -> Iterator[None]:
+    def _leaving_out_errors(self) -> Iterator[None]:
         """Turn a RunError into a line of ``left_out`` if errors are tolerated."""
         try:
             yield

@@ -13,16 +13,17 @@ from tiny_runs import TINY, config, spec, train
 
 from coopctx.analysis.extortion import extortion_fit, memory_one_table, spread_of_opponents
 from coopctx.analysis.paper import paper_value
+from coopctx.analysis.steps import STEPS, measure_steps
 from coopctx.cli import app as cli
 from coopctx.cli import show
 from coopctx.errors import RunError, UsageError
 from coopctx.evaluation import slopes
 from coopctx.experiments.presets import load_preset
 from coopctx.game.tabular import NAMED_STRATEGIES
-from coopctx.launch import steps as probe
 from coopctx.launch.engines import Processes
 from coopctx.launch.job import Outcome
 from coopctx.launch.options import RunOptions
+from coopctx.launch.steps import train_steps
 from coopctx.runs.read import Results
 from coopctx.runs.run import Run
 
@@ -44,7 +45,7 @@ def rate(pool: str, seed: int, phase: int, learner: int, player: str) -> float:
 def finished(tmp_path_factory):
     """Finished runs of all steps with known numbers, eight phases, rewards as the game has it."""
     results = tmp_path_factory.mktemp("probe")
-    for pool, seed in itertools.product(probe.STEPS, SEEDS):
+    for pool, seed in itertools.product(STEPS, SEEDS):
         which = spec(pool, seed=seed)
         with Run.open(which.directory(results), which.keys, {}, "cpu") as run:
             learners = (1, 2) if pool == "mutual-extortion" else (1,)
@@ -66,7 +67,7 @@ def row(pool: str, seed: int, phase: int, learner: int, player: str) -> dict:
 
 @pytest.fixture(scope="module")
 def measures(finished):
-    found = probe.measure_steps("ppi", "smoke", SEEDS, finished, load_preset("cpu"))
+    found = measure_steps("ppi", "smoke", SEEDS, finished, load_preset("cpu"))
     return {(measure.step, measure.name): measure for measure in found}
 
 
@@ -111,7 +112,7 @@ def test_step_three_before_training_where_the_paper_is_read_and_at_its_highest(m
 
 
 def test_no_surplus_has_no_share_and_one_seed_no_interval(finished):
-    found = probe.measure_steps("ppi", "smoke", [0], finished, load_preset("smoke", ("game.payoffs=[[1, -1], [2, 0.9]]",)))
+    found = measure_steps("ppi", "smoke", [0], finished, load_preset("smoke", ("game.payoffs=[[1, -1], [2, 0.9]]",)))
     shares = [measure for measure in found if measure.step == 1 and "share" in measure.name]
     assert np.isnan([share.ours.value for share in shares]).all()
     console = Console(width=80, record=True)
@@ -128,7 +129,7 @@ class Trained:
     def __init__(self, monkeypatch, failing: tuple[str, int] = ("", -1)) -> None:
         self.asked: list[tuple[str, list[int]]] = []
         self._failing = failing
-        monkeypatch.setattr(probe, "train", self)
+        monkeypatch.setattr("coopctx.launch.steps.train", self)
 
     def __call__(self, specs, options):
         (pool,), seeds, results = {spec.pool for spec in specs}, [spec.seed for spec in specs], options.results
@@ -138,7 +139,7 @@ class Trained:
 
 
 def steps(results, seeds, *overrides):
-    return probe.train_steps("ppi", seeds, RunOptions(Processes(), "smoke", overrides, results, "cpu", 1))
+    return train_steps("ppi", seeds, RunOptions(Processes(), "smoke", overrides, results, "cpu", 1))
 
 
 @pytest.mark.parametrize(

@@ -109,8 +109,9 @@ class PPITraining(Loop):
 
     def _earlier_players(self, learner: int) -> tuple[Player, Player]:
         """The Step-2 agent that a Step-3 learner starts from, and the Fixed-ICL that it learned to extort."""
-        fixed_icl = TrainedAgent.load(self._spec.needs()[learner - 1].needs()[0].directory(self._results))
-        agents = self._needed[learner - 1], fixed_icl
+        step_2 = self._spec.needs()[learner - 1]
+        (step_1,) = step_2.needs()
+        agents = self._needed[learner - 1], TrainedAgent.load(step_1.directory(self._results))
         first, second = (
             agent.player(self._stream("initial data", "play", learner, side), device=self._device, threads=self._share)
             for side, agent in enumerate(agents, start=1)
