@@ -103,9 +103,9 @@ class Loop(ABC):
 
     def _measure(self, iteration: int, with_curves: bool) -> Sequence[Match]:
         """Games of the present agents for the training table; games against named strategies, for the curves only, come last."""
-        raise NotImplementedError  # a run without games overrides `_tell` instead
+        raise NotImplementedError  # a run without games overrides `_measure_and_record` instead
 
-    def _tell(self, iteration: int, with_curves: bool) -> dict[str, float]:
+    def _measure_and_record(self, iteration: int, with_curves: bool) -> dict[str, float]:
         """Measure, and record averages and curves. Returns the averages that the progress display shows."""
         matches = self._measure(iteration, with_curves)
         averaged = [match for match in matches if match.opponent in self._pool.opponents]
@@ -116,12 +116,12 @@ class Loop(ABC):
 
     def _record(self, iteration: int) -> None:
         with self._timed("measure"):
-            told = self._tell(iteration, iteration in self._schedule.curves)
+            averages = self._measure_and_record(iteration, iteration in self._schedule.curves)
         record_timings(self._run, iteration, self._seconds)
         self._seconds = {}
         self._run.checkpoint({"iteration": iteration, "learners": [learner.state() for learner in self._learners]})
         if iteration:
-            self._progress.iteration(iteration, told)
+            self._progress.iteration(iteration, averages)
 
     def _restore(self) -> int:
         """Set the learners to the last checkpoint. Returns its iteration, or -1 if there is none."""

@@ -43,8 +43,8 @@ class PolicyPlayer(TrunkPlayer):
         self.recurrence = None
 
     def act(self, observation: Tensor, reward: Tensor) -> Tensor:
-        self._held = self._outputs(self._model.index(observation, self._previous), reward)
-        self._previous = sample(self._held[:, :-1], self._draws.next().to(self._held.device))
+        self._decision = self._outputs(self._model.index(observation, self._previous), reward)
+        self._previous = sample(self._decision[:, :-1], self._draws.next().to(self._decision.device))
         return self._previous
 
     def _outputs(self, index: Tensor, reward: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ class PolicyPlayer(TrunkPlayer):
     @property
     def beliefs(self) -> Beliefs:
         """The beliefs before its last decision, ``[games, ...]``; AttributeError before the first `act`."""
-        return Beliefs(self._held[:, :-1].softmax(1), value=self._held[:, -1])
+        return Beliefs(self._decision[:, :-1].softmax(1), value=self._decision[:, -1])
 
     def natively(self) -> list[native.Seat]:
         return [native.Seat(len(self._hidden), self._draws.key, self._gates, self._extra, self._kept)]

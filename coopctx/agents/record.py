@@ -116,13 +116,13 @@ def record_timings(run: Run, iteration: int, seconds: Mapping[str, float]) -> No
 
 def summary(pool: Pool, matches: Sequence[Match]) -> dict[str, float]:
     """Averages over the learners by kind of opponent, for the progress display: see `Progress.iteration`."""
-    told = {}
+    averages = {}
     for opponent in pool.opponents:
         egos = [match.ego for match in matches if match.opponent == opponent]
         if egos:
-            told[f"cooperation_{opponent}"] = sum(ego.cooperation_rate() for ego in egos) / len(egos)
-            told[f"reward_{opponent}"] = sum(ego.reward() for ego in egos) / len(egos)
-    return told
+            averages[f"cooperation_{opponent}"] = sum(ego.cooperation_rate() for ego in egos) / len(egos)
+            averages[f"reward_{opponent}"] = sum(ego.reward() for ego in egos) / len(egos)
+    return averages
 
 
 def final_weights(learners: Iterable[Learner]) -> dict[str, Tensor]:

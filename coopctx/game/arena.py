@@ -37,32 +37,26 @@ def play(
         raise ValueError("a game with noise or a random ending needs a random generator of its own")
     identities = _introduce(players, games)
     going_on = torch.ones(games, dtype=torch.bool, device=device)
-    observation = [torch.full((games,), START, device=device) for _ in players]
-    reward = [torch.zeros(games, device=device) for _ in players]
-    log: list[tuple[list[Tensor], list[Tensor], list[Tensor]]] = []
+    # Per round, a tensor [games] for each of the two players.
+    observations = [[torch.full((games,), START, device=device) for _ in players]]
+    actions: list[list[Tensor]] = []
+    rewards = [[torch.zeros(games, device=device) for _ in players]]  # at first: of the round before the first
     with thread_pool(2) as pool:
         each = pool.map if side_by_side else map
         for t in range(rounds):
-            moves = each(_act, players, observation, reward)
-            action = [checked_actions(*move, games, game.n_actions) for move in zip(players, moves, strict=True)]
-            played = _played(game, action, chance)
-            reward = [game.reward(played[i], played[1 - i]) for i in (0, 1)]
-            following = [game.observe(played[i], played[1 - i]) for i in (0, 1)]
-            if game.over is not None and chance is not None:
-                reward = [torch.where(going_on, gain, 0.0) for gain in reward]
-                going_on = going_on & (torch.rand(games, generator=chance) < game.continuation).to(going_on.device)
-                following = [torch.where(going_on, seen, game.over) for seen in following]
-            log.append((observation, action, reward))
-            observation = following
+            moves = each(_act, players, observations[-1], rewards[-1])
+            actions.append([checked_actions(*move, games, game.n_actions) for move in zip(players, moves, strict=True)])
+            reward, observation, going_on = _outcome(game, actions[-1], going_on, chance)
+            rewards.append(reward)
+            observations.append(observation)
             on_round(t + 1)
-    log_observation = [seen for seen, _, _ in log] + [observation]
 
     def seen_by(i: int) -> Episodes:
         return Episodes(
-            torch.stack([seen[i] for seen in log_observation], 1).to(torch.uint8),
-            torch.stack([action[i] for _, action, _ in log], 1).to(torch.uint8),
-            torch.stack([gain[i] for _, _, gain in log], 1),
-            _kept_identity(identities[1 - i], games, identity_size).to(observation[i].device),
+            torch.stack([pair[i] for pair in observations], 1).to(torch.uint8),
+            torch.stack([pair[i] for pair in actions], 1).to(torch.uint8),
+            torch.stack([pair[i] for pair in rewards[1:]], 1),
+            _kept_identity(identities[1 - i], games, identity_size).to(observations[-1][i].device),
             game.over,
         )
 
@@ -104,6 +98,20 @@ def _introduce(players: Sequence[Player], games: int) -> list[Tensor | None]:
     for player, other in zip(players, reversed(identities), strict=True):
         player.meet(other)
     return identities
+
+
+def _outcome(
+    game: MatrixGame, actions: Sequence[Tensor], going_on: Tensor, chance: torch.Generator | None
+) -> tuple[list[Tensor], list[Tensor], Tensor]:
+    """Both players' rewards and next observations after a round, and which games go on, bool [games]."""
+    played = _played(game, actions, chance)
+    reward = [game.reward(played[i], played[1 - i]) for i in (0, 1)]
+    observation = [game.observe(played[i], played[1 - i]) for i in (0, 1)]
+    if game.over is not None and chance is not None:
+        reward = [torch.where(going_on, gain, 0.0) for gain in reward]
+        going_on = going_on & (torch.rand(len(going_on), generator=chance) < game.continuation).to(going_on.device)
+        observation = [torch.where(going_on, seen, game.over) for seen in observation]
+    return reward, observation, going_on
 
 
 def _played(game: MatrixGame, chosen: Sequence[Tensor], chance: torch.Generator | None) -> list[Tensor]:

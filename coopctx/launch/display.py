@@ -242,7 +242,7 @@ def new_display(console: Console | None = None) -> Display:
 
 def describe(summary: dict[str, float]) -> list[str]:
     """``["cooperation 0.81 vs learner, 0.07 vs tabular", "reward 0.88, 0.99"]``, for the opponents that the pool has."""
-    told = {
+    texts = {
         measure: {
             opponent: summary[f"{measure}_{opponent}"]
             for opponent in OPPONENTS
@@ -250,8 +250,8 @@ def describe(summary: dict[str, float]) -> list[str]:
         }
         for measure in ("cooperation", "reward")
     }
-    cooperation = ", ".join(f"{value:.2f} vs {opponent}" for opponent, value in told["cooperation"].items())
-    reward = ", ".join(f"{value:.2f}" for value in told["reward"].values())
+    cooperation = ", ".join(f"{value:.2f} vs {opponent}" for opponent, value in texts["cooperation"].items())
+    reward = ", ".join(f"{value:.2f}" for value in texts["reward"].values())
     return [f"{measure} {text}" for measure, text in (("cooperation", cooperation), ("reward", reward)) if text]
 
 

@@ -16,6 +16,7 @@ from coopctx.errors import Interrupted, UsageError
 from coopctx.experiments.agents import AGENTS
 from coopctx.experiments.pools import RunSpec, check_read, options_for
 from coopctx.experiments.presets import load_preset
+from coopctx.experiments.settings import Config
 from coopctx.launch.display import (
     Counts,
     Overall,
@@ -78,26 +79,19 @@ def train_runs(requests: Sequence[Request], options: RunOptions) -> list[Outcome
     workers = min(most, unfinished) or 1
     cores = engine.cores()
     threads = max(1, min(sum(cores) // workers, *cores))  # a run is on one machine
-    todo = [
-        Job(
-            request.spec,
-            config,
-            request.results,
-            place,
-            threads,
-            fresh,
-            command_of(request.spec, request.overrides, request.results, options.device),
-            request.label,
-        )
-        for request, config in zip(requests, configs, strict=True)
-    ]
+    jobs = [_job(request, config, place, threads, options) for request, config in zip(requests, configs, strict=True)]
     try:
         with _progresses(options.console) as (new_progress, overall):
-            return _carry_out(todo, workers, new_progress, overall, engine)
+            return _carry_out(jobs, workers, new_progress, overall, engine)
     except KeyboardInterrupt:
         same = "the same command without --fresh" if fresh else "the same command"
         kept = "completed phase" if {AGENTS[request.spec.agent].unit for request in requests} == {"phase"} else "measurement"
         raise Interrupted(f"interrupted; {same} resumes after the last {kept}") from None
+
+
+def _job(request: Request, config: Config, place: str, threads: int, options: RunOptions) -> Job:
+    command = command_of(request.spec, request.overrides, request.results, options.device)
+    return Job(request.spec, config, request.results, place, threads, options.fresh, command, request.label)
 
 
 def workers_for(jobs: int | None, engine: Engine) -> int:

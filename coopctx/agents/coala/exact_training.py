@@ -104,9 +104,9 @@ class ExactTraining(Loop):
 
     # Measuring ---------------------------------------------------------------------------------------------------
 
-    def _tell(self, iteration: int, with_curves: bool) -> dict[str, float]:
+    def _measure_and_record(self, iteration: int, with_curves: bool) -> dict[str, float]:
         """Record averages, for the naive learners of meta agent 1 each of their games, and the policies as they stand."""
-        told: dict[str, list[dict[str, float]]] = {}
+        averages: dict[str, list[dict[str, float]]] = {}
         for opponent, of_agents in self._visits(iteration).items():
             for learner, games in zip(self._learners, of_agents, strict=True):
                 for player, seen in (("ego", games), ("co", games[..., exact.SWAPPED])):
@@ -114,7 +114,7 @@ class ExactTraining(Loop):
                     measures = self._measures(seen.flatten(0, 1))
                     self._run.record("training", [{**keys, **measures}])
                     if player == "ego":
-                        told.setdefault(opponent, []).append(measures)
+                        averages.setdefault(opponent, []).append(measures)
                     if with_curves and learner.number == 1 and opponent == "naive":
                         curve = enumerate(seen.unbind(1), start=1)
                         self._run.record("episodes", ({**keys, "round": t, **self._measures(game)} for t, game in curve))
@@ -122,7 +122,7 @@ class ExactTraining(Loop):
             diagnose(self._run, iteration, learner.number, learner.model.chances())
         return {
             f"{short}_{opponent}": sum(measures[name] for measures in each) / len(each)
-            for opponent, each in told.items()
+            for opponent, each in averages.items()
             for short, name in (("cooperation", "cooperation_rate"), ("reward", "reward"))
         }
 

@@ -39,7 +39,7 @@ class PPIPlayer(TrunkPlayer):
         policy = self._planner.improve(prior, values)
         self._divergence = self._divergence + (policy.exp() * (policy - prior)).sum(dtype=torch.float64)
         self._decisions += len(policy)
-        self._held = heads, values, policy
+        self._decision = heads, values, policy
         uniform = torch.rand(len(policy), generator=self._generator).to(policy.device)
         self._previous = choose(policy.exp(), uniform)
         return self._previous
@@ -47,7 +47,7 @@ class PPIPlayer(TrunkPlayer):
     @property
     def beliefs(self) -> Beliefs:
         """The beliefs before its last decision, ``[games, ...]``; AttributeError before the first."""
-        heads, values, log_policy = self._held
+        heads, values, log_policy = self._decision
         policy = log_policy.exp()
         return Beliefs(policy, heads.action.exp(), values, predicted_action(policy, heads.observation))
 
