@@ -1,13 +1,13 @@
 # make test       lint, types, imports, tests
 # make lint       ruff, mypy and the import contract alone
-# make faults     kills, full disks, damaged files and random inputs, many of each: minutes
-# make mutants    changes the code that decides weights and actions in thousands of ways: does a test notice? An hour or more
+# make faults     the tests with kills, full disks, damaged files and random inputs: minutes
+# make mutants    mutation tests of the code that decides weights and actions: an hour or more
 # make figures    figures, report and the tables of README and docs from what is in results/; says what is missing
-# make nulls      games of policies that learn nothing against the Step-1 agents in results/: anew after these have changed
+# make nulls      games of policies that do not learn against the Step-1 agents in results/; repeat it when these change
 # make reproduce  everything: the runs that are not finished in results/, then figures and report; PRESET=cpu SEEDS=0-9
-# make extras     what the tests of environments, notebook and page need besides; with a chromium, they are no longer skipped
-# make package-agents  the agents in the package and figures/play.html anew, from seed 0 in results/
-# make smoke      the whole line at toy scale: train, draw, report, check (build/smoke/)
+# make extras     installs what the tests of environments, notebook and page need; with Chromium they are no longer skipped
+# make package-agents  copies seed 0 of results/ into the package and writes figures/play.html
+# make smoke      the whole pipeline at toy scale: train, draw, report, check (build/smoke/)
 # make clean      removes the environment and everything built; results and figures stay
 
 PYTHON ?= python3

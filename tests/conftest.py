@@ -1,4 +1,4 @@
-"""What all tests share: the same examples on every machine, however slow, and a command run as a user would."""
+"""Common settings and fixtures: the same random examples on every machine, and commands run as by a user."""
 
 import importlib
 import os

@@ -1,4 +1,4 @@
-"""Check what `make smoke` made: tables as promised, numbers that can be true, figures with something on them.
+"""Check the output of `make smoke`: the tables' columns, possible numbers, figures that are not empty.
 
 Usage: python tests/smoke_check.py FOLDER, where FOLDER holds results/ and figures/.
 """

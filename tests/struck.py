@@ -1,4 +1,4 @@
-"""A command in a process of its own that a fault strikes at a chosen moment: before its n-th change of a file, or whenever.
+"""A command in a separate process with a fault at a chosen moment: before its n-th change of a file, or at any time.
 
 The processes are forked from a server that has imported everything but computed nothing, so one starts in a moment.
 """

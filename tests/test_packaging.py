@@ -1,4 +1,4 @@
-"""What the package says of itself agrees with what it holds, and a wheel has all that an installation needs."""
+"""The package's metadata agrees with its contents, and a wheel has all that an installation needs."""
 
 import importlib.metadata
 import os

@@ -1,4 +1,4 @@
-"""A witness of all games: what every player saw and did, taken down beside the arena's own records."""
+"""A record of all games from the players' side: what every player saw and did, independent of the arena's own records."""
 
 import torch
 

@@ -48,7 +48,7 @@ Block = Callable[[Sources], str]
 # What the six rows of README's table say, and the claim and its measure that each shows.
 FINDINGS = (
     (
-        "mixed pool: the learners cooperate with each other, and with hardly anybody else",
+        "mixed pool: the learners cooperate with each other, and rarely with tabular players",
         "Mixed pool: cooperation with learners, best response to the others",
         "cooperation of the learners",
     ),
@@ -63,7 +63,7 @@ FINDINGS = (
         "cooperation of the learners, mixed pool minus learners alone",
     ),
     (
-        "Step 1: cooperation with Tit-for-Tat, found out within the episode",
+        "Step 1: cooperation with Tit-for-Tat, inferred within the episode",
         "Step 1: in-context best response",
         "cooperation vs Tit-for-Tat, rounds 51-89",
     ),

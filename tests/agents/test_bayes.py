@@ -1,4 +1,4 @@
-"""Prediction by counting: against posterior predictives worked out by hand and against the expectation over the pool."""
+"""The exact Bayesian observer, against posterior predictives computed by hand and against the expectation over the pool."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Beliefs before each decision: against the model asked all at once, against what was held in play, and Bayes by integration."""
+"""Beliefs before each decision, against one pass of the model over the history, against beliefs in play, and Bayes by integration."""
 
 import numpy as np
 import pytest

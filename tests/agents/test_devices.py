@@ -1,4 +1,4 @@
-"""Everything that plays computes on the device of its model. PyTorch's "meta" device, which has shapes but no values, stands in
+"""All players compute on the device of their model. PyTorch's "meta" device, which has shapes but no values, stands in
 for a GPU: it refuses a tensor that was left on the CPU."""
 
 import pytest

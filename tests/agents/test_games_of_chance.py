@@ -1,4 +1,4 @@
-"""Runs of both kinds of agents in other games, with noise and a random ending, and what is measured of them."""
+"""Runs of both kinds of agents in other games, with noise and a random ending, and their measurements."""
 
 import numpy as np
 import pytest

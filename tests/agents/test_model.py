@@ -1,4 +1,4 @@
-"""The sequence model: folding, losses by hand, and the exact Bayesian predictor as the reference for what it learns."""
+"""The sequence model: folding, losses computed by hand, and the exact Bayesian predictor as the reference for its predictions."""
 
 import math
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""What every run writes down, against numbers that are worked out here from the games."""
+"""The rows that every run records, against numbers computed here from the games."""
 
 import math
 from types import SimpleNamespace

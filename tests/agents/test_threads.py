@@ -1,4 +1,4 @@
-"""What is computed does not depend on the thread that computes it."""
+"""Results do not depend on the thread that computes them."""
 
 import pytest
 import torch

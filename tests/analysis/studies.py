@@ -1,4 +1,4 @@
-"""Studies made up in memory: tables of runs as `analysis.tables` reads them, from a function that says what is measured."""
+"""Artificial results in memory: tables of runs as `analysis.tables` reads them, from a function that gives each measurement."""
 
 import itertools
 from collections.abc import Callable

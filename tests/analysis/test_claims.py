@@ -1,4 +1,4 @@
-"""The paper's claims: what they read, that nobody earns one who learns nothing, and that the paper itself earns all."""
+"""The paper's claims: what they read; no null policy fulfils one, the paper's own values fulfil all."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The extortion test against closed forms and independent fits, and the memory-one picture of known players."""
+"""The extortion test against closed forms and independent fits; memory-one rates of known players."""
 
 import dataclasses
 
@@ -71,7 +71,7 @@ def test_other_players_have_no_line():
 
 @pytest.mark.parametrize(("name", "extorts"), [("zd-extort-2", True), ("tit-for-tat", False), ("always-defect", False)])
 def test_the_control_passes_and_tit_for_tat_fails_in_games_as_long_and_as_many_as_ours(name, extorts):
-    """A hundred rounds and `GAMES` games per co-player and seed: chance alone takes nobody off the line."""
+    """A hundred rounds and `GAMES` games per co-player and seed: chance alone moves no player off the line."""
     tables = []
     for seed in range(3):
         own = named_strategy(name, stream(seed, name, "ego"))

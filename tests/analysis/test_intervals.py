@@ -1,4 +1,4 @@
-"""Intervals over seeds: textbook values, and how often they cover the truth with as few seeds as we have."""
+"""Intervals over seeds: textbook values, and their coverage with as few seeds as ours."""
 
 import re
 from pathlib import Path

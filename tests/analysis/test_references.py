@@ -1,4 +1,4 @@
-"""Exact references, against numbers found in another way, and a run's measurements beside them."""
+"""Exact references against numbers computed in another way, and their differences from a run's measurements."""
 
 import itertools
 

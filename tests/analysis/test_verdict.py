@@ -1,4 +1,4 @@
-"""The verdict rule: what an interval earns, a claim's weakest row, and the sentences that a reader is given."""
+"""The verdict rule: the verdict of an interval, a claim's weakest row, and the sentences of the report."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The benchmark at toy size: what it reports and how it fails. Nothing here depends on how fast the machine is."""
+"""The benchmark at toy size: its report and its errors. No test depends on the speed of the machine."""
 
 import io
 import json

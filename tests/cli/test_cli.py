@@ -1,4 +1,4 @@
-"""The command line: what is typed, what is printed, how it exits. Training itself is a stub, except once."""
+"""The command line: arguments, output and exit status. Training is a stub, except once."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What the shell offers: as bash asks for it, the words typed so far and the one to be completed."""
+"""Shell completion, called as bash calls it: with the words typed so far and the one to be completed."""
 
 import pytest
 

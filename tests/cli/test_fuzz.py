@@ -1,4 +1,4 @@
-"""Random arguments and random preset files: done, or refused in a line; never a traceback."""
+"""Random arguments and random preset files: carried out, or refused in one line; never a traceback."""
 
 import os
 import shutil

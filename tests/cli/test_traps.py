@@ -1,4 +1,4 @@
-"""What users typed and were caught by: each trap as it was typed, and what happens now."""
+"""Mistakes that users made on the command line, as they typed them, and the expected reactions."""
 
 import json
 import os

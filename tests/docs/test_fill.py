@@ -1,4 +1,4 @@
-"""Generated blocks: what is between the markers and nothing else, and the committed pages as the committed results give them."""
+"""Generated blocks: only the text between markers changes, and the committed pages agree with the committed results."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Every relative link and every anchor in the pages leads somewhere, and every page can be reached from README."""
+"""Every relative link and anchor in the pages exists, and every page can be reached from README."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A trained agent in two lines: loading, evaluating, asking for beliefs, and every way of asking wrongly."""
+"""Trained agents in Python: loading, evaluation, beliefs, and errors."""
 
 import os
 import subprocess

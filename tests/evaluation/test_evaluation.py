@@ -134,7 +134,7 @@ def test_one_game_has_no_standard_error_and_three_actions_no_best_response():
     assert "regret" not in summary(met(pool(1, 3), pool(2, 3), game=game))
 
 
-def test_an_agent_with_opponent_id_is_told_whom_it_meets():
+def test_an_agent_with_opponent_id_is_told_its_opponent():
     class Listening(RandomTabular):
         def meet(self, identity):
             self.told = identity

@@ -1,4 +1,4 @@
-"""Games round by round: what `evaluate --episodes` writes is what was played and what the agents held."""
+"""Games round by round: `evaluate --episodes` writes the games as played and the agents' beliefs."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""The paper's runs as data: whom a learner meets, where a run is kept, what it needs."""
+"""The paper's runs as data: a learner's opponents, a run's folder, the runs that it needs."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ def spec(pool="mixed", seed=3, opponent_id=False, agent="ppi") -> RunSpec:
 
 
 def test_the_pools_are_those_of_the_paper():
-    """Sec. 4 and App. A.4.2: how many learn, whom they meet, what D_0 is, whether they start as agents of other runs."""
+    """Sec. 4 and App. A.4.2: the number of learners, their opponents, D_0, and whether they start as agents of other runs."""
     assert {
         "mixed": Pool(2, ("learner", "tabular"), ("tabular",), False, True),
         "tabular": Pool(1, ("tabular",), ("tabular",), False, True),

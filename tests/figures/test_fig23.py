@@ -1,4 +1,4 @@
-"""Figures 2 and 3 show the rows they say they show; steps and curves that are not there are told."""
+"""Figures 2 and 3 show the right rows of the tables; missing steps and curves are reported."""
 
 import itertools
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Figures show what the parquet says: values, gaps, errors, and files that are the same each time."""
+"""Figures show the values of the parquet; gaps, errors, and reproducible files."""
 
 import itertools
 from pathlib import Path

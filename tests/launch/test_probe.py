@@ -1,4 +1,4 @@
-"""The extortion probe: which runs it makes, what it reads from them, and slopes that agree with closed forms."""
+"""The extortion probe: the runs that it makes, what it measures of them, and slopes against closed forms."""
 
 import itertools
 import re

@@ -1,4 +1,4 @@
-"""What a run tells on its way."""
+"""Progress displays of runs."""
 
 import io
 

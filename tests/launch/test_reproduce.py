@@ -1,4 +1,4 @@
-"""From nothing to figures and report: which runs, in which order, what failures take with them. Training is a stub, except once."""
+"""`reproduce`: the runs, their order, failures, figures and report. Training is a stub, except once."""
 
 import itertools
 from pathlib import Path

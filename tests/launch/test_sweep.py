@@ -1,4 +1,4 @@
-"""Sweeps: which runs, where they are kept, what the parquet and the figure hold. Training is a stub, except once."""
+"""Sweeps: the runs and their folders, the parquet and the figure. Training is a stub, except once."""
 
 import itertools
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What `mutmut run` left alive: the score of each module, and every survivor that equivalents.toml does not explain.
+"""The result of `mutmut run`: the score of each module, and every survivor that equivalents.toml does not explain.
 
 Usage, after `mutmut run`: python tests/mutation/score.py [--survivors]. Exit status 1 where the score is below 95 % or an
 entry of equivalents.toml explains no survivor (any more). A mutant that no test reaches counts as a survivor.

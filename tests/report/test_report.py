@@ -1,4 +1,4 @@
-"""The report: what it reads from the files of runs, and every form it is written in."""
+"""The report: what it reads from runs' files, and all forms in which it is written."""
 
 import csv
 import itertools

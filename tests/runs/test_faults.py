@@ -1,6 +1,6 @@
-"""Killed, interrupted, out of disk, read-only, twice at once, damaged: told in a line, nothing lost, the same bytes at last.
+"""Runs that are killed, interrupted, out of disk, read-only, started twice or damaged: one clear line, no loss, equal files.
 
-A few of each by default; ``make faults`` (pytest -m slow) strikes at every change of a file and at many random moments.
+A few of each by default; ``make faults`` (pytest -m slow) does it at every change of a file and at many random moments.
 """
 
 import io

@@ -1,4 +1,4 @@
-"""A run's directory: atomic, exclusive, resumable, and suspicious of what it did not write."""
+"""A run's directory: atomic, exclusive, resumable, and refusing what no run wrote."""
 
 import json
 import shutil

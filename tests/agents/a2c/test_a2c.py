@@ -33,7 +33,7 @@ def one_thread():
 
 @pytest.fixture(params=[None, *PRECISIONS], ids=lambda precision: precision or "PyTorch")
 def kernel(request, monkeypatch):
-    """Everything in the test computes with this kernel; None: PyTorch."""
+    """The whole test computes with this kernel; None: PyTorch."""
     used = native._load(request.param) if request.param else None
     monkeypatch.setattr("coopctx.native.kernel_for", lambda *_: used)
     return used
@@ -60,7 +60,7 @@ def played(one, games=9, rounds=7, identity_size=0):
 
 
 def certain(uniform, cumulative):
-    """Whether each draw [...] by uniform numbers from running sums [..., A - 1] could not be tipped by rounding."""
+    """Whether rounding cannot change each draw [...] by uniform numbers from running sums [..., A - 1]."""
     return ((uniform[..., None] - cumulative).abs() > 1e-5).all(-1)
 
 
@@ -113,7 +113,7 @@ def test_a_player_without_a_number_of_rounds_plays_on():
 
 
 class Scripted:
-    """Notes what it is given; plays its own number."""
+    """Records what it is given; plays its own number."""
 
     def __init__(self, number, size=0):
         self.number, self.size, self.met = number, size, None
@@ -153,7 +153,7 @@ def test_seats_hand_everyone_their_own_rows():
 
 
 def test_players_in_one_batch_play_as_they_would_alone():
-    """A composite changes nothing: fixed policies, each with its own stream."""
+    """Playing several players as one changes nothing: fixed policies, each with its own stream."""
     always, never = (torch.tensor([[p, 1 - p]] * 5) for p in (1.0, 0.0))
     seats = Seats([(TabularPlayer(always, stream(0)), 2), (TabularPlayer(never, stream(1)), 3)])
     ego, co = play(PRISONERS_DILEMMA, 4, 5, (seats, tabular("co")), identity_size=10)
@@ -205,7 +205,7 @@ class Batch:
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("batch", BATCHES)
 def test_the_kernel_draws_every_action_from_its_players_policies(precision, batch, monkeypatch):
-    """By the random numbers that `Counted` has, wherever rounding could not tip them; all that it returns fits together."""
+    """By the random numbers of `Counted`, except where rounding can change a draw; all that it returns is consistent."""
     used = native._load(precision)
     monkeypatch.setattr("coopctx.native.kernel_for", lambda *_: used)
     for named in (False, True):
@@ -256,7 +256,7 @@ def test_threads_change_neither_games_nor_gradients(precision, batch):
 
 
 def test_random_numbers_are_counted_as_written_down():
-    """In whole numbers of Python, and again: two who begin from one generator have different ones."""
+    """Against Python integers; two players that begin from one generator have different numbers."""
     generator = stream(0, "key")
     draws, others = Counted(generator, 3), Counted(generator, 3)
     mask, golden = 2**64 - 1, 0x9E3779B97F4A7C15
@@ -375,7 +375,7 @@ def test_settings_reach_their_last_value_at_the_stated_share_of_the_iterations_a
 @pytest.mark.parametrize("batch", BATCHES)
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_the_gradient_of_what_was_played_is_that_of_the_plain_modules(precision, batch, normalise, monkeypatch):
-    """Of both learners of a mixed batch; and so are the loss's terms."""
+    """For both learners of a mixed batch, and so are the loss's terms."""
     one = Batch(*batch, normalise_advantages=normalise, entropy_weight=0.1, gae_lambda=0.9, td_lambda=0.7, discount=0.95)
     episodes = one.natively(native._load(precision))
     own = [side[rows] for side, rows in zip(episodes, one.rows, strict=True)]

@@ -1,4 +1,4 @@
-"""An A2C learner's updates against Adam written out here, and where its weights and random numbers come from."""
+"""An A2C learner's updates against Adam written out here; the sources of its weights and random numbers."""
 
 import copy
 import dataclasses
@@ -26,7 +26,7 @@ SEED = 4
 
 @pytest.fixture(autouse=True)
 def plain_pytorch(monkeypatch):
-    """The kernel's gradients are held to these in test_a2c."""
+    """test_a2c compares the kernel's gradients with these."""
     monkeypatch.setattr("coopctx.native.kernel_for", lambda *_: None)
 
 

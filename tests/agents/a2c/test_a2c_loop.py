@@ -1,4 +1,4 @@
-"""The loop of an A2C run: what each iteration plays, learns from and measures, seen from inside the players."""
+"""The loop of an A2C run: what each iteration plays, learns from and measures, as recorded by the players."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ RUNS = [spec(), spec(opponent_id=True), spec("tabular"), spec("learners"), spec(
 
 @pytest.fixture(autouse=True)
 def seen_by_the_players_themselves(monkeypatch):
-    """Every round goes through `act`, which the native kernel is held to in test_a2c."""
+    """Every round goes through `act`; test_a2c compares the native kernel with it."""
     monkeypatch.setattr("coopctx.native.kernel_for", lambda *_: None)
 
 
@@ -66,7 +66,7 @@ def test_an_iteration_learns_from_exactly_what_the_learner_itself_saw_and_did(wh
 
 
 def test_the_kinds_of_games_that_a_learner_is_told_are_those_it_played(steps, tmp_path, witness, updates):
-    """By what the players on the other side noted of the same games."""
+    """According to the records of the players on the other side of the same games."""
     for which in RUNS:
         run = training(steps, which, tmp_path, "a2c.batch_size=11", "pool.tabular_share=0.3")
         witness.forget()
@@ -88,7 +88,7 @@ def rows(first, second) -> list[tuple[int, ...]]:
 
 
 def who_noted(run, witness, learner) -> dict[str, list]:
-    """The games, (own actions, other's actions), that players of each kind but ``learner`` noted."""
+    """The games, (own actions, other's actions), that players of each kind except ``learner`` recorded."""
     found = {"tabular": [], "learner": [], "frozen": []}
     for player in witness.notes:
         model, (seen, done) = getattr(player, "_model", None), witness.played(player)
@@ -135,7 +135,7 @@ def test_the_learner_of_step_two_starts_afresh(steps, tmp_path):
 
 @pytest.mark.parametrize("which", [spec(), spec("tabular"), spec("mutual-extortion")], ids=lambda which: which.name)
 def test_a_measurement_plays_games_of_its_own_and_changes_nothing(which, steps, tmp_path, witness, updates):
-    """Of the agents as they are after that many steps; the rows tell what the players themselves noted."""
+    """Of the agents after that many steps; the rows agree with the players' own records."""
     run = training(steps, which, tmp_path)
     run._advance(1)
     before = [weights(learner.model) for learner in run._learners]

@@ -1,4 +1,4 @@
-"""Whole A2C runs at toy scale: reproducible, resumable, and measuring what they say they measure."""
+"""Whole A2C runs at toy scale: reproducible, resumable, with correct measurements."""
 
 import pandas as pd
 import pytest
@@ -140,7 +140,7 @@ def test_every_measurement_learner_opponent_and_player_has_its_row(tmp_path, whi
     pd.testing.assert_series_equal(both.reward, both.reward_average, check_names=False)
 
 
-def test_the_rows_of_a_batch_go_to_whom_they_belong(tmp_path):
+def test_the_rows_of_a_batch_go_to_the_players_that_they_belong_to(tmp_path):
     run = training(tmp_path, spec(opponent_id=True), tmp_path, "pool.tabular_share=0.2")
     sizes = run._sizes_at(1)
     batch = run._batch([learner.player("test") for learner in run._learners], sizes, "test")
@@ -170,7 +170,7 @@ def test_an_odd_batch_and_a_share_are_kept_to(tmp_path):
 
 
 def test_batches_grow_geometrically_and_learners_are_told_which_games_are_of_one_kind(tmp_path, monkeypatch):
-    """Batches of 10 to 40 in six iterations, told apart by what a learner knows of its co-player: nothing of a learner."""
+    """Batches of 10 to 40 in six iterations; games against learners are those without an identity."""
     run = training(tmp_path, spec(opponent_id=True), tmp_path, "a2c.batch_growth=4", "pool.tabular_share=0.2")
     seen, update = [], A2CLearner.update
 
@@ -229,7 +229,7 @@ def test_a_finished_agent_plays_on(steps):
 
 
 def test_without_the_native_kernel_the_same_is_learned(tmp_path, monkeypatch):
-    """The kept reference: steps in PyTorch, the outputs computed again by torch.nn.GRU under autograd."""
+    """The reference: steps in PyTorch, the outputs recomputed by torch.nn.GRU with autograd."""
     train(tmp_path / "native", spec(), config(spec(), "a2c.iterations=2"))
     monkeypatch.setattr("coopctx.native.kernel_for", lambda *_: None)
     train(tmp_path / "reference", spec(), config(spec(), "a2c.iterations=2"))

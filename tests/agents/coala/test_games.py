@@ -1,4 +1,4 @@
-"""Meta-trajectories: who meets whom, what each side sees, and that a meta agent's history runs on while naive learners restart."""
+"""Meta-trajectories: who plays against whom, what each side sees, and that only naive learners restart with an inner episode."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 
 
 class Scripted:
-    """Plays at random and keeps what it saw."""
+    """Plays at random and records what it sees."""
 
     recurrence = None
 
@@ -37,7 +37,7 @@ class Scripted:
 
 
 class Watching(FiveLogitLearners):
-    """Naive learners that keep what they saw and learned from."""
+    """Naive learners that record what they see and learn from."""
 
     def __init__(self, seed: int) -> None:
         super().__init__(LAYOUT.naive, 2, CoalaConfig(), torch.Generator().manual_seed(seed))

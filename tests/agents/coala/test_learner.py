@@ -1,4 +1,4 @@
-"""What a batch of meta-trajectories does to a meta agent, against the loss written out and PyTorch's own Adam."""
+"""A meta agent's update on a batch of meta-trajectories, against the loss written out and PyTorch's own Adam."""
 
 import copy
 import dataclasses

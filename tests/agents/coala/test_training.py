@@ -1,4 +1,4 @@
-"""Runs of COALA-PG as a user starts them: what they record, resuming, and which runs start from which."""
+"""Whole runs of COALA-PG: what they record, how they resume, and from which runs others start."""
 
 import shutil
 from itertools import pairwise

@@ -88,7 +88,7 @@ def returns_by_hand(gates, hidden, extra, uniforms, discount, expected):
 
 
 def drawn(probabilities, uniform) -> int:
-    """The outcome whose stretch of [0, 1) holds ``uniform``."""
+    """The outcome whose interval of [0, 1) contains ``uniform``."""
     reached = 0.0
     for outcome, probability in enumerate(probabilities.tolist()):
         reached += probability
@@ -130,7 +130,7 @@ def test_each_estimator_has_its_own_random_numbers_from_the_stream_alone():
 
 
 def test_stratified_uniforms_stay_below_one(monkeypatch):
-    """In the last stratum rounding would reach 1, which no outcome answers to; the largest float32 below it is kept."""
+    """In the last stratum rounding would give 1, to which no outcome belongs; the largest float32 below 1 replaces it."""
     largest = 1 - 2**-24
     monkeypatch.setattr(torch, "rand", lambda *sizes, generator: torch.full(sizes, largest))
     uniforms = stratified_uniforms(40, 3, 2, stream(0))

@@ -27,7 +27,7 @@ SEED, EPISODES = 3, 20
 
 @pytest.fixture(autouse=True)
 def plain_pytorch(monkeypatch):
-    """The kernel's gradients are held to these in test_model."""
+    """test_model compares the kernel's gradients with these."""
     monkeypatch.setattr("coopctx.native.kernel_for", lambda *_: None)
 
 
@@ -112,7 +112,7 @@ def test_the_learning_rate_goes_from_its_first_value_towards_its_final_one(monke
 
 
 def test_gradients_that_are_short_enough_are_not_clipped():
-    """AdamW's first step is the same for a gradient of any length; the second is not once one of two was cut."""
+    """AdamW's first step is the same for a gradient of any length; the second differs if one of the two was clipped."""
     after = {}
     for limit in (1e-2, 1e3, 1e6):
         one = learner(max_grad_norm=limit, weight_decay=0.0)

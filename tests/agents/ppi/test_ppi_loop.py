@@ -1,4 +1,4 @@
-"""The loop of a PPI run: what each phase plays, adds to the data, fits and measures, seen from inside the players."""
+"""The loop of a PPI run: what each phase plays, adds to the data, fits and measures, as recorded by the players."""
 
 import pytest
 import torch

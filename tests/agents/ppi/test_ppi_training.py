@@ -1,4 +1,4 @@
-"""Whole runs at toy scale: reproducible, resumable, and measuring what they say they measure."""
+"""Whole PPI runs at toy scale: reproducible, resumable, with correct measurements."""
 
 import pandas as pd
 import pytest

@@ -1,4 +1,4 @@
-"""The page in a real browser: its planner against Python's, played by keyboard and by thumb, readable at every width."""
+"""The page in a real browser: its planner against Python's, keyboard and touch, and its layout at every width."""
 
 import base64
 import json

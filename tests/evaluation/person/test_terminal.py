@@ -1,4 +1,4 @@
-"""The game in a terminal: in lines, on a screen of 80 by 24 behind a real pseudo-terminal, and every wrong way to ask for it."""
+"""The game in a terminal: as lines, on a screen of 80 by 24 behind a pseudo-terminal, and errors."""
 
 import fcntl
 import io
