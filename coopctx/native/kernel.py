@@ -9,14 +9,17 @@ from __future__ import annotations
 import ctypes
 import functools
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from coopctx.native.gates import Gates, address, check, struct_of
 from coopctx.native.signatures import EpisodesStruct, GradientStruct, declare
+
+Result = TypeVar("Result")
 
 
 @functools.cache
@@ -40,8 +43,27 @@ def in_turn(function: Callable[..., int], threads: int, tasks: int, *arguments: 
     if threads <= 1 or tasks <= 1:
         call(function, *arguments, turn)
         return
-    for done in [pool(threads).submit(call, function, *arguments, turn) for _ in range(min(threads, tasks))]:
-        done.result()
+    in_threads(threads, lambda _: call(function, *arguments, turn), range(min(threads, tasks)))
+
+
+def in_threads(threads: int, function: Callable[..., Result], *arguments: Iterable[Any]) -> list[Result]:
+    """``function`` of each of the zipped arguments, in the kernel's threads.
+
+    All calls have ended when this returns or raises, after Ctrl-C too: they work on memory that the caller owns.
+    """
+    calls = [pool(threads).submit(function, *each) for each in zip(*arguments, strict=True)]
+    try:
+        return [each.result() for each in calls]
+    finally:
+        _wait_for(calls)
+
+
+def _wait_for(calls: Sequence[Future[Any]]) -> None:
+    try:
+        wait(calls)
+    except KeyboardInterrupt:  # a second one, while the first is on its way up
+        _wait_for(calls)
+        raise
 
 
 class Kernel:
@@ -170,7 +192,7 @@ class Kernel:
         if threads <= 1:
             return q, run(0, games)
         bounds = [games * i // threads for i in range(threads + 1)]
-        return q, sum(pool(threads).map(run, bounds[:-1], bounds[1:]))
+        return q, sum(in_threads(threads, run, bounds[:-1], bounds[1:]))
 
 
 def _struct_of_gradient(gradient: Gates) -> GradientStruct:

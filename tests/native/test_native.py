@@ -1,7 +1,11 @@
 """The native kernel against plain PyTorch written out here."""
 
+import _thread
 import functools
 import shutil
+import signal
+import threading
+import time
 
 import pytest
 import torch
@@ -10,6 +14,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from coopctx import native
+from coopctx.native.kernel import in_threads
 
 if native._load("fp32") is None:
     pytest.skip("no C compiler that builds the native kernel", allow_module_level=True)
@@ -459,3 +464,27 @@ def test_bad_episodes_are_refused(kernel, change):
     kernel.prediction_loss(*prediction_inputs())
     with pytest.raises(ValueError):
         kernel.prediction_loss(*prediction_inputs(**change))
+
+
+@pytest.mark.parametrize("how", ["an error", "Ctrl-C"])
+def test_no_call_goes_on_in_memory_that_its_caller_has_given_up(how):
+    """The caller frees what its threads work on as soon as it is left."""
+    interruption, ended = threading.Event(), []
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have started us with it ignored
+
+    def part(number: int) -> None:
+        if number == 0:
+            interruption.wait()
+            if how == "an error":
+                raise MemoryError
+            _thread.interrupt_main()
+        interruption.set()
+        time.sleep(0.2)
+        ended.append(number)
+
+    try:
+        with pytest.raises(MemoryError if how == "an error" else KeyboardInterrupt):
+            in_threads(2, part, range(2))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert sorted(ended) == ([1] if how == "an error" else [0, 1])
