@@ -67,6 +67,7 @@ figures: $(READY)
 nulls: $(READY)
 	@$(COOPCTX) evaluate results/$(PRESET)/*-tabular/seed-* --out results/$(PRESET)/nulls.parquet \
 	  $(patsubst %,--against %,always-defect always-cooperate random tit-for-tat tabular)
+	@$(VENV)/bin/python -m coopctx.agents.coala.nulls results/$(PRESET)/coala-nulls.parquet $(PRESET)
 
 reproduce: $(READY)
 	@$(COOPCTX) reproduce --preset $(PRESET) --seeds $(SEEDS) --out $(OUT)

@@ -1,7 +1,8 @@
-"""The paper's claims and what the runs show: claims.toml says what is measured, verdict.py what the verdict is.
+"""The papers' claims and what the runs show: claims.toml says what is measured, verdict.py what the verdict is.
 
 A claim has a few rows. Each row compares a number of one kind of agent with the paper's; a claim is checked for every agent for
-which the paper shows it. All numbers come from the tables of finished runs.
+which the paper shows it. A row whose number is not in print (`OURS_ONLY`) is shown and has no verdict. All numbers come from the
+tables of finished runs.
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ from coopctx.analysis.intervals import Estimate, difference, estimate
 from coopctx.analysis.paper import Reading, Target, paper_target
 from coopctx.analysis.references import Reference, references
 from coopctx.analysis.summaries import REDUCERS
-from coopctx.analysis.tables import Tables, tables_of
+from coopctx.analysis.tables import AGENTS, Tables, tables_of
 from coopctx.analysis.verdict import Side, Threshold, Verdict, of_claim, of_row
-from coopctx.experiments.pools import POOLS, partner
+from coopctx.experiments.pools import partner, pools_of
 from coopctx.experiments.presets import seen_seeds
 from coopctx.game.matrix import PRISONERS_DILEMMA
 
 UNTOUCHED = 5  # the mean over seeds on which no setting was chosen is shown if there are at least so many
+OURS_ONLY = "ours only"  # stands in claims.toml for the reading that there is not
 _RUN_KEYS = ("run", "reducer", "quantity", "opponent", "player", "share", "rounds")
 
 
@@ -53,13 +55,13 @@ class Measure:
 
 @dataclass(frozen=True)
 class RowSpec:
-    """A row of claims.toml for one kind of agent. minus: what is subtracted, or None; threshold: None for a row that is shown
-    without a verdict."""
+    """A row of claims.toml for one kind of agent. minus: what is subtracted, or None; target: None if the paper prints no such
+    number, threshold: None where none applies; without either the row has no verdict."""
 
     name: str
     measure: Measure
     minus: Measure | None
-    target: Target
+    target: Target | None
     threshold: Threshold | None
 
 
@@ -78,7 +80,8 @@ class Row:
 
     seeds: the number of seeds of each run (of two runs for a difference between runs). seen: how many of the seeds were looked
     at while settings were chosen. untouched: the estimate over the others, None if there are fewer than `UNTOUCHED`. nulls: the
-    null policies' numbers by name; nan if their games have not been played. verdict: None for a row without a threshold.
+    null policies' numbers by name; nan if their games have not been played. verdict: None for a row without a threshold or a
+    number of the paper's.
     """
 
     spec: RowSpec
@@ -100,19 +103,21 @@ class Claim:
 
     @property
     def verdict(self) -> Verdict:
+        """That of its rows; ValueError if none of them has one."""
         return of_claim(row.verdict for row in self.rows if row.verdict is not None)
 
 
 @dataclass(frozen=True)
 class Checked:
-    """The content of a report: the paper's claims, agent by agent, and comparisons with exact references (not claims)."""
+    """The content of a report: the papers' claims, agent by agent, and comparisons with exact references (not claims)."""
 
     claims: tuple[Claim, ...]
     references: tuple[Reference, ...]
 
 
 def check(results: Path, preset: str) -> Checked:
-    """Every claim about PPI, then about A2C, and the exact references, on all finished seeds under results/preset.
+    """Every claim about PPI, then A2C, then (if it has a finished run) COALA, and the exact references, on all finished seeds
+    under results/preset.
 
     Raises RunError if there is no finished run, a table is missing or damaged, seeds were run with different settings, or the
     game is not the paper's.
@@ -124,7 +129,7 @@ def check(results: Path, preset: str) -> Checked:
             for tables in agents
             for claim in claims(tables.agent)
         ),
-        tuple(reference for tables in agents for reference in references(tables)),
+        tuple(reference for tables in agents if tables.agent in AGENTS for reference in references(tables)),
     )
 
 
@@ -178,14 +183,16 @@ def _measure(row: Mapping[str, Any]) -> Measure:
     return Measure(row["run"], row["reducer"], arguments)
 
 
-def _threshold(chosen: Mapping[str, Any], target: Target) -> Threshold:
+def _threshold(chosen: Mapping[str, Any], target: Target | None) -> Threshold:
     side: Side = "above" if "above" in chosen else "below"
-    value = target.value / 2 if chosen[side] == "half" else chosen[side]
+    value = target.value / 2 if target is not None and chosen[side] == "half" else chosen[side]
     return Threshold(side, float(value), chosen["because"])
 
 
-def _target(reading: Iterable[Any], minus: Iterable[Any] | None) -> Target:
-    """A reading of the paper, or the first minus the second; their errors are independent."""
+def _target(reading: Iterable[Any], minus: Iterable[Any] | None) -> Target | None:
+    """A reading of the paper, or the first minus the second, whose errors are independent; None for what is ours only."""
+    if reading == OURS_ONLY:
+        return None
     one: Target = paper_target(_reading(reading))
     if minus is None:
         return one
@@ -208,19 +215,19 @@ def _checked(spec: RowSpec, tables: Tables) -> Row:
     seen = [seen_seeds(tables.preset, tables.agent, part.run) for part in parts]
     untouched = [series[~series.index.isin(list(known))] for series, known in zip(values, seen, strict=True)]
     runs = {part.run: series for part, series in zip(parts, values, strict=True)}
-    ours = _estimate(spec, values)
+    ours = _estimate(spec, values, tables.agent)
     return Row(
         spec,
         ours,
         tuple(len(series) for series in runs.values()),
         len({seed for series, known in zip(values, seen, strict=True) for seed in series.index if seed in known}),
-        _estimate(spec, untouched) if all(len(series) >= UNTOUCHED for series in untouched) else None,
+        _estimate(spec, untouched, tables.agent) if all(len(series) >= UNTOUCHED for series in untouched) else None,
         _nulls(spec, tables),
-        None if spec.threshold is None else of_row(ours, spec.threshold, spec.target),
+        None if spec.threshold is None or spec.target is None else of_row(ours, spec.threshold, spec.target),
     )
 
 
-def _estimate(spec: RowSpec, parts: list[pd.Series]) -> Estimate | None:
+def _estimate(spec: RowSpec, parts: list[pd.Series], agent: str) -> Estimate | None:
     """The estimate over seeds. Differences within a run are paired by seed; runs of different pools are independent."""
     if any(values.empty for values in parts):
         return None
@@ -230,7 +237,7 @@ def _estimate(spec: RowSpec, parts: list[pd.Series]) -> Estimate | None:
     values = parts[0] if spec.minus is None else (parts[0] - parts[1]).dropna()
     if values.empty:
         return None
-    shared = POOLS[spec.measure.pool].pretrained
+    shared = pools_of(agent)[spec.measure.pool].pretrained
     pairs = [(seed, partner(seed)) for seed in values.index] if shared else None
     return estimate(values.to_numpy(), pairs=pairs).within(lowest, highest)
 

@@ -2,7 +2,7 @@
 
 A claim that a null policy fulfils is no evidence of learning. Each null policy therefore goes through the same reducers as the
 runs. Its play against memory-one players and against itself is exact (`memory_one.expected_play`); its games against the
-Fixed-ICL of Step 2 are played by `coopctx evaluate` (`make nulls`).
+Fixed-ICL of Step 2, and all that it plays in the place of one of COALA's agents, have been played before (`make nulls`).
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ STRATEGIES: Mapping[str, tuple[float, ...]] = {
 }
 NULLS = (*STRATEGIES, PRIOR)
 FILE = "nulls.parquet"  # beside the runs of a preset: the games of their Step-1 agents against the null policies
+LEARNING_AWARE_FILE = "coala-nulls.parquet"  # beside it: the null policies in the place of COALA's meta agents
 _POINTS = 512  # members that stand for the pool: the error of expected play against it is below 0.0005
 STEPS = 30  # iterations in its tables, all with the same values
 _MEASURED = ("cooperation_rate", "reward")
@@ -53,13 +54,19 @@ def tables(agent: str, run: str, rounds: int, played: pd.DataFrame | None) -> di
     the null policy as the seed.
 
     run: a folder's name without the agent, such as ``mixed-opponent-id``. played: the result of `games_against`, for runs
-    against a Fixed-ICL; None if these games have not been played: then the tables of such runs are empty.
+    against a Fixed-ICL and all of COALA's; None if these games have not been played: then the tables of such runs are empty.
     """
+    if agent == "coala":
+        return _with_training(_in_place_of_coala(run, played))
     pool = POOLS[run.removesuffix("-opponent-id")]
     named = ("tit-for-tat", "always-cooperate", "always-defect") if pool.probed else ()
     opponents = (*pool.opponents, *named)
     fixed = "fixed-icl" in opponents
-    within = _against_fixed_icl(agent, rounds, played) if fixed else _expected_rows(agent, opponents, rounds)
+    return _with_training(_against_fixed_icl(agent, rounds, played) if fixed else _expected_rows(agent, opponents, rounds))
+
+
+def _with_training(within: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Both tables from the rows of a meta-trajectory or an episode, a row per round."""
     if within.empty:
         return dict.fromkeys(("training", "episodes"), pd.DataFrame())
     means = within.groupby(["seed", "learner", "opponent", "player"], as_index=False)[list(_MEASURED)].mean()
@@ -67,18 +74,19 @@ def tables(agent: str, run: str, rounds: int, played: pd.DataFrame | None) -> di
 
 
 def games_against(results: Path, preset: str, agent: str) -> pd.DataFrame | None:
-    """The rows of `FILE` about the null policies' games against this kind of Step-1 agent; None if there is no file.
+    """The rows of `FILE` about the null policies' games against this kind of Step-1 agent, all of `LEARNING_AWARE_FILE` for
+    COALA; None if there is no file.
 
     Raises RunError naming the file if it is damaged.
     """
-    path = results / preset / FILE
+    path = results / preset / (LEARNING_AWARE_FILE if agent == "coala" else FILE)
     if not path.exists():
         return None
     try:
         rows = pd.read_parquet(path)
     except (OSError, ValueError) as error:
         raise RunError(f"{path} is damaged; make it anew with: make nulls") from error
-    return rows[(rows["agent"] == agent) & (rows["experiment"] == "tabular")]
+    return rows if agent == "coala" else rows[(rows["agent"] == agent) & (rows["experiment"] == "tabular")]
 
 
 def _at(rows: pd.DataFrame, steps: Iterable[int]) -> pd.DataFrame:
@@ -133,3 +141,12 @@ def _against_fixed_icl(agent: str, rounds: int, played: pd.DataFrame | None) -> 
             means = rows[rows["player"] == theirs].groupby("round")[list(_MEASURED)].mean()
             found.append(_rows(null, "fixed-icl", player, means.to_numpy().T))
     return pd.concat(found, ignore_index=True)
+
+
+def _in_place_of_coala(run: str, played: pd.DataFrame | None) -> pd.DataFrame:
+    """Rows against the naive learners of this run, and of copies; the untrained agent's readouts are 0, so it is random."""
+    if played is None:
+        return pd.DataFrame()
+    pool = "exact-naive" if run.startswith("exact-") else "five-logit" if run.startswith("five-logit") else "naive"
+    rows = played[played["pool"] == pool].rename(columns={"null": "seed"}).assign(learner=1)
+    return pd.concat([rows, rows[rows["seed"] == "random"].assign(seed=PRIOR)], ignore_index=True)

@@ -67,13 +67,14 @@ def within_episode(
 
 def window(name: str, rounds: int) -> tuple[int, int]:
     """First and last round of a part of an episode of ``rounds`` rounds; of 100: early 5-5, late 51-89, end 90-100, last but
-    one 99-99. KeyError for another name."""
+    one 99-99, last 100-100. KeyError for another name."""
     tenth = rounds * 9 // 10
     return {
         "early": (EARLY_ROUND, EARLY_ROUND),
         "late": (rounds // 2 + 1, tenth - 1),
         "end": (tenth, rounds),
         "last but one": (rounds - 1, rounds - 1),
+        "last": (rounds, rounds),
     }[name]
 
 

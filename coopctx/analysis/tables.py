@@ -11,22 +11,24 @@ import pandas as pd
 from coopctx.analysis import nulls
 from coopctx.errors import RunError
 from coopctx.experiments.configuration import with_defaults
-from coopctx.experiments.pools import POOLS, options_for
+from coopctx.experiments.pools import POOLS, options_for, pools_of
 from coopctx.game.matrix import PRISONERS_DILEMMA
 from coopctx.runs.read import Results
 
 AGENTS = {"ppi": "PPI", "a2c": "A2C"}  # the kinds that the paper makes claims about
+LEARNING_AWARE = "coala"  # the kind that arXiv:2410.18636 makes claims about
 RUNS = (*POOLS, "mixed-opponent-id")
 PAPERS_GAME = {"payoffs": [list(row) for row in PRISONERS_DILEMMA.payoffs], "noise": 0, "continuation": 1}  # App. A.2
 
 
 def tables_of(results: Path, preset: str) -> list[Tables]:
-    """The tables of PPI, then of A2C. Raises RunError if neither has a finished run under results/preset."""
+    """The tables of PPI, of A2C, and, if it has a finished run under results/preset, of COALA. Raises RunError if none has."""
     runs = Results(results, preset)
-    if not any(runs.seeds(f"{agent}-{name}") for agent in AGENTS for name in RUNS):
+    learning_aware = any(runs.seeds(f"{LEARNING_AWARE}-{name}") for name in pools_of(LEARNING_AWARE))
+    if not learning_aware and not any(runs.seeds(f"{agent}-{name}") for agent in AGENTS for name in RUNS):
         command = shlex.join(["coopctx", "reproduce", *options_for(results, preset)])
         raise RunError(f"nothing to report: no finished run under {results / preset}; make some with: {command}")
-    return [Tables(runs, agent) for agent in AGENTS]
+    return [Tables(runs, agent) for agent in (*AGENTS, *[LEARNING_AWARE] * learning_aware)]
 
 
 class Tables:

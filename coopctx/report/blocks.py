@@ -88,7 +88,7 @@ def findings(sources: Sources) -> str:
         for agent in AGENTS:
             row, claim = found[agent, title, measure]
             ours = "–" if row.ours is None else f"{row.ours.value:z.2f}"
-            cells += [ours, report.short(row.spec.target.value), str(claim.verdict)]
+            cells += [ours, "–" if row.spec.target is None else report.short(row.spec.target.value), str(claim.verdict)]
         lines.append(cells)
     return markdown_table(headings, lines)
 

@@ -13,13 +13,14 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from coopctx.analysis.claims import UNTOUCHED, Checked, Claim, Row, check, meanings
+from coopctx.analysis.claims import OURS_ONLY, UNTOUCHED, Checked, Claim, Row, check, meanings
 from coopctx.analysis.intervals import Estimate, interval, number
 from coopctx.analysis.nulls import NULLS
 from coopctx.analysis.references import Reference
 from coopctx.analysis.summaries import LAST_MEASUREMENTS
 from coopctx.analysis.tables import AGENTS
 from coopctx.analysis.verdict import NOT_REPRODUCED, NOT_RUN, OF_A_CLAIM, PARTLY, REPRODUCED, VERDICTS, Verdict, counted
+from coopctx.experiments.agents import AGENTS as KINDS
 from coopctx.figures import FIGURES, image
 from coopctx.figures.runs import NothingToDraw
 from coopctx.runs.files import check_writable, write_atomically
@@ -28,7 +29,7 @@ from coopctx.runs.read import Results
 COLUMNS = ("ours", "95 % interval", "n", "untouched", "paper", "null policies", "verdict")
 IN_A_TERMINAL = (0, 1, 4, 6)  # of the columns: as many as 80 characters hold
 REFERENCE_COLUMNS = ("ours", "95 % interval", "exact", "difference", "95 % interval")
-STYLES = {REPRODUCED: "green", PARTLY: "yellow", NOT_REPRODUCED: "red", NOT_RUN: "dim"}
+STYLES = {REPRODUCED: "green", PARTLY: "yellow", NOT_REPRODUCED: "red", NOT_RUN: "dim", None: ""}
 NO_VERDICT = "–"
 NOTES = (
     "Verdict, one rule for all rows: " + " ".join(f"**{verdict}**: {verdict.means}" for verdict in VERDICTS) + " " + OF_A_CLAIM,
@@ -76,7 +77,7 @@ def markdown_tables(checked: Checked) -> str:
         between = len(COLUMNS) - 1
         lines += ["| claim, and what measures it | " + " | ".join(COLUMNS) + " |", "|---|" + "---:|" * between + "---|"]
         for claim in theirs:
-            lines.append(f"| **{claim.title}** |" + " |" * between + f" **{claim.verdict}** |")
+            lines.append(f"| **{claim.title}** |" + " |" * between + f" **{said(verdict_of(claim))}** |")
             lines += [f"| {measure(row)} | {' | '.join(cells(row))} |" for row in claim.rows]
         lines.append("")
     lines += ["**Exact references**, which are no claims of the paper", ""]
@@ -93,14 +94,13 @@ def terminal(checked: Checked, preset: str) -> Group:
     for agent, theirs in _by_agent(checked.claims):
         shown.append(Text(f"{headline(agent, theirs)} (preset {preset})", style="bold underline"))
         for claim in theirs:
-            verdict = Text(str(claim.verdict), style=STYLES[claim.verdict])
+            verdict = Text(said(verdict_of(claim)), style=STYLES[verdict_of(claim)])
             shown.append(Text.assemble("\n", (claim.title, "bold"), ": ", verdict))
             table = _terminal_table(len(IN_A_TERMINAL))
             for row in claim.rows:
-                *values, said = (cells(row)[i] for i in IN_A_TERMINAL)
-                style = "" if row.verdict is None else STYLES[row.verdict]
+                *values, word = (cells(row)[i] for i in IN_A_TERMINAL)
                 name = measure(row).replace("> ", ">\u00a0").replace("< ", "<\u00a0")
-                table.add_row(Text(name), *values, Text(said, style=style))
+                table.add_row(Text(name), *values, Text(word, style=STYLES[row.verdict]))
             shown.append(table)
         shown.append(Text())
     shown.append(Text("Exact references: ours, exact, difference with its interval", style="bold underline"))
@@ -138,7 +138,18 @@ def html(checked: Checked, preset: str, images: dict[str, bytes]) -> str:
 
 def headline(agent: str, claims: Sequence[Claim]) -> str:
     """How often each verdict was given: ``PPI, 8 claims: 5 reproduced, 1 partly, 2 not reproduced``."""
-    return f"{AGENTS[agent]}, {len(claims)} claims: {counted(claim.verdict for claim in claims)}"
+    given = [verdict for claim in claims if (verdict := verdict_of(claim)) is not None]
+    return f"{KINDS[agent].label}, {len(given)} claims: {counted(given)}" if given else f"{KINDS[agent].label}, {OURS_ONLY}"
+
+
+def verdict_of(claim: Claim) -> Verdict | None:
+    """None for a claim that is ours only: none of its rows has a verdict."""
+    return claim.verdict if any(row.verdict is not None for row in claim.rows) else None
+
+
+def said(verdict: Verdict | None) -> str:
+    """A verdict in its column."""
+    return NO_VERDICT if verdict is None else str(verdict)
 
 
 def cells(row: Row) -> list[str]:
@@ -148,9 +159,9 @@ def cells(row: Row) -> list[str]:
         *_shown(ours),
         " and ".join(map(str, row.seeds)) + (f" ({row.seen} seen)" if row.seen else ""),
         "-" if untouched is None else f"{number(untouched.value)} ({untouched.seeds})",
-        f"{short(row.spec.target.value)} ± {short(row.spec.target.tolerance)}",
+        papers_value(row),
         " / ".join("-" if value != value else f"{value:z.2f}" for value in row.nulls.values()),
-        NO_VERDICT if row.verdict is None else str(row.verdict),
+        said(row.verdict),
     ]
 
 
@@ -165,6 +176,12 @@ def reference_cells(reference: Reference) -> list[str]:
         f"{difference.value:+z.4f}",
         "-" if difference.low != difference.low else f"{difference.low:+z.4f} to {difference.high:+z.4f}",
     ]
+
+
+def papers_value(row: Row) -> str:
+    """The paper's value and how far it may be off; what is in no paper is ours only."""
+    target = row.spec.target
+    return OURS_ONLY if target is None else f"{short(target.value)} ± {short(target.tolerance)}"
 
 
 def measure(row: Row) -> str:
@@ -201,7 +218,7 @@ def _html_table(agent: str, claims: Sequence[Claim]) -> str:
     lines.append("</tr></thead>")
     for claim in claims:
         title = f'<th colspan="{len(headings) - 1}" scope="rowgroup">{escape(claim.title)}</th>'
-        lines.append(f'<tbody>\n<tr class="claim {_css_class(claim.verdict)}">{title}<th>{claim.verdict}</th></tr>')
+        lines.append(f'<tbody>\n<tr class="claim {_css_class(verdict_of(claim))}">{title}<th>{said(verdict_of(claim))}</th></tr>')
         lines += [_html_row(_css_class(row.verdict), measure(row), cells(row)) for row in claim.rows]
         lines.append("</tbody>")
     return "\n".join([*lines, "</table>"])

@@ -53,7 +53,8 @@ def study(monkeypatch, measured: Measured, seeds: Callable[[str, str], int]) -> 
             self.folder, self.preset = folder, preset
 
         def seeds(self, name: str) -> list[int]:
-            return list(range(seeds(*name.split("-", 1))))
+            agent, run = name.split("-", 1)
+            return list(range(seeds(agent, run))) if agent in ENDS else []
 
         def manifests(self, name: str) -> dict[int, dict]:
             return {seed: {"configuration": with_defaults({})} for seed in self.seeds(name)}

@@ -9,7 +9,7 @@ from studies import ENDS, ROUNDS, RUNS, Where, study
 
 from coopctx.analysis import claims, nulls
 from coopctx.analysis.intervals import difference, estimate
-from coopctx.analysis.tables import AGENTS, Tables
+from coopctx.analysis.tables import AGENTS, LEARNING_AWARE, Tables
 from coopctx.analysis.verdict import NOT_REPRODUCED, NOT_RUN, REPRODUCED
 from coopctx.experiments.presets import preset_names, seen_seeds
 from coopctx.game.arena import play
@@ -126,7 +126,7 @@ def test_each_interval_is_the_one_for_its_kind_of_row(monkeypatch):
 # Who learns nothing, and the paper --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("agent", [*AGENTS, LEARNING_AWARE])
 def test_no_null_policy_is_on_the_right_side_of_all_thresholds_of_a_claim(agent):
     tables = Tables(Results(ROOT / "results", "cpu"), agent)
     for claim in claims.claims(agent):
