@@ -73,7 +73,7 @@ class Loop(ABC):
         """results: the folder of the finished runs that ``spec`` needs. threads: the number of threads that the run may use."""
         self._spec, self._config, self._run, self._results = spec, config, run, results
         self._device, self._threads, self._progress = device, threads, progress
-        self._pool, self._game = spec.members, config.game.matrix()
+        self._pool, self._game = spec.pool_with(config.pool), config.game.matrix()
         self._identity_size = self._game.n_outcomes * self._game.n_actions if spec.opponent_id else 0
         self._kernel = native.kernel_for(device, config.model.hidden)
         self._seconds: dict[str, float] = {}

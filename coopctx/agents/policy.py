@@ -34,6 +34,11 @@ class PolicyPlayer(TrunkPlayer):
         super().__init__(model, generator)
         self._kept, self._rounds, self._before = kept, rounds, before
 
+    @property
+    def supported(self) -> bool:
+        """Whether the native kernel supports the model's size."""
+        return native.supports(self._model.hidden)
+
     def begin(self, games: int) -> None:
         self._draws = Counted(self._generator, games)
         super().begin(games)

@@ -9,7 +9,8 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-from coopctx.experiments.pools import Pool
+from coopctx.experiments.pools import Pool, weights
+from coopctx.experiments.settings import PoolConfig
 from coopctx.game.episodes import Episodes
 from coopctx.game.matrix import MatrixGame
 from coopctx.game.tabular import PAPER_STRATEGIES
@@ -45,20 +46,21 @@ class Match:
         return ("ego", self.ego), ("co", self.co)
 
 
-def shares(episodes: int, pool: Pool, tabular_share: float) -> dict[str, int]:
-    """How many of an agent's ``episodes`` are against each kind of opponent in its pool.
-
-    tabular_share: the share of tabular players in a pool of two kinds; each kind gets at least one episode.
-    """
-    if len(pool.opponents) == 1:
-        return {pool.opponents[0]: episodes}
-    tabular = min(max(round(episodes * tabular_share), 1), episodes - 1)
-    return {"learner": episodes - tabular, "tabular": tabular}
+def shares(episodes: int, pool: Pool, settings: PoolConfig) -> dict[str, int]:
+    """How many of an agent's ``episodes`` are against each opponent in its pool: by `weights`, at least one each."""
+    parts, left = weights(pool, settings), episodes
+    split: dict[str, int] = {}
+    for others in reversed(range(len(parts))):  # the last first; the first has what is left
+        share = parts[others] / sum(parts[: others + 1])
+        split[pool.opponents[others]] = min(max(round(left * share), 1), left - others)
+        left -= split[pool.opponents[others]]
+    return {opponent: split[opponent] for opponent in pool.opponents}
 
 
 def named_strategies(pool: Pool, game: MatrixGame) -> tuple[str, ...]:
-    """The strategies that within-episode curves are recorded against; none in a game of more than two actions."""
-    return tuple(PAPER_STRATEGIES) if pool.probed and game.n_actions == 2 else ()
+    """The strategies, besides those in the pool, that within-episode curves are recorded against; for two actions only."""
+    probed = pool.probed and game.n_actions == 2
+    return tuple(name for name in PAPER_STRATEGIES if name not in pool.opponents) if probed else ()
 
 
 def counted(chosen: Iterable[int], last: int) -> set[int]:

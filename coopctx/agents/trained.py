@@ -116,7 +116,7 @@ def needed_agents(spec: RunSpec, config: Config, results: Path) -> list[TrainedA
     for needed in spec.needs():
         agent = TrainedAgent.load(needed.directory(results), needed.typed(results))
         agent.check_game(config)
-        if spec.members.pretrained and agent.config.model != config.model:
+        if spec.pool_with(config.pool).pretrained and agent.config.model != config.model:
             raise RunError(f"{agent.directory} has {agent.config.model}, not {config.model} as asked for here")
         agents.append(agent)
     return agents

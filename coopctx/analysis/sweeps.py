@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from coopctx.analysis.summaries import late_training
 from coopctx.errors import RunError
 from coopctx.experiments.configuration import comparable, flat, to_dict
-from coopctx.experiments.pools import POOLS, run_name
+from coopctx.experiments.pools import LEARNER, run_name
 from coopctx.experiments.presets import load_preset
 from coopctx.experiments.settings import LEARNERS, SECTIONS
 from coopctx.runs.files import check_writable, write_parquet
@@ -108,7 +108,8 @@ def finals(rows: pd.DataFrame, preset: str) -> pd.DataFrame:
         keys = dict(zip(identity, values, strict=True))
         settings = {name: value for name, value in keys.items() if "." in name and not pd.isna(value)}
         agent, pool = keys["agent"], keys["experiment"]
-        opponent = POOLS[pool].opponents[0]
+        opponents = run["opponent"].unique().tolist()
+        opponent = LEARNER if LEARNER in opponents else opponents[0]
         final = late_training(agent, "cooperation_rate", opponent, run[TRAINING])
         found.append(
             {

@@ -14,8 +14,9 @@ import typer
 from coopctx.cli import completion, show
 from coopctx.errors import UsageError
 from coopctx.experiments.agents import AGENTS
-from coopctx.experiments.pools import COALA_POOLS, POOLS
-from coopctx.experiments.presets import check_preset, preset_names
+from coopctx.experiments.config_file import ConfigFile
+from coopctx.experiments.pools import COALA_POOLS, CUSTOM, POOLS
+from coopctx.experiments.presets import Experiment, experiment_in, preset_called, preset_names
 from coopctx.experiments.seeds import seeds_of
 from coopctx.game.matrix import NAMED_GAMES
 from coopctx.launch.options import RunOptions
@@ -39,6 +40,19 @@ def path(text: str | Path) -> Path:
     return Path(text)
 
 
+def who_and_whom(agent: str | None, pool: str | None, preset: str, usual: tuple[str, str] | None = None) -> tuple[str, str]:
+    """The kind of agent and the pool: as typed, or as the file says, or the usual ones; UsageError where one is not given."""
+    said = experiment_in(preset) if isinstance(preset, ConfigFile) else Experiment(None, None)
+    if agent and said.agent and agent != said.agent:
+        raise UsageError(f"--agent {agent}: {preset} says agent = {said.agent!r}")
+    chosen = [agent or said.agent or (usual and usual[0]), pool or said.pool or (usual and usual[1])]
+    for name, value in zip(("--agent", "--pool"), chosen, strict=True):
+        if not value:
+            where = " (or a file with it, --config)"
+            raise UsageError(f"Missing option '{name}'{where}")
+    return str(chosen[0]), str(chosen[1])
+
+
 def parse_seeds(seed: str | None, seeds: str | None) -> list[int]:
     """The seeds of ``--seed 3`` or ``--seeds 0,2,5-7``, each once; UsageError naming the allowed form."""
     if seed is not None and seeds is not None:
@@ -50,15 +64,27 @@ def parse_seeds(seed: str | None, seeds: str | None) -> list[int]:
     return seeds_of(seeds)
 
 
-def _known_preset(name: str) -> str:
-    check_preset(name)
-    return name
+def _known_preset(name: str | None) -> str | None:
+    return None if name is None else preset_called(name)
 
 
 Agent = Annotated[str, typer.Option(**choice("Who learns.", *AGENTS))]
-Pool = Annotated[str, typer.Option(**choice("The opponents.", *dict.fromkeys((*POOLS, *COALA_POOLS))))]
+RunsAgent = Annotated[str | None, typer.Option(show_default=False, **choice("Who learns.", *AGENTS))]
+_POOLS = choice("The opponents.", *dict.fromkeys((*POOLS, *COALA_POOLS, CUSTOM)))
+Pool = Annotated[str | None, typer.Option(show_default=False, **_POOLS)]
 OpponentId = Annotated[bool, typer.Option("--opponent-id", help="Ablation: tell it its opponent.")]
-Preset = Annotated[str, typer.Option(callback=_known_preset, **choice("Size of the runs.", *preset_names()))]
+_PRESET = {"callback": _known_preset, **choice("Size of the runs.", *preset_names())}
+Preset = Annotated[str, typer.Option(**_PRESET)]
+RunsPreset = Annotated[str | None, typer.Option(show_default="cpu", **_PRESET)]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        parser=path,
+        metavar="FILE.toml",
+        help="Settings, and a pool if you like, from a file instead of a preset.",
+        show_default=False,
+    ),
+]
 Seed = Annotated[str | None, typer.Option(metavar="N", help="One seed; 0 where neither is given.", show_default=False)]
 Seeds = Annotated[str | None, typer.Option(metavar="SEEDS", help="Several: 0-9 or 0,2,5-7.", show_default=False)]
 SeveralSeeds = Annotated[str, typer.Option(metavar="SEEDS", help="Such as 0-9 or 0,2,5-7.")]
@@ -92,7 +118,8 @@ Fresh = Annotated[bool, typer.Option("--fresh", help="Start over, deleting the r
 
 
 def run_options(
-    preset: Preset = "cpu",
+    preset: RunsPreset = None,
+    config: Config = None,
     game: Game = None,
     overrides: Overrides = None,
     results: Results = Path("results"),
@@ -101,10 +128,13 @@ def run_options(
     engine: Engine = "local",
 ) -> RunOptions:
     """What these options come to."""
+    if preset is not None and config is not None:
+        raise UsageError('give --preset or --config, not both; a file says which preset it changes: preset = "smoke"')
+    chosen = preset_called(str(ConfigFile(config).path)) if config is not None else preset or "cpu"
     from coopctx.launch import engines  # torch takes seconds to import
 
     settings = ([f"game.payoffs={game}"] if game else []) + (overrides or [])
-    return RunOptions(engines.engine(engine), preset, tuple(settings), results, device, jobs, console=show.console)
+    return RunOptions(engines.engine(engine), chosen, tuple(settings), results, device, jobs, console=show.console)
 
 
 def with_run_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -13,7 +13,6 @@ from rich.text import Text
 from coopctx.errors import RunError
 from coopctx.experiments.presets import caveat
 from coopctx.launch.display import duration
-from coopctx.runs.progress import OPPONENTS
 
 if TYPE_CHECKING:  # torch and pandas take seconds to import
     import pandas as pd
@@ -100,14 +99,20 @@ def report_runs(outcomes: Sequence[Outcome]) -> None:
 
 
 def runs_table(title: str, rows: Mapping[int, Mapping[str, float]]) -> Group:
-    """A line per seed: cooperation and reward against each kind of opponent (`summaries.summary`), and the time."""
-    measured = {name for row in rows.values() for name in row}
-    columns = {
-        f"{measure}\nvs {opponent}": name
-        for measure in ("cooperation", "reward")
-        for opponent in OPPONENTS
-        if (name := f"{measure}_{opponent}") in measured
-    }
+    """A line per seed: cooperation and reward against each kind of opponent (`summaries.summary`), and the time.
+
+    A line per seed and opponent where these are too many, or their names too long, for columns.
+    """
+    measured = dict.fromkeys(name for row in rows.values() for name in row)
+    opponents = [name.removeprefix("cooperation_") for name in measured if name.startswith("cooperation_")]
+    if len(opponents) > 2 or any(len(opponent) > len("fixed-icl") for opponent in opponents):
+        lines = [
+            (str(seed), name, f"{row[f'cooperation_{name}']:.3f}", f"{row[f'reward_{name}']:.3f}", duration(row["wall_seconds"]))
+            for seed, row in rows.items()
+            for name in opponents
+        ]
+        return table(("seed", "opponent", "cooperation", "reward", "wall\ntime"), lines, title, left=2)
+    columns = {f"{measure}\nvs {name}": f"{measure}_{name}" for measure in ("cooperation", "reward") for name in opponents}
     cells = (
         (str(seed), *(f"{row[name]:.3f}" for name in columns.values()), duration(row["wall_seconds"]))
         for seed, row in rows.items()

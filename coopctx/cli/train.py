@@ -17,11 +17,13 @@ from coopctx.cli.options import (
     OpponentId,
     Out,
     Pool,
+    RunsAgent,
     Seed,
     Seeds,
     SeveralSeeds,
     choice,
     parse_seeds,
+    who_and_whom,
     with_run_options,
 )
 from coopctx.experiments.agents import AGENTS
@@ -36,9 +38,9 @@ Options = Callable[[], RunOptions]
 
 @with_run_options
 def train(
-    agent: Agent,
-    pool: Pool,
     options: Options,
+    agent: RunsAgent = None,
+    pool: Pool = None,
     opponent_id: OpponentId = False,
     seed: Seed = None,
     seeds: Seeds = None,
@@ -54,13 +56,15 @@ def train(
     coopctx train --agent a2c --pool tabular --set a2c.iterations=1000
     coopctx train --agent ppi --pool mixed --game stag-hunt --results stag-hunt
     coopctx train --agent coala --pool naive
+    coopctx train --config my.toml --seeds 0-9
     """
     from dataclasses import replace
 
     chosen, asked = parse_seeds(seed, seeds), options()
     from coopctx.launch import jobs
 
-    specs = [RunSpec(agent, pool, opponent_id, seed, asked.preset) for seed in chosen]
+    who = who_and_whom(agent, pool, asked.preset)
+    specs = [RunSpec(*who, opponent_id, seed, asked.preset) for seed in chosen]
     outcomes = jobs.train(specs, replace(asked, fresh=fresh))
     show.warn_of(asked.preset)
     show.report_runs(outcomes)
@@ -115,8 +119,8 @@ def sweep(
         ),
     ],
     options: Options,
-    agent: Agent = "ppi",
-    pool: Pool = "mixed",
+    agent: RunsAgent = None,
+    pool: Pool = None,
     opponent_id: OpponentId = False,
     seeds: SeveralSeeds = "0-2",
     out: Out = Path("figures"),
@@ -135,7 +139,8 @@ def sweep(
     chosen, asked = parse_seeds(None, seeds), options()
     from coopctx.launch import sweep
 
-    specs = [RunSpec(agent, pool, opponent_id, seed, asked.preset) for seed in chosen]
+    who = who_and_whom(agent, pool, asked.preset, usual=("ppi", "mixed"))
+    specs = [RunSpec(*who, opponent_id, seed, asked.preset) for seed in chosen]
     requests = sweep.plan(vary, specs, asked)
     if dry_run:
         _look(requests, asked, asked.results)

@@ -5,29 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Any, TypeAlias, cast
 
 import torch
 
 from coopctx import native
+from coopctx.agents.others import AXELROD, TABULAR, library
 from coopctx.agents.trained import PACKAGED, TrainedAgent, packaged_agents
-from coopctx.errors import RunError, UsageError, suggestion
+from coopctx.errors import UsageError, suggestion
 from coopctx.game.matrix import PRISONERS_DILEMMA, MatrixGame
-from coopctx.game.player import Player
+from coopctx.game.player import Player, check_player_class
 from coopctx.game.tabular import NAMED_STRATEGIES, RandomTabular, named_strategy
 from coopctx.machine import available_cores
 
 # A strategy's name, ``tabular``, ``axelrod:NAME``, a packaged agent's name, a run's directory, an agent, or a player.
 Contestant: TypeAlias = str | Path | TrainedAgent | Player
 
-TABULAR = "tabular"
-AXELROD = "axelrod:"
 FEWEST_ROUNDS = 3  # an early, a middle and a late one
 USUAL_ROUNDS = 100  # if no trained agent takes part
-_METHODS = ("begin", "identity", "meet", "act")
 
 
 @dataclass(frozen=True)
@@ -110,9 +106,7 @@ class Host:
 
     def _own(self, who: Any) -> Opponent:
         kind = who if isinstance(who, type) else type(who)
-        missing = [name for name in _METHODS if not callable(getattr(kind, name, None))]
-        if missing:
-            raise UsageError(f"a {kind.__name__} is no player: it has no method {missing[0]} (inherit from coopctx.Player)")
+        check_player_class(kind)
         if isinstance(who, type):
             raise UsageError(f"give a player, not its class: {kind.__name__}(...)")
         return Opponent(kind.__name__, kind.__name__, lambda generator: cast(Player, who), own=True)
@@ -146,11 +140,3 @@ def guests(against: Contestant | Iterable[Contestant]) -> list[Contestant]:
     if not one and not isinstance(against, Iterable):
         raise UsageError(f"opponents are names, directories, agents or players, not {against!r}")
     return [cast(Contestant, against)] if one else list(cast(Iterable[Contestant], against))
-
-
-def library() -> ModuleType:
-    """`coopctx.evaluation.axelrod`; RunError if the Axelrod library, which it needs, is not installed."""
-    try:
-        return import_module("coopctx.evaluation.axelrod")
-    except ImportError as error:
-        raise RunError(f"this needs the Axelrod library ({error}); in a clone: pip install '.[axelrod]'") from error

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from coopctx.agents.others import AXELROD, library
 from coopctx.agents.trained import TrainedAgent
 from coopctx.errors import UsageError
-from coopctx.evaluation.opponents import AXELROD, library
 from coopctx.evaluation.play import check_number
 
 

@@ -75,6 +75,7 @@ def checked(name: str, hint: Any, value: Any) -> Any:
 _KINDS = {
     int: "an integer",
     float: "a number",
+    str: "a text",
     bool: "true or false",
     tuple[int, ...]: "a list of integers",
     tuple[tuple[float, ...], ...]: "a list of",

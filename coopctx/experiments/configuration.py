@@ -84,7 +84,7 @@ def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def differing_keys(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
     """The settings in which two `to_dict` configurations differ, each as ``"ppi.rollouts: 8 there, 4 here"``."""
-    ours, theirs = flat(here), flat(there)
+    ours, theirs = _numbered(flat(here)), _numbered(flat(there))
     keys = list(theirs) + [key for key in ours if key not in theirs]
     return [
         f"{key}: {_told(theirs, key)} there, {_told(ours, key)} here"
@@ -95,6 +95,17 @@ def differing_keys(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[st
 
 _ABSENT = object()
 _OLD_VALUES = {"a2c.normalise_advantages": {"True": "together", "False": "off"}}  # in manifests of version 0.1.0
+
+
+def _numbered(leaves: Mapping[str, Any]) -> dict[str, Any]:
+    """`flat` leaves, with the tables of a list numbered from 1: ``pool.members[1].share``."""
+    found: dict[str, Any] = {}
+    for key, value in leaves.items():
+        if isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
+            found.update(flat({f"{key}[{number}]": item for number, item in enumerate(value, start=1)}))
+        else:
+            found[key] = value
+    return found
 
 
 def _told(settings: Mapping[str, Any], key: str) -> str:

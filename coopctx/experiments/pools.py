@@ -9,7 +9,11 @@ from pathlib import Path
 
 from coopctx.errors import UsageError, unknown
 from coopctx.experiments.agents import AGENTS
+from coopctx.experiments.config_file import ConfigFile
+from coopctx.experiments.settings import PoolConfig
 
+CUSTOM = "custom"  # the pool that pool.members lists
+LEARNER = "learner"
 DECADE = 10  # Step 3 pairs the Step-2 runs of ten seeds in a circle: 0 with 1, ..., 8 with 9, 9 with 0
 
 
@@ -82,17 +86,21 @@ class RunSpec:
     def __post_init__(self) -> None:
         if self.agent not in AGENTS:
             raise unknown("agent", self.agent, AGENTS)
-        if self.pool not in pools_of(self.agent):
-            raise unknown("pool", self.pool, pools_of(self.agent))
+        if self.pool == CUSTOM and self.agent == "coala":
+            raise UsageError("coala has pools of its own; --pool custom and pool.members go with ppi and a2c")
+        if self.pool != CUSTOM and self.pool not in pools_of(self.agent):
+            raise unknown("pool", self.pool, [*pools_of(self.agent), *([CUSTOM] if self.agent != "coala" else [])])
         if self.opponent_id and (self.agent == "coala" or self.pool != "mixed"):
             raise UsageError(f"--opponent-id is an ablation of the mixed pool; it does not go with --pool {self.pool}")
         if self.seed < 0:
             raise UsageError(f"a seed must be an integer >= 0, not {self.seed}")
 
-    @property
-    def members(self) -> Pool:
-        """Whom its learners meet."""
-        return pools_of(self.agent)[self.pool]
+    def pool_with(self, settings: PoolConfig) -> Pool:
+        """The pool of this name; that of the settings' members where it is `CUSTOM`."""
+        if self.pool != CUSTOM:
+            return pools_of(self.agent)[self.pool]
+        opponents = tuple(member.opponent for member in settings.members)
+        return Pool(learners=2 if LEARNER in opponents else 1, opponents=opponents)
 
     @property
     def experiment(self) -> str:
@@ -121,7 +129,9 @@ class RunSpec:
         """The words of the command that makes this run, without changed settings."""
         flag = ("--opponent-id",) if self.opponent_id else ()
         words = ("coopctx", "train", "--agent", self.agent, "--pool", self.pool, *flag)
-        return (*words, "--preset", self.preset, "--seed", str(self.seed))
+        preset = self.preset
+        settings = ("--config", str(preset.path)) if isinstance(preset, ConfigFile) else ("--preset", preset)
+        return (*words, *settings, "--seed", str(self.seed))
 
     def typed(self, results: Path) -> str:
         """`command` for a shell, with the results folder."""
@@ -147,7 +157,7 @@ def pools_of(agent: str) -> dict[str, Pool]:
 
 def options_for(results: Path, preset: str = "cpu") -> list[str]:
     """The words that turn a command towards a results folder and a preset; none for what they are anyway."""
-    words = ["--preset", preset] if preset != "cpu" else []
+    words = ["--preset", str(preset.path) if isinstance(preset, ConfigFile) else preset] if preset != "cpu" else []
     return words + (["--results", str(results)] if results != Path("results") else [])
 
 
@@ -159,10 +169,25 @@ def check_read(names: Iterable[str], specs: Iterable[RunSpec]) -> None:
         section = name.partition(".")[0]
         if section in AGENTS and section not in agents:
             raise UsageError(f"{name}: a run of {' or '.join(sorted(agents))} does not read it")
-        if name == "pool.tabular_share" and all(len(spec.members.opponents) == 1 for spec in runs):
-            raise UsageError(f"{name}: --pool {' or '.join(sorted(pools))} has one kind of opponents and does not read it")
+        if name == "pool.tabular_share" and not any(spec.pool == "mixed" and spec.agent != "coala" for spec in runs):
+            raise UsageError(f"{name}: --pool {' or '.join(sorted(pools))} does not read it, only the mixed pool of ppi and a2c")
         if name == "measure.episode_phases" and "ppi" not in agents:
             raise UsageError(f"{name}: only a run of ppi reads it; for a2c it is a2c.episode_iterations")
+
+
+def check_members(spec: RunSpec, settings: PoolConfig) -> None:
+    """UsageError where the pool is `CUSTOM` and lists no members, or lists members and is another one."""
+    if spec.pool == CUSTOM and not settings.members:
+        raise UsageError("--pool custom needs pool.members: tables [[pool.members]] in a file for --config")
+    if spec.pool != CUSTOM and settings.members:
+        raise UsageError(f"pool.members: --pool {spec.pool} has opponents of its own; with members the pool is {CUSTOM}")
+
+
+def weights(pool: Pool, settings: PoolConfig) -> tuple[float, ...]:
+    """Each opponent's share of an agent's episodes, in the order of `Pool.opponents`."""
+    if settings.members:
+        return tuple(member.share for member in settings.members)
+    return (1.0,) if len(pool.opponents) == 1 else (1 - settings.tabular_share, settings.tabular_share)
 
 
 def run_name(agent: str, pool: str, opponent_id: bool = False) -> str:

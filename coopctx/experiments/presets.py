@@ -1,16 +1,18 @@
-"""The presets, each a file data/NAME.toml, and overrides of their settings, ``section.key=value``."""
+"""The presets, each a file data/NAME.toml, files of one's own in their place, and overrides ``section.key=value``."""
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import resources
-from typing import Any
+from typing import Any, NamedTuple
 
 from coopctx.errors import UsageError, unknown
+from coopctx.experiments.agents import AGENTS
 from coopctx.experiments.checks import described
+from coopctx.experiments.config_file import AGENT, BASE, ENDING, ConfigFile
 from coopctx.experiments.configuration import from_dict, locate
-from coopctx.experiments.pools import COALA_POOLS, Pool
+from coopctx.experiments.pools import COALA_POOLS, CUSTOM, POOLS, Pool
 from coopctx.experiments.settings import Config
 
 PRESETS = resources.files("coopctx.experiments").joinpath("data")  # the folder of NAME.toml, one for each preset
@@ -27,13 +29,40 @@ def preset_names() -> tuple[str, ...]:
 
 def caveat(preset: str) -> str:
     """What a reader must know before looking at the numbers of a preset's runs; empty where that is nothing."""
-    return "Preset smoke: runs of seconds, which show nothing about the paper's claims." if preset == "smoke" else ""
+    base = _base(preset) if isinstance(preset, ConfigFile) else preset
+    return "Preset smoke: runs of seconds, which show nothing about the paper's claims." if base == "smoke" else ""
+
+
+def preset_called(name: str) -> str:
+    """The preset of this name, or the `ConfigFile` if it ends in .toml; UsageError or RunError if it cannot be used."""
+    preset = ConfigFile(name) if name.endswith(ENDING) else name
+    check_preset(preset)
+    return preset
 
 
 def check_preset(name: str) -> None:
-    """UsageError unless there is a preset of this name."""
-    if name not in preset_names():
+    """UsageError unless there is a preset of this name, or it is a file whose stem is not a preset's name."""
+    if isinstance(name, ConfigFile):
+        if name in preset_names():
+            raise UsageError(f"--config {str(name.path)!r}: {name} is a preset's name and its folder; rename the file")
+        _base(name)
+    elif name not in preset_names():
         raise unknown("preset", name, preset_names())
+
+
+class Experiment(NamedTuple):
+    """What a file says beyond the settings; None where it leaves that open."""
+
+    agent: str | None
+    pool: str | None
+
+
+def experiment_in(file: ConfigFile) -> Experiment:
+    """The kind of agent that a file names, and `CUSTOM` if it lists members of a pool. UsageError for an unknown agent."""
+    contents = file.read()
+    agent = _one_of(AGENTS, contents[AGENT], AGENT, file) if AGENT in contents else None
+    listed = _table(contents.get("pool", {}), f"{file.path}: pool").get("members")
+    return Experiment(agent, CUSTOM if listed else None)
 
 
 def load_preset(name: str, overrides: Sequence[str] = (), pool: str | None = None) -> Config:
@@ -45,7 +74,7 @@ def load_preset(name: str, overrides: Sequence[str] = (), pool: str | None = Non
     """
     check_preset(name)
     its = COALA_POOLS.get(pool or "", Pool(0, ()))
-    settings = _preset(name, [each for each in (its.like, pool) if each])
+    settings = _settings(name, [each for each in (its.like, pool) if each])
     for override in (*its.settings, *overrides):
         key, equals, text = override.partition("=")
         if not equals:
@@ -61,25 +90,62 @@ def seen_seeds(preset: str, agent: str, run: str) -> frozenset[int]:
     Raises UsageError where there is no such preset.
     """
     check_preset(preset)
-    seen = _table(_read_preset(preset).get(SEEN, {}), f"preset {preset!r}: {SEEN}")
-    return frozenset(_table(seen.get(agent, {}), f"preset {preset!r}: {SEEN}.{agent}").get(run, ()))
+    where = _name(preset)
+    seen = _table(_read(preset).get(SEEN, {}), f"{where}: {SEEN}")
+    return frozenset(_table(seen.get(agent, {}), f"{where}: {SEEN}.{agent}").get(run, ()))
 
 
-def _preset(name: str, pools: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The sections of a preset, the pools' own settings in their place; UsageError naming the preset where it has others."""
-    settings = _read_preset(name)
-    overlays = _table(settings.pop(OVERLAYS, {}), f"preset {name!r}: {OVERLAYS}")
-    settings.pop(SEEN, None)
-    for section, values in settings.items():
-        _table(values, f"preset {name!r}: {section}")
-    for pool in pools:
-        own = _table(overlays.get(pool, {}), f"preset {name!r}: {OVERLAYS}.{pool}")
-        for section, values in own.items():
-            settings[section] = settings.get(section, {}) | _table(values, f"preset {name!r}: {OVERLAYS}.{pool}.{section}")
+def _settings(name: str, pools: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The sections of a preset, the pools' own settings in their place; a file's on top of those of the preset it names."""
+    if not isinstance(name, ConfigFile):
+        return _sections(name, pools)
+    settings = _sections(_base(name), pools)
+    for section, values in _sections(name, pools).items():
+        settings[section] = settings.get(section, {}) | values
+    try:
+        from_dict(settings)
+    except UsageError as error:
+        raise UsageError(f"{name.path}: {error}") from error
     return settings
 
 
-def _read_preset(name: str) -> dict[str, Any]:
+def _sections(name: str, pools: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """What a preset or a file itself says; UsageError naming it where it has other things than sections."""
+    settings, where = _read(name), _name(name)
+    overlays = _table(settings.pop(OVERLAYS, {}), f"{where}: {OVERLAYS}")
+    for pool in overlays if isinstance(name, ConfigFile) else ():
+        if pool not in (known := [*dict.fromkeys((*POOLS, *COALA_POOLS, CUSTOM))]):
+            raise UsageError(f"{where}: {OVERLAYS}.{pool}: {unknown('pool', pool, known)}")
+    for other in (SEEN, *((BASE, AGENT) if isinstance(name, ConfigFile) else ())):
+        settings.pop(other, None)
+    for section, values in settings.items():
+        _table(values, f"{where}: {section}")
+    for pool in pools:
+        own = _table(overlays.get(pool, {}), f"{where}: {OVERLAYS}.{pool}")
+        for section, values in own.items():
+            settings[section] = settings.get(section, {}) | _table(values, f"{where}: {OVERLAYS}.{pool}.{section}")
+    return settings
+
+
+def _base(file: ConfigFile) -> str:
+    """The preset whose settings a file changes."""
+    return _one_of(preset_names(), file.read().get(BASE, "cpu"), BASE, file)
+
+
+def _one_of(allowed: Iterable[str], value: Any, key: str, file: ConfigFile) -> str:
+    """What stands in a file at a key of the top level; UsageError unless it is one of the allowed texts."""
+    if isinstance(value, str) and value in allowed:
+        return value
+    raise UsageError(f"{file.path}: {unknown(key, value, allowed)}")
+
+
+def _name(preset: str) -> str:
+    return str(preset.path) if isinstance(preset, ConfigFile) else f"preset {preset!r}"
+
+
+def _read(name: str) -> dict[str, Any]:
+    if isinstance(name, ConfigFile):
+        return name.read()
     try:
         return tomllib.loads(PRESETS.joinpath(f"{name}.toml").read_text("utf-8"))
     except (ValueError, RecursionError) as error:

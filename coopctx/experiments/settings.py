@@ -6,8 +6,10 @@ is built in Python.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 from coopctx.errors import UsageError, unknown
 from coopctx.experiments.agents import AGENTS
@@ -23,9 +25,13 @@ from coopctx.experiments.checks import (
     POSITIVE,
     SQUARE,
     Section,
+    checked,
+    described,
 )
 from coopctx.game.matrix import NAMED_GAMES, MatrixGame
 
+SHARES_WITHIN = 1e-3  # how far the sum of a pool's shares may be from 1: thirds are written as 0.333
+MEMBER: dict[str, Any] = {"opponent": str, "share": Annotated[float, ABOVE_0_TO_1]}
 Initialisation = Literal["uniform", "flax"]  # what `Trunk.initialise` draws weights from
 
 
@@ -53,11 +59,29 @@ class GameConfig(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Member:
+    """One kind of opponent in a pool of one's own.
+
+    opponent: ``learner`` (the other learner), ``tabular``, a named strategy such as ``tit-for-tat``, ``axelrod:NAME``, the
+    directory of a finished run or a packaged agent's name, or ``package.module:Player``. share: of an agent's episodes.
+    """
+
+    opponent: str
+    share: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class PoolConfig(Section):
     """Whom an agent meets (Sec. 4)."""
 
     # share of an agent's episodes played against tabular players, where the pool has both kinds
     tabular_share: Annotated[float, BETWEEN_0_AND_1] = 0.5
+    # the opponents of --pool custom, a table [[pool.members]] each: opponent, and its share of an agent's episodes
+    members: tuple[Member, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "members", _members(self.members))
+        super().__post_init__()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,3 +226,31 @@ class Config:
 
 SECTIONS: dict[str, type[Section]] = get_type_hints(Config)
 LEARNERS = tuple(AGENTS)  # the sections that only one kind of agent reads: each is called as its agent
+
+
+def _members(given: Any) -> tuple[Member, ...]:
+    """The members of a pool, checked: each opponent once, positive shares that add up to 1."""
+    if not isinstance(given, list | tuple):
+        raise UsageError(f"pool.members must be a list of tables [[pool.members]], not {described(given)}")
+    members = tuple(_member(f"pool.members[{number}]", each) for number, each in enumerate(given, start=1))
+    names = [member.opponent for member in members]
+    for number, name in enumerate(names, start=1):
+        if name in names[: number - 1]:
+            raise UsageError(f"pool.members[{number}].opponent: {name!r} is in the pool already")
+    total = math.fsum(member.share for member in members)
+    if members and abs(total - 1) > SHARES_WITHIN:
+        raise UsageError(f"pool.members: the shares must add up to 1, not {total:g}")
+    return members
+
+
+def _member(name: str, given: Any) -> Member:
+    values = vars(given) if isinstance(given, Member) else given
+    if not isinstance(values, Mapping):
+        raise UsageError(f"{name} must be a table with opponent and share, not {described(given)}")
+    for key in values:
+        if key not in MEMBER:
+            raise UsageError(f"unknown key {name}.{key}; allowed: {', '.join(MEMBER)}")
+    for key in MEMBER:
+        if key not in values:
+            raise UsageError(f"no value for {name}.{key}")
+    return Member(**{key: checked(f"{name}.{key}", hint, values[key]) for key, hint in MEMBER.items()})

@@ -40,6 +40,18 @@ class NativePlayer(Player, Protocol):
         """The policies and random streams that replace calls of `act`; called after `begin` and `meet`."""
 
 
+def can_play_natively(player: Player) -> bool:
+    """Whether the native kernel can play for ``player``, which is then a `NativePlayer`."""
+    return callable(getattr(player, "natively", None)) and getattr(player, "supported", True)
+
+
+def check_player_class(kind: type) -> None:
+    """UsageError, naming the method that is missing, unless objects of this class are players."""
+    for name in ("begin", "identity", "meet", "act"):
+        if not callable(getattr(kind, name, None)):
+            raise UsageError(f"a {kind.__name__} is no player: it has no method {name} (inherit from coopctx.Player)")
+
+
 def checked_actions(player: Player, actions: object, games: int, n_actions: int) -> Tensor:
     """``actions``, which ``player`` returned; UsageError unless they are integers from 0 to ``n_actions`` - 1, one per game."""
     wanted = f"a tensor of {games} integers from 0 to {n_actions - 1}"

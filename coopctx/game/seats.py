@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from coopctx import native
-from coopctx.game.player import NativePlayer, Player
+from coopctx.game.player import NativePlayer, Player, can_play_natively
 
 
 class Seats:
@@ -18,6 +18,11 @@ class Seats:
     def __init__(self, seated: Sequence[tuple[Player, int]]) -> None:
         self._players = [player for player, _ in seated]
         self._rows = [rows for _, rows in seated]
+
+    @property
+    def supported(self) -> bool:
+        """Whether the native kernel can play for all of them."""
+        return all(can_play_natively(player) for player in self._players)
 
     def begin(self, games: int) -> None:
         if games != sum(self._rows):

@@ -14,8 +14,9 @@ from rich.progress import Progress as Display
 from rich.progress_bar import ProgressBar
 from rich.table import Column
 
-from coopctx.runs.progress import OPPONENTS, Progress
+from coopctx.runs.progress import Progress
 
+MOST_TOLD = 3  # opponents of a run in its line
 SHORTEST_INTERVAL = 0.2  # seconds between two activity messages of a worker process
 
 
@@ -241,13 +242,10 @@ def new_display(console: Console | None = None) -> Display:
 
 
 def describe(summary: dict[str, float]) -> list[str]:
-    """``["cooperation 0.81 vs learner, 0.07 vs tabular", "reward 0.88, 0.99"]``, for the opponents that the pool has."""
+    """``["cooperation 0.81 vs learner, 0.07 vs tabular", "reward 0.88, 0.99"]``, for the first opponents in the pool."""
+    opponents = [name.removeprefix("cooperation_") for name in summary if name.startswith("cooperation_")][:MOST_TOLD]
     texts = {
-        measure: {
-            opponent: summary[f"{measure}_{opponent}"]
-            for opponent in OPPONENTS
-            if f"{measure}_{opponent}" in summary
-        }
+        measure: {name: summary[f"{measure}_{name}"] for name in opponents if f"{measure}_{name}" in summary}
         for measure in ("cooperation", "reward")
     }
     cooperation = ", ".join(f"{value:.2f} vs {opponent}" for opponent, value in texts["cooperation"].items())

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Protocol
 
-OPPONENTS = ("learner", "tabular", "fixed-icl", "naive")
-
 
 class Progress(Protocol):
     """The calls by which a run reports its progress. Iteration 0 comes before the first one (PPI: pre-training)."""
@@ -19,7 +17,7 @@ class Progress(Protocol):
     def iteration(self, iteration: int, summary: dict[str, float]) -> None:
         """An iteration is complete.
 
-        summary: cooperation_<opponent> and reward_<opponent> for those of `OPPONENTS` that the pool has.
+        summary: cooperation_<opponent> and reward_<opponent> for each opponent in the pool.
         """
 
     def note(self, line: str) -> None:

@@ -21,6 +21,7 @@ from coopctx.agents.record import (
     summary,
 )
 from coopctx.experiments.pools import POOLS, Pool
+from coopctx.experiments.settings import PoolConfig
 from coopctx.game.episodes import Episodes
 from coopctx.game.matrix import PRISONERS_DILEMMA, MatrixGame
 
@@ -51,12 +52,12 @@ EGO, CO = games([[0, 1, 1], [0, 0, 1]], [[1.0, 2.0, 0.0], [-1.0, -1.0, 0.0]]), g
     ("episodes", "share", "expected"), [(10, 0.5, 5), (10, 0.25, 2), (10, 0.01, 1), (10, 0.99, 9), (2, 0.9, 1), (7, 0.5, 4)]
 )
 def test_the_tabular_share_of_a_pool_of_two_kinds_is_rounded_and_leaves_some_to_either(episodes, share, expected):
-    assert shares(episodes, POOLS["mixed"], share) == {"learner": episodes - expected, "tabular": expected}
+    assert shares(episodes, POOLS["mixed"], PoolConfig(tabular_share=share)) == {"learner": episodes - expected, "tabular": expected}
 
 
 @pytest.mark.parametrize(("pool", "opponent"), [("tabular", "tabular"), ("learners", "learner"), ("extortion", "fixed-icl")])
 def test_a_pool_of_one_kind_has_all_episodes(pool, opponent):
-    assert shares(10, POOLS[pool], 0.3) == {opponent: 10}
+    assert shares(10, POOLS[pool], PoolConfig(tabular_share=0.3)) == {opponent: 10}
 
 
 def test_negative_phases_count_from_the_last_and_those_beyond_are_left_out():

@@ -136,7 +136,7 @@ def test_settings_that_change_nothing_are_refused(coopctx_main):
     for words, told in (
         (["--agent", "a2c", "--pool", "mixed", "--set", "ppi.rollouts=4"], "ppi.rollouts: a run of a2c does not read it"),
         (["--agent", "ppi", "--pool", "mixed", "--set", "a2c.batch_size=4"], "a2c.batch_size: a run of ppi does not read it"),
-        (["--agent", "ppi", "--pool", "tabular", "--set", "pool.tabular_share=0.2"], "has one kind of opponents"),
+        (["--agent", "ppi", "--pool", "tabular", "--set", "pool.tabular_share=0.2"], "--pool tabular does not read it"),
         (["--agent", "a2c", "--pool", "mixed", "--set", "measure.episode_phases=[1]"], "a2c.episode_iterations"),
     ):
         status, out, err = coopctx_main("train", "--preset", "smoke", *words)

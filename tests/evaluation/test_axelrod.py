@@ -12,10 +12,10 @@ from tiny_runs import config, spec, train  # noqa: E402
 from coopctx.cli import app as cli  # noqa: E402
 from coopctx.cli import show  # noqa: E402
 from coopctx.errors import RunError, UsageError  # noqa: E402
-from coopctx.evaluation.axelrod import ACTION, AgentPlayer, AxelrodPlayer, library_game, library_strategy  # noqa: E402
 from coopctx.evaluation.play import evaluate  # noqa: E402
 from coopctx.evaluation.tournament import tournament  # noqa: E402
 from coopctx.game.arena import play  # noqa: E402
+from coopctx.game.axelrod import ACTION, AgentPlayer, AxelrodPlayer, library_game, library_strategy  # noqa: E402
 from coopctx.game.matrix import PRISONERS_DILEMMA  # noqa: E402
 from coopctx.game.streams import stream  # noqa: E402
 from coopctx.game.tabular import named_strategy  # noqa: E402

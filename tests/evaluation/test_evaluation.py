@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from rich.console import Console
 from tiny_runs import config, spec, train
 
+from coopctx.agents.others import TABULAR
 from coopctx.agents.trained import TrainedAgent
 from coopctx.cli import app as cli
 from coopctx.cli import show
 from coopctx.errors import CoopctxError, RunError, UsageError
 from coopctx.evaluation import play as evaluation
-from coopctx.evaluation.opponents import TABULAR, Host
+from coopctx.evaluation.opponents import Host
 from coopctx.evaluation.play import SCHEMA, curves, evaluate, meet, summary
 from coopctx.game.matrix import PRISONERS_DILEMMA, MatrixGame
 from coopctx.game.memory_one import best_response, expected_play
@@ -276,7 +277,7 @@ def test_where_curves_cannot_go_nothing_is_played(run, tmp_path, monkeypatch):
 
 def test_a_missing_library_is_told_with_what_installs_it(run, monkeypatch):
     monkeypatch.setitem(sys.modules, "axelrod", None)
-    monkeypatch.delitem(sys.modules, "coopctx.evaluation.axelrod", raising=False)
+    monkeypatch.delitem(sys.modules, "coopctx.game.axelrod", raising=False)
     with pytest.raises(RunError, match=r"in a clone: pip install '\.\[axelrod\]'"):
         evaluate(run(), ["axelrod:Tit For Tat"])
 

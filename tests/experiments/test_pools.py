@@ -6,6 +6,7 @@ import pytest
 
 from coopctx.errors import UsageError
 from coopctx.experiments.pools import COALA_POOLS, POOLS, Pool, RunSpec, all_needs, partner, pools_of, run_name, with_needs
+from coopctx.experiments.settings import PoolConfig
 
 
 def spec(pool="mixed", seed=3, opponent_id=False, agent="ppi") -> RunSpec:
@@ -25,8 +26,8 @@ def test_the_pools_are_those_of_the_paper():
 
 def test_each_kind_of_agent_has_its_own_pools():
     assert pools_of("ppi") is POOLS and pools_of("a2c") is POOLS and pools_of("coala") is COALA_POOLS
-    assert spec("extortion").members == POOLS["extortion"]
-    assert spec("naive", agent="coala").members == COALA_POOLS["naive"]
+    assert spec("extortion").pool_with(PoolConfig()) == POOLS["extortion"]
+    assert spec("naive", agent="coala").pool_with(PoolConfig()) == COALA_POOLS["naive"]
 
 
 def test_a_run_has_its_name_its_place_its_columns_and_its_command():

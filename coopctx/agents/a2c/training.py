@@ -13,6 +13,7 @@ import torch
 
 from coopctx.agents.a2c.learner import A2CLearner, Update
 from coopctx.agents.loop import Loop, Schedule
+from coopctx.agents.others import Others
 from coopctx.agents.policy import PolicyPlayer
 from coopctx.agents.record import (
     Match,
@@ -21,23 +22,27 @@ from coopctx.agents.record import (
     shares,
 )
 from coopctx.agents.trained import needed_agents
-from coopctx.agents.trunk import ActorCritic
-from coopctx.experiments.pools import RunSpec
+from coopctx.experiments.pools import LEARNER, RunSpec
 from coopctx.experiments.settings import Config
 from coopctx.game.arena import play, play_natively
 from coopctx.game.episodes import Episodes
-from coopctx.game.player import NativePlayer
+from coopctx.game.player import NativePlayer, Player, can_play_natively
 from coopctx.game.seats import Seats
-from coopctx.game.tabular import RandomTabular, named_strategy
+from coopctx.game.tabular import named_strategy
 from coopctx.runs.progress import Progress
 from coopctx.runs.run import Run
 
 
 class BatchSizes(NamedTuple):
-    """The games of one batch: of the two learners with each other, and of each learner with those that do not learn."""
+    """The games of one batch: of the two learners with each other, and of each learner with each kind that does not learn."""
 
     together: int
-    apart: int
+    others: dict[str, int]
+
+    @property
+    def apart(self) -> int:
+        """The games of each learner with those that do not learn."""
+        return sum(self.others.values())
 
 
 class A2CTraining(Loop):
@@ -58,11 +63,9 @@ class A2CTraining(Loop):
             for n in range(1, self._pool.learners + 1)
         ]
         needed = needed_agents(spec, config, results)
-        frozen = None if pretrained or not needed else needed[0].model(device=device)
-        self._frozen = cast("ActorCritic | None", frozen)  # what a run needs is of its own kind of agent
+        self._others = Others.of(spec, config, device, None if pretrained or not needed else needed[0])
         for learner, agent in zip(self._learners, needed if pretrained else (), strict=False):
             learner.model.load_state_dict(agent.weights[0])
-        self._other = next((kind for kind in self._pool.opponents if kind != "learner"), "")  # the kind that does not learn
         self._updates: list[list[Update]] = []  # since the last measurement, [iteration][learner]
 
     def _advance(self, iteration: int) -> None:
@@ -88,27 +91,23 @@ class A2CTraining(Loop):
         """The batch that the gradient step of this iteration, counted from 1, is taken on."""
         a2c = self._config.a2c
         grown = a2c.batch_growth ** ((iteration - 1) / max(a2c.iterations - 1, 1))
-        split = shares(round(a2c.batch_size * grown), self._pool, self._config.pool.tabular_share)
-        together = split.pop("learner", 0)
-        return BatchSizes(together, sum(split.values()))
+        split = shares(round(a2c.batch_size * grown), self._pool, self._config.pool)
+        return BatchSizes(split.pop(LEARNER, 0), split)
 
     def _batch(
         self, players: Sequence[PolicyPlayer], sizes: BatchSizes, *purpose: str | int
     ) -> tuple[Episodes, Episodes]:
-        """All games of an iteration, as both seats see them. T1 and T2 are the opponents that do not learn; in the mixed pool:
+        """All games of an iteration, as both seats see them. T1 and T2 are the opponents that do not learn; of two learners:
 
         rows            apart       together    apart
         first seat      learner 1   learner 1   T2
         second seat     T1          learner 2   learner 2
         """
-        first: list[tuple[NativePlayer, int]] = [(players[0], sizes.apart + sizes.together)]
-        second: list[tuple[NativePlayer, int]] = []
-        if sizes.apart:
-            second.append((self._opponent(1, *purpose), sizes.apart))
+        first: list[tuple[Player, int]] = [(players[0], sizes.apart + sizes.together)]
+        second = self._seated(1, sizes, *purpose)
         if len(players) > 1:
             second.append((players[1], sizes.together + sizes.apart))
-            if sizes.apart:
-                first.append((self._opponent(2, *purpose), sizes.apart))
+            first += self._seated(2, sizes, *purpose)
         return self._play(sum(rows for _, rows in first), (Seats(first), Seats(second)), *purpose)
 
     def _own(self, batch: tuple[Episodes, Episodes], sizes: BatchSizes) -> list[Episodes]:
@@ -123,25 +122,25 @@ class A2CTraining(Loop):
         matches = []
         if together:
             matches = [Match(1, "learner", first[middle], second[middle]), Match(2, "learner", second[middle], first[middle])]
-        if apart:
-            matches.append(Match(1, self._other, first[:apart], second[:apart]))
-            if len(self._learners) > 1:
-                matches.append(Match(2, self._other, second[end], first[end]))
+        for learner in self._learners if apart else ():
+            ego, co = (first[:apart], second[:apart]) if learner.number == 1 else (second[end], first[end])
+            start = 0
+            for opponent, games in sizes.others.items():
+                part = slice(start, start + games)
+                matches.append(Match(learner.number, opponent, ego[part], co[part]))
+                start += games
         return matches
 
-    def _opponent(self, learner: int, *purpose: str | int) -> NativePlayer:
-        """The opponents that do not learn: fresh tabular players, or the Fixed-ICL, which samples from its policy."""
-        if self._frozen is not None:
-            return PolicyPlayer(self._frozen, self._stream(self._other, *purpose))
-        sizes = self._game.n_outcomes, self._game.n_actions
-        return RandomTabular(*sizes, self._stream("tabular pool", *purpose, learner))
+    def _seated(self, learner: int, sizes: BatchSizes, *purpose: str | int) -> list[tuple[Player, int]]:
+        """The opponents of a learner that do not learn, and the games of each."""
+        others = sizes.others.items()
+        return [(self._others.player(opponent, learner, *purpose, threads=self._threads), games) for opponent, games in others]
 
-    def _play(
-        self, games: int, players: tuple[NativePlayer, NativePlayer], *purpose: str | int
-    ) -> tuple[Episodes, Episodes]:
+    def _play(self, games: int, players: tuple[Player, Player], *purpose: str | int) -> tuple[Episodes, Episodes]:
         sizes = self._config.game.rounds, games
-        if self._kernel is not None and not self._game.by_chance:
-            return play_natively(self._kernel, self._game, *sizes, players, self._identity_size, self._threads)
+        if self._kernel is not None and not self._game.by_chance and all(map(can_play_natively, players)):
+            seats = cast("tuple[NativePlayer, NativePlayer]", players)
+            return play_natively(self._kernel, self._game, *sizes, seats, self._identity_size, self._threads)
         options: dict[str, Any] = {"side_by_side": self._threads > 1, "chance": self._stream("chance", *purpose)}
         return play(self._game, *sizes, players, self._device, self._identity_size, **options)
 

@@ -10,6 +10,7 @@ import torch
 
 from coopctx.agents.beliefs import bayes_nll
 from coopctx.agents.loop import Loop, Schedule
+from coopctx.agents.others import TABULAR, Others
 from coopctx.agents.ppi.learner import PPILearner
 from coopctx.agents.record import (
     Match,
@@ -19,7 +20,7 @@ from coopctx.agents.record import (
 )
 from coopctx.agents.trained import TrainedAgent, needed_agents
 from coopctx.agents.trunk import Losses
-from coopctx.experiments.pools import RunSpec
+from coopctx.experiments.pools import LEARNER, RunSpec
 from coopctx.experiments.settings import Config
 from coopctx.game.arena import play
 from coopctx.game.episodes import Episodes
@@ -40,6 +41,7 @@ class PPITraining(Loop):
         self._schedule = Schedule.of(config.ppi.phases, 1, config.measure.episode_phases, untrained=self._pool.pretrained)
         self._share = max(1, threads // 2)  # threads per player, where two plan at the same time
         self._needed = needed_agents(spec, config, results)
+        self._others = Others.of(spec, config, device, None if self._pool.pretrained or not self._needed else self._needed[0])
         self._learners: list[PPILearner] = [
             PPILearner(n, self._game, config.model, config.ppi, spec.seed, self._identity_size, device)
             for n in range(1, self._pool.learners + 1)
@@ -127,10 +129,10 @@ class PPITraining(Loop):
     def _collect(self, phase: int) -> list[Match]:
         """The phase's episodes: learners against each other, then each against those that do not learn."""
         matches: list[Match] = []
-        split = shares(self._config.ppi.episodes_per_phase, self._pool, self._config.pool.tabular_share)
+        split = shares(self._config.ppi.episodes_per_phase, self._pool, self._config.pool)
         for part, (opponent, games) in enumerate(split.items()):
             report = self._reporter(phase, part)
-            if opponent == "learner":
+            if opponent == LEARNER:
                 matches += self._against_each_other(phase, games, report)
             else:
                 matches += self._against_others(phase, opponent, games, report)
@@ -148,11 +150,12 @@ class PPITraining(Loop):
     def _against_others(self, phase: int, opponent: str, games: int, report: Callable[[int], None]) -> list[Match]:
         """Episodes of each learner against fresh tabular players, or against the Fixed-ICL; learners side by side."""
 
-        other_plans = opponent != "tabular"
+        other_plans = opponent != TABULAR
         share = self._share if other_plans or len(self._learners) > 1 else self._threads
 
         def against(learner: PPILearner) -> Match:
-            player, other = learner.player(phase, opponent, threads=share), self._other(phase, opponent, learner.number)
+            player = learner.player(phase, opponent, threads=share)
+            other = self._others.player(opponent, learner.number, phase, threads=self._share)
             options: dict[str, Any] = {"on_round": report} if learner.number == 1 else {}
             options["side_by_side"] = other_plans and self._threads > 1
             ego, co = self._play(games, (player, other), phase, opponent, learner.number, **options)
@@ -160,13 +163,6 @@ class PPITraining(Loop):
 
         with thread_pool(self._threads) as pool:
             return list(pool.map(against, self._learners))
-
-    def _other(self, phase: int, opponent: str, learner: int) -> Player:
-        if opponent == "tabular":
-            sizes = self._game.n_outcomes, self._game.n_actions
-            return RandomTabular(*sizes, self._stream("tabular pool", phase, learner))
-        generator = self._stream(opponent, phase)
-        return self._needed[0].player(generator, device=self._device, threads=self._share)
 
     def _reporter(self, phase: int, part: int) -> Callable[[int], None]:
         parts, rounds = len(self._pool.opponents), self._config.game.rounds

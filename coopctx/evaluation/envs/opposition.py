@@ -10,8 +10,9 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from coopctx.agents.others import TABULAR
 from coopctx.errors import UsageError, unknown
-from coopctx.evaluation.opponents import TABULAR, Contestant, Host, agent_of, guests
+from coopctx.evaluation.opponents import Contestant, Host, agent_of, guests
 from coopctx.evaluation.play import check_number
 from coopctx.game.matrix import NAMED_GAMES, START, MatrixGame
 from coopctx.game.player import Player, checked_actions

@@ -129,7 +129,7 @@ def test_the_fixed_icl_plays_with_step_ones_very_weights_in_every_iteration(step
 
 def test_the_learner_of_step_two_starts_afresh(steps, tmp_path):
     run = training(steps, spec("extortion"), tmp_path)
-    frozen = run._frozen.state_dict()
+    frozen = run._others.player("fixed-icl", 1, "look")._model.state_dict()
     assert not any(torch.equal(tensor, frozen[name]) for name, tensor in run._learners[0].model.state_dict().items())
 
 

@@ -166,7 +166,7 @@ def test_the_rows_of_a_batch_go_to_the_players_that_they_belong_to(tmp_path):
 
 def test_an_odd_batch_and_a_share_are_kept_to(tmp_path):
     run = training(tmp_path, spec(), tmp_path, "a2c.batch_size=7", "pool.tabular_share=0.01")
-    assert run._sizes_at(1) == (6, 1)
+    assert run._sizes_at(1) == (6, {"tabular": 1})
 
 
 def test_batches_grow_geometrically_and_learners_are_told_which_games_are_of_one_kind(tmp_path, monkeypatch):
@@ -198,7 +198,7 @@ def test_the_frozen_agent_is_step_ones_and_stays_as_it_was(steps, tmp_path):
     run = training(steps, spec("extortion"), tmp_path)
     weights = read_weights(spec("tabular").directory(steps))
     run.run_all()
-    for name, tensor in run._frozen.state_dict().items():
+    for name, tensor in run._others.player("fixed-icl", 1, "look")._model.state_dict().items():
         assert torch.equal(tensor, weights[f"learner1.{name}"])
 
 

@@ -1,0 +1,143 @@
+"""The players of a run's pool who do not learn: tabular players, named strategies, frozen agents, players of one's own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from inspect import signature
+from pathlib import Path
+from types import ModuleType
+from typing import cast
+
+import torch
+
+from coopctx.agents import player_of
+from coopctx.agents.trained import TrainedAgent, packaged_agents
+from coopctx.errors import CoopctxError, RunError, UsageError, suggestion
+from coopctx.experiments.pools import CUSTOM, LEARNER, RunSpec, check_members
+from coopctx.experiments.settings import Config
+from coopctx.game.player import Player, check_player_class
+from coopctx.game.streams import stream
+from coopctx.game.tabular import NAMED_STRATEGIES, RandomTabular, named_strategy
+
+TABULAR = "tabular"
+FIXED_ICL = "fixed-icl"
+AXELROD = "axelrod:"
+Maker = Callable[[torch.Generator, int], Player]  # of a player, from its random numbers and the threads that it may use
+
+
+@dataclass(frozen=True)
+class Others:
+    """Makes these players for one run: a new one for each batch of games."""
+
+    seed: int
+    makers: Mapping[str, Maker]
+
+    @classmethod
+    def of(cls, spec: RunSpec, config: Config, device: torch.device, fixed_icl: TrainedAgent | None = None) -> Others:
+        """Those of the pool. Raises UsageError or RunError, naming the key of the settings, for one that cannot be made."""
+        if spec.pool == CUSTOM:
+            numbered = enumerate((member.opponent for member in config.pool.members), start=1)
+            return cls(spec.seed, {name: _member(n, name, config, device) for n, name in numbered if name != LEARNER})
+        makers = {TABULAR: _tabular(config)}
+        if fixed_icl is not None:
+            makers[FIXED_ICL] = _frozen(fixed_icl, device)
+        return cls(spec.seed, makers)
+
+    def player(self, opponent: str, learner: int, *purpose: str | int, threads: int = 1) -> Player:
+        """The opponent of this name against a learner (1 or 2); ``purpose`` names its random numbers."""
+        names: tuple[str | int, ...] = opponent, *purpose, learner
+        if opponent == TABULAR:
+            names = "tabular pool", *purpose, learner
+        elif opponent == FIXED_ICL:  # of runs with one learner
+            names = opponent, *purpose
+        return self.makers[opponent](stream(self.seed, *names), threads)
+
+
+def check_pool(spec: RunSpec, config: Config) -> None:
+    """UsageError or RunError, naming the setting, where a run's pool of one's own cannot be played."""
+    check_members(spec, config.pool)
+    if spec.pool != CUSTOM:
+        return
+    name = {"ppi": "ppi.episodes_per_phase", "a2c": "a2c.batch_size"}[spec.agent]
+    section, key = name.split(".")
+    episodes, kinds = getattr(getattr(config, section), key), len(config.pool.members)
+    if episodes < kinds:
+        raise UsageError(f"{name} must be >= {kinds}, one episode for each of pool.members, not {episodes}")
+    Others.of(spec, config, torch.device("cpu"))
+
+
+def library() -> ModuleType:
+    """`coopctx.game.axelrod`; RunError if the Axelrod library, which it needs, is not installed."""
+    try:
+        return import_module("coopctx.game.axelrod")
+    except ImportError as error:
+        raise RunError(f"this needs the Axelrod library ({error}); in a clone: pip install '.[axelrod]'") from error
+
+
+def _member(number: int, opponent: str, config: Config, device: torch.device) -> Maker:
+    try:
+        return _maker(opponent, config, device)
+    except CoopctxError as error:
+        raise type(error)(f"pool.members[{number}].opponent: {error}") from error
+
+
+def _maker(opponent: str, config: Config, device: torch.device) -> Maker:
+    """How to make the player that ``opponent`` names (`settings.Member`)."""
+    game = config.game.matrix()
+    if opponent == TABULAR:
+        return _tabular(config)
+    if opponent in NAMED_STRATEGIES or opponent.startswith(AXELROD):
+        if game.n_actions != 2:
+            raise UsageError(f"{opponent!r} plays games of two actions, not of {game.n_actions}")
+        if opponent in NAMED_STRATEGIES:
+            return lambda generator, threads: named_strategy(opponent, generator)
+        strategy = library().library_strategy(opponent.removeprefix(AXELROD))
+        make = partial(library().AxelrodPlayer, strategy, game, config.game.rounds)
+        return lambda generator, threads: make(generator)
+    if opponent in packaged_agents() or "/" in opponent or Path(opponent).is_dir():
+        agent = TrainedAgent.load(opponent)
+        agent.check_game(config)
+        return _frozen(agent, device)
+    module, colon, name = opponent.partition(":")
+    if colon and name.isidentifier() and all(part.isidentifier() for part in module.split(".")):
+        return _own(module, name)
+    near = suggestion(opponent, (LEARNER, TABULAR, *NAMED_STRATEGIES, *packaged_agents()))
+    raise UsageError(f"unknown opponent {opponent!r}; {near} (also: a run's directory, {AXELROD}NAME, package.module:Player)")
+
+
+def _tabular(config: Config) -> Maker:
+    game = config.game.matrix()
+    return lambda generator, threads: RandomTabular(game.n_outcomes, game.n_actions, generator)
+
+
+def _frozen(agent: TrainedAgent, device: torch.device) -> Maker:
+    model = agent.model(device=device)
+    return lambda generator, threads: player_of(agent.kind, model, agent.config, generator, threads)
+
+
+def _own(module: str, name: str) -> Maker:
+    """A class of the user's, whose module may lie in the current folder; made with ``generator`` if it takes that."""
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    try:
+        kind = getattr(import_module(module), name)
+    except Exception as error:  # whatever the user's module raises
+        raise UsageError(f"cannot import {module}:{name} ({type(error).__name__}: {error})") from error
+    if not isinstance(kind, type):
+        raise UsageError(f"{module}:{name} must be a class of players, not {type(kind).__name__}")
+    check_player_class(kind)
+    takes = "generator" in signature(kind).parameters
+
+    def make(generator: torch.Generator, threads: int) -> Player:
+        return cast(Player, kind(generator=generator) if takes else kind())
+
+    try:
+        make(stream(0), 1)
+    except Exception as error:
+        raise UsageError(f"cannot make a {module}:{name} ({type(error).__name__}: {error})") from error
+    return make
