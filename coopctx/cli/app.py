@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from coopctx._version import __version__
-from coopctx.cli import look, train
+from coopctx.cli import lists, look, train
 from coopctx.cli.show import complain
 from coopctx.errors import CoopctxError, RunError, UsageError
 
@@ -55,6 +55,8 @@ for command in (
     train.sweep,
     look.tournament,
     look.bench,
+    lists.settings,
+    lists.runs,
 ):
     app.command(command.__name__.replace("_", "-"), cls=_Command)(command)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from coopctx.errors import UsageError
 
@@ -21,3 +22,14 @@ def seeds_of(text: str) -> list[int]:
             raise UsageError(f"--seeds allows {MOST_SEEDS} seeds at most, {text!r} has more")
         chosen.update(dict.fromkeys(range(first, last + 1)))
     return list(chosen)
+
+
+def seed_ranges(seeds: Sequence[int]) -> str:
+    """[0, 1, 2, 5] -> "0-2, 5"."""
+    ranges: list[list[int]] = []
+    for seed in seeds:
+        if ranges and seed == ranges[-1][1] + 1:
+            ranges[-1][1] = seed
+        else:
+            ranges.append([seed, seed])
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)

@@ -1,7 +1,7 @@
 """The runs that a figure is read from, and what is said of those that are not there."""
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import pandas as pd
 from coopctx.errors import RunError
 from coopctx.experiments.pools import options_for, run_name
 from coopctx.experiments.presets import caveat
+from coopctx.experiments.seeds import seed_ranges
 from coopctx.runs.read import Results
 
 SEEDS = range(10)  # the paper's number of seeds: what a command makes where none are asked for
@@ -61,14 +62,3 @@ def caption(preset: str, seeds: Iterable[tuple[str, pd.DataFrame]]) -> str:
     alone = " (one seed: no band)" if any(len(present) == 1 for present in numbers.values()) else ""
     warning = f"{caveat(preset)} " if caveat(preset) else ""
     return f"{warning}Mean ± 1 s.d. over seeds{alone}. Preset {preset}. Seeds: {listed}."
-
-
-def seed_ranges(seeds: Sequence[int]) -> str:
-    """[0, 1, 2, 5] -> "0-2, 5"."""
-    ranges: list[list[int]] = []
-    for seed in seeds:
-        if ranges and seed == ranges[-1][1] + 1:
-            ranges[-1][1] = seed
-        else:
-            ranges.append([seed, seed])
-    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)

@@ -22,8 +22,9 @@ from coopctx.analysis.sweeps import label, spelt
 from coopctx.experiments.agents import AGENTS
 from coopctx.experiments.pools import options_for
 from coopctx.experiments.presets import caveat
+from coopctx.experiments.seeds import seed_ranges
 from coopctx.figures.panels import RATE
-from coopctx.figures.runs import NothingToDraw, seed_ranges
+from coopctx.figures.runs import NothingToDraw
 from coopctx.figures.style import COLOURS, INK
 from coopctx.runs.read import Results
 

@@ -70,3 +70,12 @@ def _holder(path: Path) -> str:
         return path.read_text("utf-8").strip() or "just starting"
     except (OSError, UnicodeDecodeError):
         return "just ending"
+
+
+def in_use(directory: Path) -> bool:
+    """Whether a process holds the directory's lock file."""
+    try:
+        with open(directory / LOCK, "ab" if os.access(directory / LOCK, os.W_OK) else "rb") as file:
+            return not lock_descriptor(file.fileno(), blocking=False)
+    except OSError:
+        return False
