@@ -79,7 +79,7 @@ def measure_slopes(
     """Play the finished Step-1 and Step-2 agents of ``seeds``, and the references as often, and fit their slopes.
 
     config: of the runs. Adaptive co-players are the Step-1 agents of ``seeds`` and of the seeds that their Step 3 needs.
-    report hears who is about to play. Raises RunError where a run is missing, damaged or of another game.
+    report is called with the player that is about to play. Raises RunError if a run is missing, damaged or of another game.
     """
     place = torch.device(resolve_device(device))
     meetings = _Meetings(agent, preset, seeds, results, config, place)
@@ -113,13 +113,13 @@ def write(slopes: Slopes, agent: str, preset: str, results: Path) -> list[Path]:
 
 
 def tables(slopes: Slopes) -> Group:
-    """Slopes, and the memory-one picture of the agents, for a reader."""
+    """The tables of slopes and of the agents' memory-one rates, for the terminal."""
     return Group(_slopes_table(slopes.fits), _memory_one_table(slopes.memory_one))
 
 
 @contextmanager
 def _torch_threads(device: torch.device, config: Config) -> Iterator[None]:
-    """One, where the native kernel does the work: what is left to PyTorch is too small to be worth waking others."""
+    """One PyTorch thread where the native kernel is in use: the rest of the work is too small for several."""
     before = torch.get_num_threads()
     torch.set_num_threads(before if native.kernel_for(device, config.model.hidden) is None else 1)
     try:
@@ -129,7 +129,7 @@ def _torch_threads(device: torch.device, config: Config) -> Iterator[None]:
 
 
 class _Meetings:
-    """Everyone who plays, and the games they play."""
+    """All players and the games between them."""
 
     def __init__(
         self, agent: str, preset: str, seeds: Sequence[int], results: Path, config: Config, device: torch.device
@@ -181,7 +181,7 @@ def _references(game: MatrixGame) -> dict[str, Sequence[float]]:
 
 
 def _fits(points: pd.DataFrame, meetings: _Meetings) -> pd.DataFrame:
-    """A fit per player and kind of co-players, and all of them; for the references also the exact one of the endless game."""
+    """A fit per player and kind of co-players, and over all kinds; for the references also the exact fit of the infinite game."""
     baseline = meetings.game.payoffs[1][1]
     rows = []
     for player, theirs in points.groupby("player", sort=False):

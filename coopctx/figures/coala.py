@@ -1,8 +1,8 @@
-"""The steps to cooperation that both papers tell of, side by side: a column per step, a row per way of seeing it.
+"""The steps to cooperation in both papers: a column per step, a row per setting.
 
-Those who learn are extorted; two extorters who meet come to cooperate; and it takes a pool of both kinds. The rows: the exact
-game of arXiv:2410.18636, Sec. 4; COALA-PG and its baselines on sampled games (App. B); PPI, which learns in context alone, in
-the paper that this package is about (arXiv:2602.16301, Figs. 1 and 2).
+The steps: learners are extorted; two extorters that play each other come to cooperate; a pool of both kinds is needed. The rows:
+the exact game of arXiv:2410.18636, Sec. 4; COALA-PG and its baselines on sampled games (App. B there); PPI, which learns only in
+context, in arXiv:2602.16301 (Figs. 1 and 2).
 """
 
 from collections.abc import Sequence
@@ -29,9 +29,9 @@ PLAYERS: tuple[tuple[Side, str], ...] = ("ego", "meta"), ("co", "naive")
 
 @dataclass(frozen=True)
 class Line:
-    """What a line is the mean of: rows of the finished seeds of one run, averaged over their learners.
+    """A line: the mean over the finished seeds of one run and their learners.
 
-    table: training, or the last curves within the episode. every: rounds that make one point, their mean.
+    table: training, or the last curves within the episode. every: the number of rounds over which a point is a mean.
     """
 
     label: str
@@ -58,7 +58,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """lines, drawn where their runs are there; x_label; limits of the y-axis."""
+    """A panel; lines without finished runs are left out; limits: of the y-axis."""
 
     title: str
     x_label: str

@@ -25,7 +25,7 @@ class Condition:
 
     @property
     def named(self) -> str:
-        """The label where it stands alone, without the legend's heading "Ablation"."""
+        """The label for use without the legend's heading "Ablation"."""
         return "no ablation" if self.label == "None" else self.label
 
     def runs(self, agent: str) -> Runs:
@@ -107,7 +107,7 @@ def _ego_rows(table: pd.DataFrame, opponent: str) -> pd.DataFrame:
 
 
 def _legends(part: SubFigure, panel: Panel, conditions: Sequence[Condition]) -> None:
-    """Two columns as in the paper: what the colours mean, then what the line styles mean; only what is drawn."""
+    """Two columns as in the paper: the meaning of colours and of line styles, as far as they are drawn."""
     agent = rf"$\mathit{{{panel.symbol}}}^1$"
     labels = {"learner": rf"{agent} vs. $\mathit{{{panel.symbol}}}^2$", "tabular": rf"{agent} vs. $\mathit{{Tabular}}$"}
     opponents = [opponent for opponent in labels if any(opponent in condition.opponents for condition in conditions)]

@@ -17,7 +17,7 @@ from coopctx.runs.read import Results
 
 @dataclass(frozen=True)
 class Agent:
-    """Who learns, in which figure, what its iterations are called, and its axes of reward where they are not PPI's."""
+    """A kind of agent in its figure: the name of its iterations, and its reward axes where they differ from PPI's."""
 
     name: str
     symbol: str
@@ -33,7 +33,7 @@ class Agent:
 
 @dataclass(frozen=True)
 class Step:
-    """A row: the runs it is read from, a panel over training and one within the episode."""
+    """A row of the figure: its runs, a panel over training and one within the episode."""
 
     label: str
     runs: Runs

@@ -16,7 +16,7 @@ from coopctx.runs.read import Results
 
 @dataclass(frozen=True)
 class Series:
-    """A line: which rows of the table it is the mean of, and how it is shown."""
+    """A line: the rows of the table over which it is a mean, and its style."""
 
     label: str
     colour: str
@@ -44,7 +44,7 @@ RATE = Axis(-0.02, 1.02, 0.25)  # a sliver of room, so that lines at 0 and 1 are
 
 @dataclass(frozen=True)
 class Panel:
-    """What a panel shows.
+    """The content of a panel.
 
     title: ``{iteration}`` in it becomes the iteration that is shown.
     over: ``training``, or ``first``, ``last``: the first, the last iteration with within-episode curves.

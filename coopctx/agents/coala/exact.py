@@ -1,13 +1,13 @@
 """The game of arXiv:2410.18636, Sec. 4 and App. C, in which returns and meta gradients are exact.
 
-A player is five logits of cooperating: in the first round and after CC, CD, DC, DD, its own action first. Two of them play
-without end, discounted by gamma, so that the joint actions are a Markov chain with matrix P and first distribution s_0, and
+A player is five logits of cooperating: in the first round and after CC, CD, DC, DD, its own action first. Two players
+play an infinite game with discount gamma: the joint actions are a Markov chain with matrix P and first distribution s_0, and
 
     J = (1 - gamma) s_0^T (I - gamma P)^-1 r
 
-is the first player's return, per round. A naive learner takes M gradient steps on its own J. A meta agent that shapes it
-ascends the mean of its J before each of these steps, and differentiates through them; against another meta agent it ascends J.
-Everything is float64 and works on any leading dimensions, which broadcast.
+is the first player's return per round. A naive learner takes M gradient steps on its own J. A meta agent that shapes it
+ascends the mean of its own J over the M games, and differentiates through the steps; against another meta agent it ascends J.
+Everything is float64; leading dimensions broadcast.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ SWAPPED = [0, 2, 1, 3]  # joint actions as the second player names them
 
 
 class Play(NamedTuple):
-    """What two players come to, in the first one's view.
+    """Two players' infinite game, in the first one's view.
 
-    visits: how often each joint action is expected, discounted: (1 - gamma) s_0^T (I - gamma P)^-1, ``[..., 4]``; sums to 1.
-    worth: of each joint action, all that follows it included: (I - gamma P)^-1 r, ``[..., 4]``.
+    visits: the discounted frequency of each joint action, (1 - gamma) s_0^T (I - gamma P)^-1, ``[..., 4]``; sums to 1.
+    worth: the discounted sum of rewards from each joint action on, (I - gamma P)^-1 r, ``[..., 4]``.
     """
 
     visits: Tensor
@@ -33,7 +33,7 @@ class Play(NamedTuple):
 
 
 def play(first: Tensor, second: Tensor, rewards: Tensor, discount: float) -> Play:
-    """The endless game of two players, logits ``[..., 5]`` in each one's own view; rewards: (R, S, T, P) as float64."""
+    """The infinite game of two players, logits ``[..., 5]`` in each one's own view; rewards: (R, S, T, P) as float64."""
     own, other = torch.sigmoid(first), torch.sigmoid(second)[..., _AS_SEEN_BY_THE_OTHER]
     outcomes = torch.stack([own * other, own * (1 - other), (1 - own) * other, (1 - own) * (1 - other)], -1)  # [..., 5, 4]
     ahead = torch.linalg.inv(torch.eye(4, dtype=outcomes.dtype) - discount * outcomes[..., 1:, :])
@@ -49,9 +49,9 @@ def returns(first: Tensor, second: Tensor, rewards: Tensor, discount: float) -> 
 def gradient(first: Tensor, second: Tensor, played: Play, discount: float) -> Tensor:
     """dJ / d logits of the first player, ``[..., 5]``, written out so that it can itself be differentiated.
 
-    played: what `play` gives for both.
-    A situation (start, CC, CD, DC, DD) counts as often as it is visited. In it, cooperating instead of defecting changes what
-    follows by the worth of CC instead of DC if the co-player cooperates, and of CD instead of DD if it does not.
+    played: the result of `play` for both players. Each situation (start, CC, CD, DC, DD) is weighted by its visits. There,
+    cooperating instead of defecting changes the return by worth(CC) - worth(DC) if the co-player cooperates, otherwise by
+    worth(CD) - worth(DD).
     """
     visits, worth = played
     own, other = torch.sigmoid(first), torch.sigmoid(second)[..., _AS_SEEN_BY_THE_OTHER]
@@ -62,10 +62,10 @@ def gradient(first: Tensor, second: Tensor, played: Play, discount: float) -> Te
 
 
 def shape(meta: Tensor, naive: Tensor, rewards: Tensor, discount: float, rate: float, steps: int) -> Tensor:
-    """Play with naive learners as often as ``steps`` says; in between they ascend their own J by ``rate`` times its gradient.
+    """Play ``steps`` games with naive learners, which ascend their own J by ``rate`` times its gradient between games.
 
-    meta: logits ``[..., 5]``; naive: at the beginning, ``[..., learners, 5]``. Gives the visits of each game, in the meta
-    agent's view, ``[..., learners, steps, 4]``, differentiable in both.
+    meta: logits ``[..., 5]``; naive: initial logits, ``[..., learners, 5]``. Returns the visits of each game, in the meta
+    agent's view, ``[..., learners, steps, 4]``, differentiable in both arguments.
     """
     meta = meta[..., None, :]
     visits = []
@@ -80,10 +80,11 @@ def shape(meta: Tensor, naive: Tensor, rewards: Tensor, discount: float, rate: f
 def meta_gradient(
     metas: Tensor, naive: Tensor, rewards: Tensor, discount: float, rate: float, steps: int, naive_share: float
 ) -> Tensor:
-    """What each meta agent ascends, ``[agents, 5]``: p_naive times its shaping gradient and the rest against the others.
+    """The direction that each meta agent ascends, ``[agents, 5]``: its shaping gradient times ``naive_share``, plus its gradient
+    against the other meta agents times the rest.
 
-    metas: their logits ``[agents, 5]``. naive: those of the learners that each of them meets, ``[agents, learners, 5]``. The
-    others' parameters count as given: one meta agent does not shape another.
+    metas: logits ``[agents, 5]``. naive: the initial logits of each agent's naive learners, ``[agents, learners, 5]``. The
+    other meta agents' parameters are constants: no meta agent shapes another.
     """
     ascent = torch.zeros_like(metas)
     if naive_share > 0:

@@ -1,6 +1,6 @@
-"""One run of the exact game: gradient steps of the meta agents, measured now and then (arXiv:2410.18636, Sec. 4, App. C).
+"""The training of one run of the exact game: gradient steps of the meta agents (arXiv:2410.18636, Sec. 4, App. C).
 
-Everything that a step is drawn from is named by its number, so that a resumed run goes on as it would have.
+Every random stream is named after its step, so a resumed run continues as if it had not been stopped.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from coopctx.experiments.settings import CoalaConfig, Config
 from coopctx.runs.progress import Progress
 from coopctx.runs.run import Run
 
-DEFECTING = -3.0  # the logits of an agent that starts by defecting: it cooperates in one round of 20
-WEIGHT_DECAY = 1e-4  # AdamW's; the paper does not state it, and this is Optax's own
+DEFECTING = -3.0  # initial logits of an agent that defects: it cooperates in one round of 20
+WEIGHT_DECAY = 1e-4  # AdamW's; the paper does not state it; Optax's default
 
 
 class ExactLearner:
@@ -37,18 +37,18 @@ class ExactLearner:
         )
 
     def ascend(self, gradient: Tensor, iteration: int) -> None:
-        """A step along a gradient [5]; ``iteration`` counts from 1."""
+        """Take a step along a gradient [5]; ``iteration`` counts from 1."""
         rates = self._coala.learning_rate, self._coala.final_learning_rate
         self._optimizer.param_groups[0]["lr"] = scheduled(*rates, self._coala, iteration)
         self.model.logits.grad = gradient
         self._optimizer.step()
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint needs to go on."""
+        """The state for a checkpoint: logits and the optimiser's moments."""
         return {"model": self.model.state_dict(), "optimizer": self._optimizer.state_dict()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take over a `state`."""
+        """Set the learner to a `state`."""
         self.model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
 
@@ -56,8 +56,8 @@ class ExactLearner:
 class ExactTraining(Loop):
     """The iterations of one run of the exact game, each a step of every meta agent along its meta gradient.
 
-    Reward and cooperation rate in its tables are those of the endless discounted game, per round; against naive learners they
-    are means over all M games, and the round of the episodes table is the number of such a game, from 1.
+    Rewards and cooperation rates in its tables are those of the infinite discounted game, per round; against naive learners
+    they are means over all M games. In the episodes table ``round`` is the number of such a game, from 1.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class ExactTraining(Loop):
         self._schedule = Schedule.of(coala.iterations, coala.measure_every, coala.episode_iterations, untrained=True)
 
     def _first_logits(self) -> list[Tensor]:
-        """An agent that is to find out how to shape starts by defecting; several start anywhere, N(0, 1)."""
+        """The initial logits: all-defect for a single agent, N(0, 1) for several."""
         if self._pool.learners == 1:
             return [torch.full((5,), DEFECTING, dtype=torch.float64)]
         numbers = range(1, self._pool.learners + 1)
@@ -83,7 +83,7 @@ class ExactTraining(Loop):
         return torch.stack([learner.model.logits.detach() for learner in self._learners])
 
     def _naive(self, *purpose: str | int) -> Tensor:
-        """Fresh naive learners for each meta agent, N(0, 1), [agents, learners, 5]."""
+        """Initial logits of new naive learners for each meta agent, N(0, 1), [agents, learners, 5]."""
         sizes = len(self._learners), self._coala.meta_batch, 5
         return torch.randn(sizes, dtype=torch.float64, generator=self._stream("naive", *purpose))
 
@@ -105,7 +105,7 @@ class ExactTraining(Loop):
     # Measuring ---------------------------------------------------------------------------------------------------
 
     def _measure_and_record(self, iteration: int, with_curves: bool) -> dict[str, float]:
-        """Record averages, for the naive learners of meta agent 1 each of their games, and the policies as they stand."""
+        """Record averages, the curves over the M games of meta agent 1's naive learners, and the policies."""
         averages: dict[str, list[dict[str, float]]] = {}
         for opponent, of_agents in self._visits(iteration).items():
             for learner, games in zip(self._learners, of_agents, strict=True):
@@ -128,7 +128,7 @@ class ExactTraining(Loop):
 
     @torch.no_grad()
     def _visits(self, iteration: int) -> dict[str, Tensor]:
-        """How often joint actions are visited, by kind of co-player: [agents, games side by side, games in a row, 4]."""
+        """Visits of the joint actions by kind of co-player, [agents, co-players, games in a row, 4]."""
         coala, metas = self._coala, self._metas()
         settings = self._rewards, coala.discount, coala.naive_learning_rate, coala.inner_episodes
         visits = {"naive": exact.shape(metas, self._naive("measuring", iteration), *settings)}
@@ -137,7 +137,7 @@ class ExactTraining(Loop):
         return visits
 
     def _measures(self, visits: Tensor) -> dict[str, float]:
-        """Of games, visits [games, 4] in the player's view."""
+        """Cooperation rate and reward, means over games, from visits [games, 4] in the player's view."""
         mean = visits.mean(0)
         cooperation, reward = float(mean[:2].sum()), float(mean @ self._rewards)
         return {"cooperation_rate": cooperation, "reward": reward, "episodes": len(visits)}

@@ -1,12 +1,12 @@
-"""One meta agent: its policy, its optimiser, and how a batch of meta-trajectories improves it (arXiv:2410.18636, Alg. 1, App. A).
+"""One meta agent: its policy, its optimiser, and its update on a batch of meta-trajectories (arXiv:2410.18636, Alg. 1, App. A).
 
 The recurrent agent is an actor-critic on the trunk of the other agents; its loss is PPO's,
 
     -min(rho A, clip(rho, 1 - eps, 1 + eps) A)  +  c_v (V - V^target)^2  -  c_e H(pi),
 
 with the advantages A of the rule (`returns`), rho = pi(a | h) / pi_old(a | h), and back-propagation through the whole
-meta-trajectory; one pass over the batch in one piece is A2C. The five-logit agent forgets at every round, has no critic, and
-takes one step of policy gradient per batch.
+meta-trajectory; with one epoch and one minibatch it is A2C. The five-logit agent has no memory and no critic, and takes one
+step of policy gradient per batch.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Update(NamedTuple):
 class RecurrentLearner:
     """A meta agent on the GRU trunk.
 
-    number: its place in the run from 1, part of every random stream's name.
+    number: its number in the run, from 1; part of the name of each of its random streams.
     """
 
     def __init__(
@@ -57,19 +57,19 @@ class RecurrentLearner:
         self.model = ActorCritic(*sizes, self._stream("initialise", 0), "flax", zero_readouts=True).to(device)
         self._optimizer = torch.optim.Adam(self.model.parameters(), lr=coala.learning_rate, eps=coala.adam_epsilon, fused=True)
         self._played: native.Recurrence | None = None
-        self._at_once = coala.epochs == coala.minibatches == 1  # A2C: what was played is all that is differentiated
+        self._at_once = coala.epochs == coala.minibatches == 1  # A2C: the outputs computed in play are differentiated
 
     def _stream(self, *names: str | int) -> torch.Generator:
         return stream(self._seed, f"learner {self.number}", *names)
 
     def player(self, *purpose: str | int, rounds: int | None = None) -> PolicyPlayer:
-        """The present policy; ``purpose`` names its random stream. rounds: M T, if `update` is to follow."""
+        """A player of the present policy; ``purpose`` names its random stream. rounds: M T, if `update` follows."""
         return PolicyPlayer(self.model, self._stream("play", *purpose), rounds=rounds, before=self._played)
 
     def update(self, episodes: Episodes, layout: Layout, played: native.Recurrence | None, iteration: int) -> Update:
-        """The gradient steps on a batch that the present policy has just played; ``iteration`` counts from 1.
+        """Take the gradient steps on a batch that the present policy has just played; ``iteration`` counts from 1.
 
-        played: of the player that played it (`PolicyPlayer.recurrence`); with None the model's outputs are computed again.
+        played: the player's `PolicyPlayer.recurrence`; with None the model's outputs are recomputed.
         """
         coala = self._coala
         self._played = played
@@ -86,7 +86,7 @@ class RecurrentLearner:
         return Update(*(torch.stack(term).mean() for term in zip(*updates, strict=True)))
 
     def _outputs(self, episodes: Episodes, played: native.Recurrence | None) -> Tensor:
-        """The model's outputs on what it has just played, differentiable where they are all that is needed."""
+        """The model's outputs on the games it has just played; differentiable only if no other pass is needed."""
         with torch.set_grad_enabled(self._at_once):
             return self.model(episodes) if played is None else self.model.recall(played, episodes)
 
@@ -113,7 +113,7 @@ class RecurrentLearner:
         self, outputs: Tensor, actions: Tensor, weight: Tensor, targets: Tensor, old: Tensor, iteration: int
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         coala = self._coala
-        log_policy = outputs[..., :-1].movedim(-1, 0).log_softmax(0)  # [A, rows, M T], quicker than along the last
+        log_policy = outputs[..., :-1].movedim(-1, 0).log_softmax(0)  # [A, rows, M T]: faster than along the last axis
         ratio = (log_policy.gather(0, actions.long()[None])[0] - old).exp()
         policy = -torch.minimum(ratio * weight, ratio.clamp(1 - coala.clip, 1 + coala.clip) * weight).mean()
         value = F.mse_loss(outputs[..., -1], targets)
@@ -127,11 +127,11 @@ class RecurrentLearner:
         return policy.detach(), value.detach(), entropy.detach(), norm
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint needs to go on: weights and the optimiser's moments (streams are derived per iteration)."""
+        """The state for a checkpoint: weights and the optimiser's moments (random streams are derived per iteration)."""
         return _state(self.model, self._optimizer)
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take over a `state`."""
+        """Set the learner to a `state`."""
         _restore(self.model, self._optimizer, state)
 
 
@@ -151,12 +151,12 @@ class FiveLogitLearner:
         return FiveLogitPlayer(self.model.logits, stream(self._seed, f"learner {self.number}", "play", *purpose))
 
     def update(self, episodes: Episodes, layout: Layout, played: native.Recurrence | None, iteration: int) -> Update:
-        """The gradient step on a batch that the present policy has just played; ``iteration`` counts from 1."""
+        """Take the gradient step on a batch that the present policy has just played; ``iteration`` counts from 1."""
         coala = self._coala
         rewards = layout.by_co_player(coala.reward_scale * episodes.rewards)
 
         def estimated(co_players: slice, rule: Rule) -> Tensor:
-            return without_what_others_foretell(rewards[co_players], layout.rounds, coala.discount, coala.gae_lambda, rule)
+            return minus_regression_on_other_games(rewards[co_players], layout.rounds, coala.discount, coala.gae_lambda, rule)
 
         weight = by_kind(estimated, coala, layout)
         weight = rescaled(weight.flatten(0, 1), layout, coala.advantages)
@@ -176,7 +176,7 @@ class FiveLogitLearner:
         return _state(self.model, self._optimizer)
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take over a `state`."""
+        """Set the learner to a `state`."""
         _restore(self.model, self._optimizer, state)
 
 
@@ -188,10 +188,10 @@ LEARNERS: dict[str, type[RecurrentLearner] | type[FiveLogitLearner]] = {
 
 
 def by_kind(estimated: Callable[[slice, Rule], Tensor], coala: CoalaConfig, layout: Layout) -> Tensor:
-    """Advantages [co-players, B, M T], estimated for the naive co-players and for the meta agents by themselves.
+    """Advantages [co-players, B, M T], estimated separately for naive co-players and for meta agents.
 
-    Games against a meta agent are independent. There COALA-PG's weight has the same expected gradient as the batch-unaware one
-    divided by B, which is less noisy: with ``coala.meta_games`` it can take that one's place.
+    Games against a meta agent are independent. For them the batch-unaware weight divided by B has the same expected gradient as
+    COALA-PG's and less noise: ``coala.meta_games = "independent"`` uses it.
     """
     rule, naive, metas = RULES[coala.rule], slice(0, layout.naive), slice(layout.naive, None)
     if coala.rule == "coala" and coala.meta_games == "independent":
@@ -200,7 +200,7 @@ def by_kind(estimated: Callable[[slice, Rule], Tensor], coala: CoalaConfig, layo
 
 
 def rescaled(weight: Tensor, layout: Layout, how: str) -> Tensor:
-    """Advantages [rows, M T] to mean 0 (and deviation 1), apart for naive and meta co-players (arXiv:2410.18636, App. A.4)."""
+    """Advantages [rows, M T] with mean 0 (and deviation 1), separately for naive and meta co-players (App. A.4 there)."""
     if how == "as-is":
         return weight
     kinds = [part - part.mean() for part in (weight[layout.naive_rows], weight[layout.meta_rows]) if len(part)]
@@ -209,11 +209,11 @@ def rescaled(weight: Tensor, layout: Layout, how: str) -> Tensor:
     return torch.cat(kinds)
 
 
-def without_what_others_foretell(rewards: Tensor, episode_rounds: int, discount: float, lam: float, rule: Rule) -> Tensor:
+def minus_regression_on_other_games(rewards: Tensor, episode_rounds: int, discount: float, lam: float, rule: Rule) -> Tensor:
     """The rule's returns minus a baseline without a critic, [co-players, B, M T]; of one kind of co-players.
 
-    The baseline of round l of game b is the linear regression, over the batch, of that round's returns on what the co-player's
-    other games earn in the same inner episode. They tell how cooperative it is, and this game's actions do not reach them.
+    The baseline of round l of game b is the linear regression, over the batch, of that round's returns on the rewards of the
+    co-player's other games in the same inner episode. They show how cooperative it is, and do not depend on this game's actions.
     """
     nothing = torch.zeros_like(rewards)
     returns = batch_lambda_returns(rewards, nothing, nothing[..., 0], episode_rounds, discount, lam, rule)
@@ -240,5 +240,5 @@ def _log_chosen(outputs: Tensor, actions: Tensor) -> Tensor:
 
 
 def scheduled(first: float, final: float, coala: CoalaConfig, iteration: int) -> float:
-    """A setting that goes linearly from its first value, in iteration 1, to its final one in the last iteration."""
+    """A setting that changes linearly from ``first`` in iteration 1 to ``final`` in the last iteration."""
     return first + (final - first) * (iteration - 1) / max(coala.iterations - 1, 1)

@@ -1,8 +1,8 @@
-"""Meta-trajectories: M inner episodes in a row against the same co-player, who learns between them if it is naive.
+"""Meta-trajectories: M inner episodes in a row against the same co-player, which learns between them if it is naive.
 
 A meta agent's rows are games: first those against naive learners, then those against each other meta agent, in the order of
-their numbers; each co-player takes B neighbouring rows. Its history runs through: at an inner episode's start it sees the code
-for the start, its last action and its last reward. The learners of the co-player's side see the present episode alone.
+their numbers; each co-player has B consecutive rows. A meta agent's history continues over inner episodes: at the start of one
+it sees the code of the start, its last action and its last reward. Naive learners see the present inner episode only.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from coopctx.game.matrix import START, MatrixGame
 
 
 class MetaPlayer(Protocol):
-    """A meta agent at play; ``begin`` is called once per meta-trajectory. recurrence: that of an `PolicyPlayer`."""
+    """A playing meta agent; ``begin`` is called once per meta-trajectory. recurrence: as of `PolicyPlayer`."""
 
     recurrence: native.Recurrence | None
 
     def begin(self, games: int) -> None:
-        """Forget everything and get ready for ``games`` meta-trajectories."""
+        """Forget all earlier games and prepare ``games`` meta-trajectories."""
 
     def act(self, observation: Tensor, reward: Tensor) -> Tensor:
         """Actions, long [games], after observation codes (long) and the last round's own rewards (float32, 0 at first)."""
@@ -37,8 +37,8 @@ class MetaPlayer(Protocol):
 class Layout:
     """How many co-players of each kind every meta agent has, and how many games with each.
 
-    agents: of meta agents. naive: naive learners that each of them meets. others: for each pair of them, how many of B games.
-    games: B. episodes: M. rounds: T.
+    agents: the number of meta agents. naive: naive learners per meta agent. others: for each pair of meta agents, the number of
+    groups of B games. games: B. episodes: M. rounds: T.
     """
 
     agents: int
@@ -61,7 +61,7 @@ class Layout:
         return (self.naive + (self.agents - 1) * self.others) * self.games
 
     def against(self, agent: int, other: int) -> slice:
-        """Rows of ``agent`` (from 0) in which it meets meta agent ``other``."""
+        """Rows of ``agent`` (from 0) against meta agent ``other``."""
         start = self.naive + (other - (other > agent)) * self.others
         return slice(start * self.games, (start + self.others) * self.games)
 
@@ -75,7 +75,7 @@ def play(
 ) -> list[tuple[Episodes, Episodes]]:
     """Every meta agent's games, from its own side and from its co-players', as episodes of M T rounds.
 
-    naive: those that each meta agent meets; empty where ``layout`` has none.
+    naive: the naive learners of each meta agent; empty if ``layout`` has none.
     """
     met = [*naive, *[None] * (len(agents) - len(naive))]
     tables = [_Table(agent, game, layout, learners) for agent, learners in zip(agents, met, strict=True)]
@@ -93,7 +93,7 @@ def play(
 
 
 class _Table:
-    """One meta agent's games. A round is known by the observation code that follows it, from the meta agent's side."""
+    """One meta agent's games. A round is stored as the observation code that follows it, from the meta agent's side."""
 
     def __init__(self, agent: MetaPlayer, game: MatrixGame, layout: Layout, naive: NaiveLearners | None) -> None:
         self._agent, self._game, self._layout, self._naive = agent, game, layout, naive
@@ -113,7 +113,7 @@ class _Table:
         return self._agent.act(self._seen, self._reward)
 
     def reveal(self, own: Tensor, others: Sequence[Tensor]) -> None:
-        """A round's actions: the meta agent's, and those of the other meta agents; the naive learners choose theirs here."""
+        """Play a round: actions of the meta agent and of the other meta agents; the naive learners choose theirs here."""
         naive = [] if self._naive is None else [self._naive.act(self._mirrored[self._seen[self._layout.naive_rows]])]
         self._seen = self._game.observe(own, torch.cat([*naive, *others]))
         self._reward = self._earned[self._seen]
@@ -125,7 +125,7 @@ class _Table:
             self._naive.learn(*self._rounds(self._mirrored[torch.stack([code[rows] for code in codes], 1)]))
 
     def episodes(self) -> tuple[Episodes, Episodes]:
-        """All that was played, from the meta agent's side and from the other one."""
+        """All games so far, from the meta agent's side and from the other side."""
         codes = torch.stack(self._codes, 1)
         return self._seen_as(codes), self._seen_as(self._mirrored[codes])
 

@@ -34,13 +34,13 @@ class NaiveLearners(Protocol):
 
 
 def naive_learners(learners: int, n_actions: int, coala: CoalaConfig, generator: torch.Generator) -> NaiveLearners:
-    """Fresh ones of the configured kind."""
+    """New naive learners of the configured kind."""
     kind = FiveLogitLearners if coala.naive_policy == "five-logit" else RecurrentLearners
     return kind(learners, n_actions, coala, generator)
 
 
 class FiveLogitLearners:
-    """Five logits of cooperating each, N(0, 1) at first; policy gradient with normalised returns and no critic."""
+    """Learners with five logits of cooperating each, initially N(0, 1); policy gradient with normalised returns, no critic."""
 
     def __init__(self, learners: int, n_actions: int, coala: CoalaConfig, generator: torch.Generator) -> None:
         if n_actions != 2:
@@ -77,7 +77,7 @@ class _Network(NamedTuple):
 
 
 class RecurrentLearners:
-    """A GRU with policy and value each, whose readout begins at 0 so that P(C) = 0.5; A2C with lambda = 1, no bootstrapping."""
+    """Learners with a GRU, policy and value each; readouts start at 0 (P(C) = 0.5). A2C with lambda = 1, no bootstrapping."""
 
     def __init__(self, learners: int, n_actions: int, coala: CoalaConfig, generator: torch.Generator) -> None:
         hidden, observations, outputs = coala.naive_hidden, 1 + n_actions**2, n_actions + 1
@@ -123,7 +123,7 @@ class RecurrentLearners:
         self._adam.step(torch.autograd.grad(total, self.network))
 
     def _step(self, seen: Tensor) -> Tensor:
-        """Outputs [N, B, A + 1] of the next round; the states move on."""
+        """Outputs [N, B, A + 1] of the next round; advances the hidden states."""
         network = self.network
         size = network.bias.shape[-1]
         index = seen[..., None].expand(-1, -1, 3 * size)
@@ -138,7 +138,7 @@ class RecurrentLearners:
 
 
 class _Adam:
-    """Adam for learners side by side: gradients are clipped by the norm over all of one learner's parameters, [learners, ...]."""
+    """Adam for several learners, parameters [learners, ...]; each learner's gradient is clipped by its own norm."""
 
     _DECAY, _SQUARE_DECAY, _EPSILON = 0.9, 0.999, 1e-8
 
@@ -172,6 +172,6 @@ def _returns(rewards: Tensor, discount: float) -> Tensor:
 
 
 def _normalised(advantage: Tensor) -> Tensor:
-    """To mean 0 and standard deviation 1 over each learner's own games and rounds, [learners, B * T]."""
+    """Advantages with mean 0 and standard deviation 1 over each learner's games and rounds, [learners, B * T]."""
     centred = advantage - advantage.mean(1, keepdim=True)
     return centred / (centred.square().mean(1, keepdim=True).sqrt() + _SMALLEST_DEVIATION)

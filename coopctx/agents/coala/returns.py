@@ -1,6 +1,6 @@
 """Batch lambda-returns: COALA-PG and both of its baselines as one estimator with two switches (arXiv:2410.18636, Alg. 1).
 
-B games against one co-player are played side by side. M inner episodes in a row are a meta-trajectory of L = M T rounds, and a
+B games against one co-player are played at the same time. M inner episodes in a row are a meta-trajectory of L = M T rounds. A
 naive co-player updates its parameters on all B games after every inner episode. For round l of game b, which lies in inner
 episode m, let
 
@@ -12,9 +12,9 @@ A policy gradient sums grad log pi(a^b_l | h^b_l) over b and l, weighted by (Eqs
     m-fos                  Cur^b  +  (1/B) sum_b' Fut^b'
     batch-unaware          Cur^b  +               Fut^b
 
-An action in one game moves the co-player's update, and with it all B games that follow: only the first rule sets this future
-against the present in the right proportion. It is the gradient of the mean return over games; M-FOS undervalues the future B
-times. Batch-unaware is, up to the factor B, the gradient where the B games are independent, as they are between meta agents.
+An action in one game changes the co-player's update, and thereby all B later games. Only the first rule weights this future
+correctly against the present: it is the gradient of the mean return over games. M-FOS undervalues the future by a factor B.
+Batch-unaware is, up to the factor B, the gradient for B independent games, as between meta agents.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from torch.nn import functional as F
 class Rule(NamedTuple):
     """The switches of Algorithm 1.
 
-    average_future: what follows the inner episode is the mean over the games, not the game's own.
-    normalise_current: the rewards of the inner episode itself are divided by the number of games.
+    average_future: the return after the inner episode is the mean over the games, not the game's own.
+    normalise_current: the rewards of the present inner episode are divided by the number of games.
     """
 
     average_future: bool
@@ -50,7 +50,7 @@ def batch_lambda_returns(
     """Algorithm 1, from the last round to the first; ``[..., B, L]`` from and to, leading dimensions are co-players.
 
     values: of the history after each round, ``[..., B, L]``. last: the return that follows the last round, ``[..., B]``.
-    episode_rounds: T, of an inner episode; its end ends nothing but the game's own return.
+    episode_rounds: T, rounds of an inner episode.
     """
     games, rounds = rewards.shape[-2:]
     share = games if rule.normalise_current else 1
@@ -69,7 +69,7 @@ def batch_lambda_returns(
 def advantages(rewards: Tensor, values: Tensor, episode_rounds: int, discount: float, lam: float, rule: Rule) -> Tensor:
     """Generalised advantage estimates under ``rule``, ``[..., B, L]``.
 
-    values: of the history before each round's action, ``[..., B, L]``; after the last round everything is over. The sums of
+    values: of the history before each round's action, ``[..., B, L]``; 0 after the last round. The sums of
     `batch_lambda_returns` run over delta_t = r_t + gamma V_{t+1} - V_t with the discount gamma lambda. At gamma = lambda = 1
     that subtracts from COALA-PG's weight the baseline (1/B) V(h^b_l) + (1/B) sum_{b' != b} V(h^b' at the next inner episode's
     start), and from the batch-unaware one V(h^b_l): neither depends on a^b_l, so neither changes the gradient.

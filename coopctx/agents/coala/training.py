@@ -1,4 +1,4 @@
-"""One run of COALA-PG or a baseline: play a batch of meta-trajectories, improve on it, now and then measure and checkpoint."""
+"""The training of one run of COALA-PG or a baseline: play a batch of meta-trajectories, update, measure at intervals."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ Games = tuple[Episodes, Episodes]  # a meta agent's meta-trajectories, from its 
 
 
 def layout(coala: CoalaConfig, opponents: Sequence[str]) -> Layout:
-    """How the settings share out a meta agent's co-players among the kinds of its pool, ``learner`` and ``naive``.
+    """How the settings divide a meta agent's co-players among the kinds of its pool, ``learner`` and ``naive``.
 
-    UsageError where the others are too many for each to be met.
+    UsageError if the batch is too small for every kind to have a co-player.
     """
     agents = coala.meta_agents if "learner" in opponents else 1
     share = coala.naive_share if len(opponents) > 1 else float("naive" in opponents)
@@ -43,7 +43,7 @@ def layout(coala: CoalaConfig, opponents: Sequence[str]) -> Layout:
 def training_of(
     spec: RunSpec, config: Config, run: Run, results: Path, device: torch.device, threads: int, progress: Progress
 ) -> CoalaTraining | ExactTraining:
-    """What carries out this run, the exact game's or the sampled one's; UsageError for a game that is neither's."""
+    """The training of this run, exact or sampled; UsageError for a game that neither supports."""
     if config.game.noise or config.game.continuation < 1:
         raise UsageError("coala plays inner episodes of coala.inner_rounds rounds: game.noise must be 0, game.continuation 1")
     if config.game.matrix().n_actions != 2:
@@ -55,9 +55,9 @@ def training_of(
 class CoalaTraining(Loop):
     """The iterations of one run.
 
-    They are measured on meta-trajectories of their own, as many as a training batch has, against fresh naive learners; nobody
-    but these learns from them. Rewards and cooperation rates are means over the whole meta-trajectory; the round of the
-    episodes table counts from 1 to M T.
+    Each is measured on separate meta-trajectories, as many as a training batch has, against new naive learners; the meta agents
+    are not updated on them. Rewards and cooperation rates are means over the whole meta-trajectory; ``round`` in the episodes
+    table counts from 1 to M T.
     """
 
     def __init__(

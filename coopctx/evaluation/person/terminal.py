@@ -17,7 +17,6 @@ from rich.text import Text
 from coopctx.evaluation.person.game import LETTERS, MOVES, PersonsGame, Round, Thought
 
 QUIT = None  # in place of a move
-WIDTH = 78
 STRIP = 50  # moves in a line
 BAR = 24  # characters
 STYLES = ("bold blue", "bold yellow")  # by action

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from coopctx.agents.coala.learner import FiveLogitLearner, RecurrentLearner, by_kind, rescaled, without_what_others_foretell
+from coopctx.agents.coala.learner import FiveLogitLearner, RecurrentLearner, by_kind, minus_regression_on_other_games, rescaled
 from coopctx.agents.coala.meta_games import Layout, play
 from coopctx.agents.coala.naive import FiveLogitLearners
 from coopctx.agents.coala.returns import RULES, Rule, advantages, batch_lambda_returns, value_targets
@@ -167,7 +167,7 @@ def test_the_five_logit_agents_gradient_is_the_written_one() -> None:
     logits = torch.zeros(5, requires_grad=True)
     rewards = (coala.reward_scale * episodes.rewards).view(-1, LAYOUT.games, 15)
     kinds = rewards[: LAYOUT.naive], rewards[LAYOUT.naive :]
-    parts = [without_what_others_foretell(kind, LAYOUT.rounds, 1.0, 1.0, RULES["coala"]) for kind in kinds]
+    parts = [minus_regression_on_other_games(kind, LAYOUT.rounds, 1.0, 1.0, RULES["coala"]) for kind in kinds]
     weight = rescaled(torch.cat(parts).view(-1, 15), LAYOUT, "centred")
     cooperated = episodes.actions == 0
     chosen = torch.where(cooperated, 1.0, -1.0) * logits[episodes.observations[:, :-1].long()]
@@ -182,7 +182,7 @@ def test_what_other_games_foretell_is_fitted_by_least_squares_and_knows_nothing_
     rewards = torch.randn(6, 4, 15, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     nothing = torch.zeros_like(rewards)
     returns = batch_lambda_returns(rewards, nothing, nothing[..., 0], 5, 1.0, 1.0, RULES["coala"])
-    left = without_what_others_foretell(rewards, 5, 1.0, 1.0, RULES["coala"])
+    left = minus_regression_on_other_games(rewards, 5, 1.0, 1.0, RULES["coala"])
     for t in range(15):
         episode = slice(t // 5 * 5, t // 5 * 5 + 5)
         earned = rewards[..., episode].sum(-1)
