@@ -1,4 +1,4 @@
-"""The players of a run's pool who do not learn: tabular players, named strategies, frozen agents, players of one's own."""
+"""The opponents in a run that do not learn: tabular players, named strategies, frozen agents, a user's players."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Others:
 
     @classmethod
     def of(cls, spec: RunSpec, config: Config, device: torch.device, fixed_icl: TrainedAgent | None = None) -> Others:
-        """Those of the pool. Raises UsageError or RunError, naming the key of the settings, for one that cannot be made."""
+        """The opponents of the pool. Raises UsageError or RunError, naming the setting, for one that cannot be made."""
         if spec.pool == CUSTOM:
             numbered = enumerate((member.opponent for member in config.pool.members), start=1)
             return cls(spec.seed, {name: _member(n, name, config, device) for n, name in numbered if name != LEARNER})
@@ -59,7 +59,7 @@ class Others:
 
 
 def check_pool(spec: RunSpec, config: Config) -> None:
-    """UsageError or RunError, naming the setting, where a run's pool of one's own cannot be played."""
+    """UsageError or RunError, naming the setting, if a run's custom pool cannot be played."""
     check_members(spec, config.pool)
     if spec.pool != CUSTOM:
         return
@@ -121,7 +121,7 @@ def _frozen(agent: TrainedAgent, device: torch.device) -> Maker:
 
 
 def _own(module: str, name: str) -> Maker:
-    """A class of the user's, whose module may lie in the current folder; made with ``generator`` if it takes that."""
+    """An object of the user's class, whose module may be in the current folder; it gets ``generator`` if it takes one."""
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     try:

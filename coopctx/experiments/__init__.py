@@ -1,4 +1,4 @@
-"""What is run, as data: settings, presets (data/*.toml), pools.
+"""Runs and settings as data: settings, presets (data/*.toml), pools.
 
 May import game and native.
 """

@@ -1,4 +1,4 @@
-"""The kinds of agents as data: what they are called, and what their training counts. Their classes: `coopctx.agents`."""
+"""The kinds of agents as data: their names and the units of their training. Their classes: `coopctx.agents`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 class AgentKind:
     """One kind of agent.
 
-    name: as on the command line, in tables and in folders; the section of settings that it alone reads is called the same.
-    label: in figures and prose. unit: what the column ``iteration`` of its tables counts. late: which part of training its
-    late averages are taken over, in words. late_iterations: how many iterations that is; None: the last tenth.
+    name: on the command line, in tables and in folders; also the name of the section of settings that it alone reads. label:
+    in figures and prose. unit: of the column ``iteration`` of its tables. late: the part of training over which late averages
+    are taken, in words. late_iterations: the number of these iterations; None: the last tenth.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What a setting may be: ranges, types, and the refusal of a value by the setting's name with a UsageError."""
+"""Checks of settings: types and ranges; a bad value is refused by the setting's name with a UsageError."""
 
 from __future__ import annotations
 

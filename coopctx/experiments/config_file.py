@@ -1,7 +1,7 @@
-"""A run's settings as a TOML file of one's own, in the place of a preset.
+"""A user's TOML file with the settings of a run, in place of a preset.
 
-It can say anything that a preset says, and at the top level ``preset``, whose settings it changes (default: cpu), and
-``agent``. Its pool is the list ``[[pool.members]]``.
+It may contain everything that a preset contains and, at the top level, ``preset``, whose settings it changes (default: cpu),
+and ``agent``. Its pool is the list ``[[pool.members]]``.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class ConfigFile(str):
         return (self.path,)
 
     def read(self) -> dict[str, Any]:
-        """What stands in the file. RunError where it cannot be read, UsageError where it is not TOML."""
+        """The contents of the file. RunError if it cannot be read, UsageError if it is not TOML."""
         try:
             return tomllib.loads(self.path.read_bytes().decode("utf-8"))
         except OSError as error:

@@ -48,7 +48,7 @@ def digest(settings: Mapping[str, Any]) -> str:
 def with_defaults(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """``settings`` in the `to_dict` form, completed by the default of every key that they lack and that has one.
 
-    A run made before a setting existed is a run at that setting's default, and an old spelling of a value is today's.
+    A run from before a setting existed has that setting's default. Old spellings of values are replaced.
     """
     return {
         section: {
@@ -60,7 +60,7 @@ def with_defaults(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[s
 
 
 def _renamed(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """A section of an old manifest with its values as they are written today."""
+    """A section of an old manifest with today's spellings of its values."""
     old = {key: str(value) for key, value in values.items() if f"{section}.{key}" in _OLD_VALUES}
     return {**values, **{key: _OLD_VALUES[f"{section}.{key}"].get(text, values[key]) for key, text in old.items()}}
 

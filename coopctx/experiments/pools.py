@@ -1,4 +1,4 @@
-"""The paper's runs as data: who learns, against whom, and from what start (Sec. 4, App. A.4)."""
+"""The paper's runs as data: learners, their opponents and their initial weights (Sec. 4, App. A.4)."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ DECADE = 10  # Step 3 pairs the Step-2 runs of ten seeds in a circle: 0 with 1, 
 class Pool:
     """The opponents of a run's learners, and what the learners start from.
 
-    learners: how many learn.
+    learners: the number of learners.
     opponents: the kinds of opponents in training: ``learner`` (the other learner), ``tabular`` (random memory-one
-        players), ``fixed-icl`` (the frozen agent of the Step-1 run with the same seed), ``naive`` (players who learn between
+        players), ``fixed-icl`` (the frozen agent of the Step-1 run with the same seed), ``naive`` (players that learn between
         the inner episodes of a meta-trajectory).
     initial_data: the kinds of episodes in PPI's D_0, the same number of each: ``tabular`` players against each other,
         ``random`` actions (App. A.4.2), ``play`` of the agent that the learner starts from against its own Fixed-ICL.
     pretrained: the learners start as agents of other runs (`RunSpec.needs`), not as fresh models (PPI: fitted to D_0).
     probed: within-episode curves are also recorded against the named strategies.
-    like: the pool whose own settings in a preset hold here too; empty if there is none.
-    settings: what differs from that pool, as ``KEY=VALUE``.
+    like: a pool whose own settings in a preset also apply to this one; empty if there is none.
+    settings: the differences from that pool, as ``KEY=VALUE``.
     """
 
     learners: int
@@ -156,7 +156,7 @@ def pools_of(agent: str) -> dict[str, Pool]:
 
 
 def options_for(results: Path, preset: str = "cpu") -> list[str]:
-    """The words that turn a command towards a results folder and a preset; none for what they are anyway."""
+    """The options that select a results folder and a preset in a command; none for the defaults."""
     words = ["--preset", str(preset.path) if isinstance(preset, ConfigFile) else preset] if preset != "cpu" else []
     return words + (["--results", str(results)] if results != Path("results") else [])
 
@@ -176,7 +176,7 @@ def check_read(names: Iterable[str], specs: Iterable[RunSpec]) -> None:
 
 
 def check_members(spec: RunSpec, settings: PoolConfig) -> None:
-    """UsageError where the pool is `CUSTOM` and lists no members, or lists members and is another one."""
+    """UsageError if the pool is `CUSTOM` and lists no members, or is another one and lists members."""
     if spec.pool == CUSTOM and not settings.members:
         raise UsageError("--pool custom needs pool.members: tables [[pool.members]] in a file for --config")
     if spec.pool != CUSTOM and settings.members:

@@ -1,4 +1,4 @@
-"""The presets, each a file data/NAME.toml, files of one's own in their place, and overrides ``section.key=value``."""
+"""The presets (data/NAME.toml), a user's files in their place, and overrides ``section.key=value``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def preset_names() -> tuple[str, ...]:
 
 
 def caveat(preset: str) -> str:
-    """What a reader must know before looking at the numbers of a preset's runs; empty where that is nothing."""
+    """A warning about the numbers of a preset's runs; empty if there is none."""
     base = _base(preset) if isinstance(preset, ConfigFile) else preset
     return "Preset smoke: runs of seconds, which show nothing about the paper's claims." if base == "smoke" else ""
 
@@ -68,8 +68,8 @@ def experiment_in(file: ConfigFile) -> Experiment:
 def load_preset(name: str, overrides: Sequence[str] = (), pool: str | None = None) -> Config:
     """The configuration of a preset with ``overrides`` such as ``"ppi.rollouts=8"``; the last one for a key wins.
 
-    pool: whose own settings of the preset (tables such as ``[pools.tabular.a2c]``) come before its general ones, and before
-    both what sets this pool apart from another (`Pool.settings`).
+    pool: its own settings in the preset (tables such as ``[pools.tabular.a2c]``) replace the general ones, and `Pool.settings`
+    replace both.
     Raises UsageError naming the preset, key or value that is wrong and what is allowed.
     """
     check_preset(name)
@@ -87,7 +87,7 @@ def load_preset(name: str, overrides: Sequence[str] = (), pool: str | None = Non
 def seen_seeds(preset: str, agent: str, run: str) -> frozenset[int]:
     """The seeds whose outcome was seen while the preset's settings were chosen. run: a folder's name without the agent.
 
-    Raises UsageError where there is no such preset.
+    Raises UsageError if there is no such preset.
     """
     check_preset(preset)
     where = _name(preset)
@@ -96,7 +96,7 @@ def seen_seeds(preset: str, agent: str, run: str) -> frozenset[int]:
 
 
 def _settings(name: str, pools: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The sections of a preset, the pools' own settings in their place; a file's on top of those of the preset it names."""
+    """The sections of a preset after the pools' own settings; a file's replace those of the preset that it names."""
     if not isinstance(name, ConfigFile):
         return _sections(name, pools)
     settings = _sections(_base(name), pools)
@@ -110,7 +110,7 @@ def _settings(name: str, pools: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 def _sections(name: str, pools: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """What a preset or a file itself says; UsageError naming it where it has other things than sections."""
+    """The sections of one preset or file; UsageError naming it if it contains anything else."""
     settings, where = _read(name), _name(name)
     overlays = _table(settings.pop(OVERLAYS, {}), f"{where}: {OVERLAYS}")
     for pool in overlays if isinstance(name, ConfigFile) else ():
@@ -133,7 +133,7 @@ def _base(file: ConfigFile) -> str:
 
 
 def _one_of(allowed: Iterable[str], value: Any, key: str, file: ConfigFile) -> str:
-    """What stands in a file at a key of the top level; UsageError unless it is one of the allowed texts."""
+    """The value of a top-level key of a file; UsageError unless it is one of the allowed texts."""
     if isinstance(value, str) and value in allowed:
         return value
     raise UsageError(f"{file.path}: {unknown(key, value, allowed)}")
@@ -159,7 +159,7 @@ def _table(value: Any, name: str) -> dict[str, Any]:
 
 
 def _parse(text: str) -> Any:
-    """What is written after KEY=: a TOML value where it is one (also ``.5`` and ``5.``), otherwise the text itself."""
+    """The value of the text after KEY=: TOML if it is TOML (also ``.5`` and ``5.``), otherwise the text itself."""
     try:
         parsed = tomllib.loads(f"value = {text}")
         if list(parsed) == ["value"]:  # a line break could smuggle in further keys

@@ -1,4 +1,4 @@
-"""What each setting means and may be, for readers and for editors: from the dataclasses and the comments beside their fields."""
+"""The meaning and the allowed values of each setting, from the dataclasses and the comments of their fields."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _all() -> Iterator[Setting]:
 
 
 def _meanings(kind: type) -> dict[str, str]:
-    """The comment of each field: the lines above it, and what stands behind it on its own line."""
+    """The comment of each field: the lines above it and the comment on its own line."""
     found, above = {}, []
     for line in inspect.getsource(kind).splitlines():
         if comment := re.fullmatch(r"    # (.*)", line):

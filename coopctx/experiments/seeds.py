@@ -1,4 +1,4 @@
-"""Seeds as they are written: ``0-9`` or ``0,2,5-7``."""
+"""Lists of seeds as text: ``0-9`` or ``0,2,5-7``."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class GameConfig(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
-    """One kind of opponent in a pool of one's own.
+    """One kind of opponent in a user's own pool.
 
     opponent: ``learner`` (the other learner), ``tabular``, a named strategy such as ``tit-for-tat``, ``axelrod:NAME``, the
     directory of a finished run or a packaged agent's name, or ``package.module:Player``. share: of an agent's episodes.
@@ -72,7 +72,7 @@ class Member:
 
 @dataclass(frozen=True, kw_only=True)
 class PoolConfig(Section):
-    """Whom an agent meets (Sec. 4)."""
+    """The pool of opponents (Sec. 4)."""
 
     # share of an agent's episodes played against tabular players, where the pool has both kinds
     tabular_share: Annotated[float, BETWEEN_0_AND_1] = 0.5

@@ -28,8 +28,8 @@ _LARGEST_SEED = 2**32 - 1  # of the library's generator, excluded
 def library_strategy(name: str) -> type[axl.Player]:
     """The library's strategy with this name, such as ``Tit For 2 Tats``; upper and lower case do not matter.
 
-    Raises UsageError for an unknown name (with the nearest names), and for the one strategy that keeps what it learned
-    from one game to the next, against the tournament's rules (Darwin): here games are played side by side.
+    Raises UsageError for an unknown name (with the nearest names), and for the one strategy (Darwin) that remembers
+    earlier games, against the tournament's rules: here games are played at the same time.
     """
     known = {strategy.name.casefold(): strategy for strategy in axl.all_strategies}
     strategy = known.get(name.casefold())
@@ -49,9 +49,9 @@ def library_game(game: MatrixGame) -> axl.Game:
 
 
 class AxelrodPlayer:
-    """A strategy of the library, with a fresh instance in every game.
+    """A strategy of the library, with a new instance in every game.
 
-    Each instance is told what a match of the library tells: the payoffs and the number of rounds. Each draws from its own
+    Each instance knows what a match of the library tells it: the payoffs and the number of rounds. Each draws from its own
     generator, which is seeded from ``generator``.
     """
 
@@ -92,7 +92,7 @@ class AxelrodPlayer:
 
 
 class Agent(Protocol):
-    """What a tournament needs of an agent (`coopctx.agents.trained.TrainedAgent` has it)."""
+    """The part of an agent that a tournament uses; `coopctx.agents.trained.TrainedAgent` has it."""
 
     def player(self, generator: torch.Generator) -> Player:
         """The agent as a player that no longer learns."""

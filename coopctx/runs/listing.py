@@ -1,4 +1,4 @@
-"""All runs under a results folder, and how far each has come."""
+"""All runs under a results folder and their states."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PLACES = (f"*/*/seed-*/{MANIFEST}", f"sweep/*/*/*/seed-*/{MANIFEST}")  # of a ru
 
 @dataclass(frozen=True)
 class Listed:
-    """A run in a results folder. state: in words; following: the command to type next, empty while the run is going on."""
+    """A run in a results folder. state: in words; following: the command to type next, empty while it is running."""
 
     directory: Path
     state: str

@@ -1,7 +1,7 @@
-"""Policies that learn nothing, in the place of COALA's meta agents: against naive learners, and each with a copy of itself.
+"""Policies that do not learn, in place of COALA's meta agents: against naive learners, and each against a copy of itself.
 
-`python -m coopctx.agents.coala.nulls FILE [PRESET]` plays these games (`make nulls`); the report shows what they earn beside what
-the meta agents do. The exact game is computed, the sampled ones are played.
+`python -m coopctx.agents.coala.nulls FILE [PRESET]` plays these games (`make nulls`); the report shows their rewards beside those
+of the meta agents. The exact game is computed, the sampled ones are played.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ KEYS = {"pool": pa.string(), "null": pa.string(), "opponent": pa.string(), "play
 
 def table(preset: str) -> pa.Table:
     """A row per pool, policy (the ego), kind of co-player, side and round, means over the games; the round is that of the
-    meta-trajectory, in the exact game the number of the game (copies, who do not learn, play one game as often)."""
+    meta-trajectory; in the exact game the number of the game (copies do not learn: all their games are the same)."""
     rows = [
         dict(zip((*KEYS, *PER_ROUND), (pool, null, opponent, player, number, *values), strict=True))
         for pool in POOLS
