@@ -75,17 +75,19 @@ def train(
 def reproduce(
     options: Options,
     figure: Annotated[
-        list[str] | None, typer.Option("--figure", show_default="all", **choice("Repeatable.", *FIGURES))
+        list[str] | None, typer.Option("--figure", show_default="the paper's", **choice("Repeatable.", *FIGURES, "coala"))
     ] = None,
     agent: Annotated[
         list[str] | None,
-        typer.Option("--agent", show_default="all", **choice("Whose runs; repeatable.", *AGENTS)),
+        typer.Option("--agent", show_default="the figures' own", **choice("Whose runs; repeatable.", *AGENTS)),
     ] = None,
     seeds: SeveralSeeds = "0-9",
     out: Out = Path("figures"),
     dry_run: DryRun = False,
 ) -> None:
     """Run whatever the figures still lack, then draw them and write the report. The same command goes on where it stopped.
+
+    COALA's runs, many hours in all, are made for --figure coala or --agent coala only.
 
     \b
     Examples:
@@ -100,7 +102,7 @@ def reproduce(
     if dry_run:
         _look(requests, asked)
         return
-    found = reproduce.reproduce(requests, figure or [], chosen, out, asked)
+    found = reproduce.reproduce(requests, reproduce.figures_for(figure or [], agent or []), chosen, out, asked)
     show.warn_of(asked.preset)
     for line in (*found.missing, *found.written):
         show.say(line)

@@ -1,4 +1,4 @@
-"""Reproducing figures of the paper: the runs that they need, and carrying them out to figures and report."""
+"""Reproducing figures: the runs that they need, and carrying them out to figures and report."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from coopctx.errors import RunError, UsageError, unknown
 from coopctx.experiments.agents import AGENTS
-from coopctx.experiments.pools import RunSpec, with_needs
+from coopctx.experiments.pools import COALA_POOLS, RunSpec, with_needs
 from coopctx.figures import draw
 from coopctx.figures.runs import NothingToDraw
 from coopctx.launch.jobs import Request, failures, train_runs
@@ -18,12 +18,14 @@ from coopctx.runs.read import Results
 
 MIXED, TOLD, ALONE = ("mixed", False), ("mixed", True), ("learners", False)  # pool, opponent ID
 STEPS = ("tabular", False), ("extortion", False), ("mutual-extortion", False)
-FIGURES = {  # of the paper: the kinds of agents and the conditions that each shows
+FIGURES = {  # the kinds of agents and the conditions whose runs each needs
     "fig1": (("ppi", "a2c"), (MIXED, TOLD, ALONE)),
     "fig2": (("ppi",), STEPS),
     "fig3": (("ppi", "a2c"), (MIXED,)),
     "fig4": (("a2c",), STEPS),
+    "coala": (("coala",), tuple((pool, False) for pool in COALA_POOLS)),
 }
+OF_THE_PAPER = ("fig1", "fig2", "fig3", "fig4")  # what is reproduced where nothing else is asked for
 
 
 @dataclass(frozen=True)
@@ -37,15 +39,27 @@ class Reproduction:
 
 
 def available_figures() -> tuple[str, ...]:
-    """The paper's figures that show a kind of agent which is registered (`AGENTS`)."""
+    """The figures that show a kind of agent which is registered (`AGENTS`)."""
     return tuple(name for name, (shown, _) in FIGURES.items() if set(shown) & set(AGENTS))
+
+
+def figures_for(figures: Sequence[str], agents: Sequence[str]) -> tuple[str, ...]:
+    """The figures that are meant: those named, else those of the agents named, else the paper's.
+
+    So the many hours of COALA's runs, which are of another paper, have to be asked for.
+    """
+    if figures:
+        return tuple(figures)
+    if agents:
+        return tuple(name for name in available_figures() if set(FIGURES[name][0]) & set(agents))
+    return OF_THE_PAPER
 
 
 def plan(figures: Sequence[str], agents: Sequence[str], seeds: Sequence[int], options: RunOptions) -> list[Request]:
     """The runs that ``figures`` need for ``agents``, each once, after the runs that it needs itself (also of other seeds).
 
-    Empty: all figures, all agents. Raises UsageError for an unknown figure or agent, and if none of the figures shows one of
-    the agents.
+    Empty: the figures of `figures_for`, all agents. Raises UsageError for an unknown figure or agent, and if none of the figures
+    shows one of the agents.
     """
     for figure in figures:
         if figure not in available_figures():
@@ -56,7 +70,7 @@ def plan(figures: Sequence[str], agents: Sequence[str], seeds: Sequence[int], op
     chosen = agents or tuple(AGENTS)
     specs = [
         RunSpec(agent, pool, opponent_id, seed, options.preset)
-        for shown, conditions in (FIGURES[figure] for figure in figures or available_figures())
+        for shown, conditions in (FIGURES[figure] for figure in figures_for(figures, agents))
         for agent in shown
         if agent in chosen
         for pool, opponent_id in conditions
@@ -70,7 +84,7 @@ def plan(figures: Sequence[str], agents: Sequence[str], seeds: Sequence[int], op
 def reproduce(
     requests: Sequence[Request], figures: Sequence[str], seeds: Sequence[int], out: Path, options: RunOptions
 ) -> Reproduction:
-    """Carry out the runs, skipping the finished ones; then draw ``figures`` (none: all) and write the report to ``out``.
+    """Carry out the runs, skipping the finished ones; then draw ``figures`` and write the report to ``out``.
 
     seeds: whose absence is reported; other finished seeds are drawn too. If a run fails, the others go on, except those that
     need it, and what is finished is drawn. A figure or report that cannot be made is a failure too. Raises as
@@ -79,7 +93,7 @@ def reproduce(
     outcomes = train_runs(requests, options)
     found = Reproduction([], [], failures(requests, outcomes))
     if len(found.failures) < len(requests):
-        _show(found, figures or available_figures(), Results(options.results, options.preset, seeds, tolerant=True), out)
+        _show(found, figures, Results(options.results, options.preset, seeds, tolerant=True), out)
     return found
 
 

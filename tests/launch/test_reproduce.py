@@ -9,7 +9,7 @@ import torch
 from coopctx import figures as plots
 from coopctx.errors import RunError, UsageError
 from coopctx.experiments.configuration import to_dict
-from coopctx.experiments.pools import POOLS, RunSpec, all_needs, with_needs
+from coopctx.experiments.pools import COALA_POOLS, POOLS, RunSpec, all_needs, with_needs
 from coopctx.experiments.presets import load_preset
 from coopctx.launch import job as job_module
 from coopctx.launch import plan as dry_run
@@ -114,7 +114,18 @@ def test_all_figures_of_ten_seeds_are_sixty_runs_of_each_agent_none_before_what_
 
 
 def test_every_figure_that_is_drawn_is_known():
-    assert set(reproduce.available_figures()) == set(plots.FIGURES)
+    assert set(reproduce.available_figures()) == {*plots.FIGURES, "coala"} <= set(plots.ALL)
+    assert set(reproduce.OF_THE_PAPER) == set(plots.FIGURES)
+
+
+def test_coala_s_runs_are_made_for_whoever_asks_for_them():
+    asked = plan(["coala"], [], "smoke", [0])
+    assert asked == plan([], ["coala"], "smoke", [0]) == plan(["fig1", "coala"], ["coala"], "smoke", [0])
+    expected = {(pool, 0) for pool in COALA_POOLS} | {("exact-naive", 1)}  # the partner of exact-mutual
+    assert sorted((which.pool, which.seed) for which in asked) == sorted(expected) and {which.agent for which in asked} == {"coala"}
+    assert {which.agent for which in plan([], [], "smoke", [0])} == {"ppi", "a2c"}
+    assert reproduce.figures_for([], ["coala"]) == reproduce.figures_for(["coala"], []) == ("coala",)
+    assert reproduce.figures_for([], []) == reproduce.OF_THE_PAPER and reproduce.figures_for([], ["a2c"]) == ("fig1", "fig3", "fig4")
 
 
 def test_what_no_agent_has_is_refused():
@@ -225,7 +236,7 @@ def test_a_damaged_table_fails_its_figure_and_the_report_by_name(coopctx_main, s
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--figure", "fig9"], "unknown figure 'fig9'; allowed: fig1, fig2, fig3"),
+        (["--figure", "fig9"], "unknown figure 'fig9'; did you mean fig4"),
         (["--agent", "dqn"], "unknown agent 'dqn'; allowed: ppi"),
         (["--preset", "huge"], "unknown preset 'huge'"),
         (["--seeds", "3-1"], "--seeds must be like 0-9"),
