@@ -69,6 +69,14 @@ def undisturbed(tmp_path_factory):
     return runs
 
 
+@pytest.fixture(scope="module")
+def browser():
+    """A real browser; see `browsers.opened_browser`."""
+    from browsers import opened_browser
+
+    yield from opened_browser()
+
+
 @pytest.fixture
 def coopctx_main(capsys, monkeypatch, tmp_path):
     """Run a command in an empty directory: exit status, standard output, standard error."""
@@ -126,8 +134,8 @@ def blank_figures(monkeypatch):
     from matplotlib.figure import Figure
 
     from coopctx import figures
-    from coopctx.report import pages
+    from coopctx.report import page
 
     for name in ("FIGURES", "ALL"):
         monkeypatch.setattr(figures, name, dict.fromkeys(getattr(figures, name), lambda results: (Figure(), [])))
-    monkeypatch.setattr(pages, "image", lambda name, results: b"")
+    monkeypatch.setattr(page, "drawn", lambda name, results: [])

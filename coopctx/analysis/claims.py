@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -28,6 +27,7 @@ from coopctx.analysis.verdict import Side, Threshold, Verdict, of_claim, of_row
 from coopctx.experiments.pools import partner, pools_of
 from coopctx.experiments.presets import seen_seeds
 from coopctx.game.matrix import PRISONERS_DILEMMA
+from coopctx.runs.read import Results
 
 UNTOUCHED = 5  # the mean over seeds on which no setting was chosen is shown if there are at least so many
 OURS_ONLY = "ours only"  # stands in claims.toml for the reading that there is not
@@ -115,14 +115,14 @@ class Checked:
     references: tuple[Reference, ...]
 
 
-def check(results: Path, preset: str) -> Checked:
+def check(runs: Results) -> Checked:
     """Every claim about PPI, then A2C, then (if it has a finished run) COALA, and the exact references, on all finished seeds
-    under results/preset.
+    of these runs.
 
-    Raises RunError if there is no finished run, a table is missing or damaged, seeds were run with different settings, or the
-    game is not the paper's.
+    Raises RunError when there is no finished run; and, unless ``runs`` is tolerant, when a table is missing or damaged, seeds
+    were run with different settings, or the game is not the paper's. What a tolerant one leaves out is in its ``left_out``.
     """
-    agents = tables_of(results, preset)
+    agents = tables_of(runs)
     return Checked(
         tuple(
             Claim(tables.agent, claim.title, tuple(_checked(row, tables) for row in claim.rows))

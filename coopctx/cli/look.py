@@ -65,33 +65,45 @@ def plot(
 def report(
     results: Results = Path("results"),
     preset: Preset = "cpu",
+    seeds: Seeds = None,
     out: Out = Path("figures"),
+    full: Annotated[bool, typer.Option("--full", help="Print every measure of every claim.")] = False,
     fill: Annotated[
         list[Path] | None,
         typer.Option(metavar="FILE", help="Fill the generated blocks of this Markdown file; repeatable.", show_default="none"),
     ] = None,
 ) -> None:
-    """The paper's claims beside ours, with intervals and verdicts, from finished runs.
+    """The paper's claims beside ours: how many are reproduced and the weakest measures; the rest as pages of HTML and Markdown.
 
     \b
     Examples:
     coopctx report
+    coopctx report --full
+    coopctx report --seeds 0-4 --out /tmp/report
     coopctx report --fill README.md --fill docs/results.md
     """
-    from coopctx.report import pages as report
+    asked = parse_seeds(None, seeds) if seeds else None
+    from coopctx.report import terminal
     from coopctx.report.blocks import BLOCKS, Sources
     from coopctx.report.fill import fill as fill_blocks
+    from coopctx.report.pages import lacking, write_report
+    from coopctx.runs.read import Results as Found
 
-    sources = Sources(results, preset)
+    found = Found(results, preset, asked, only=asked is not None, tolerant=True)
+    sources = Sources(found)
     checked = sources.checked
     show.warn_of(preset)
-    show.console.print(report.terminal(checked, preset))
-    for path in report.write_report(results, preset, out):
+    show.console.print((terminal.full if full else terminal.brief)(checked, preset))
+    for path in write_report(found, out, checked):
         show.say(f"{path}: written")
+    for line in lacking(found):
+        show.say(line)
+    show.fail_each(found.left_out, "what was to be read")
     for path in fill or ():
         fill_blocks(path, sources, {**BLOCKS, **PRINTED})
         show.say(f"{path}: written")
-    show.following(show.quoted(["coopctx", "reproduce", "--dry-run", *options_for(results, preset)]))
+    next_one = ["reproduce", "--dry-run"] if full else ["report", "--full"]
+    show.following(show.quoted(["coopctx", *next_one, *options_for(results, preset)]))
 
 
 def _seed_0(sources: Sources) -> str:

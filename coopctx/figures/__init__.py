@@ -64,16 +64,6 @@ def draw(figure: str, results: Results, out: Path, formats: Sequence[str]) -> Dr
     return Drawing(drawing.paths, list(lines), results.left_out)
 
 
-def image(figure: str, results: Results) -> bytes:
-    """A figure of the paper such as "fig1" as the contents of a PNG file, the same for the same runs.
-
-    Raises NothingToDraw where there is no finished run of it.
-    """
-    with rc_context(style.RC):
-        drawn, _ = FIGURES[figure](results)
-        return style.encode(drawn, "png")
-
-
 def _draw(name: str, results: Results, out: Path, formats: Sequence[str], drawing: Drawing) -> None:
     with rc_context(style.RC):
         drawn, missing = ALL[name](results)

@@ -110,7 +110,7 @@ def _show(found: Reproduction, figures: Sequence[str], results: Results, out: Pa
             found.written.extend(drawing.paths)
             found.missing.extend(line for line in drawing.missing if line not in found.missing)
     try:
-        found.written.extend(write_report(results.folder, results.preset, out))
+        found.written.extend(write_report(results, out))
     except RunError as error:
         found.failures.append(f"report: {error}")
     found.failures.extend(results.left_out)

@@ -19,25 +19,35 @@ from coopctx.analysis.tables import AGENTS
 from coopctx.errors import RunError
 from coopctx.experiments.agents import AGENTS as KINDS
 from coopctx.experiments.pools import run_name
-from coopctx.report import pages as report
-from coopctx.runs.read import read_table
+from coopctx.report import rows as report
+from coopctx.report.extortion import extortion_fits
+from coopctx.report.markdown import markdown_tables
+from coopctx.runs.read import Results
 
 
 @dataclass(frozen=True)
 class Sources:
-    """Where the finished runs are: those of ``preset`` under ``results``."""
+    """What the blocks are made from: the finished runs."""
 
-    results: Path
-    preset: str
+    runs: Results
+
+    @property
+    def results(self) -> Path:
+        """The folder."""
+        return self.runs.folder
+
+    @property
+    def preset(self) -> str:
+        return self.runs.preset
 
     @cached_property
     def checked(self) -> Checked:
         """The paper's claims beside what the runs show, and the exact references."""
-        return check(self.results, self.preset)
+        return check(self.runs)
 
     def training(self, name: str) -> pd.DataFrame:
         """The training table of all finished seeds of a run such as ``ppi-mixed``; no rows where there is none."""
-        return read_table(self.results, self.preset, name, "training")
+        return self.runs.table(name, "training")
 
 
 Block = Callable[[Sources], str]
@@ -182,11 +192,9 @@ def seeds(agent: str, sources: Sources) -> str:
 
 def extortion(agent: str, sources: Sources) -> str:
     """The formal test of extortion: `coopctx extort-probe` writes the fits that this table shows."""
-    path = sources.results / sources.preset / f"{agent}-extortion-slopes.parquet"
-    try:
-        fits = pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise RunError(f"cannot read {path}: {error}") from error
+    fits = extortion_fits(sources.results, sources.preset, agent)
+    if fits is None:
+        raise RunError(f"{agent}: no test of extortion; make it with: coopctx extort-probe --agent {agent} --seeds 0-9")
     lines = [
         [
             fit["player"],
@@ -283,7 +291,7 @@ def markdown_table(headings: Sequence[str], lines: Iterable[Sequence[str]], left
 BLOCKS: Mapping[str, Block] = {
     "caption": caption,
     "findings": findings,
-    "claims": lambda sources: report.markdown_tables(sources.checked),
+    "claims": lambda sources: markdown_tables(sources.checked),
     "sensitivity": sensitivity,
     **{
         f"{block.__name__}-{agent}": partial(block, agent)

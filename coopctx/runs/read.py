@@ -42,6 +42,11 @@ class Results:
         self._manifests: dict[str, dict[int, dict[str, Any]]] = {}
         self._tables: dict[tuple[str, str], pa.Table] = {}
 
+    def names(self) -> list[str]:
+        """The runs that have a finished seed, by name."""
+        there = self.folder / self.preset
+        return sorted({path.parents[1].name for path in there.glob(f"*/seed-*/{MANIFEST}") if self.seeds(path.parents[1].name)})
+
     def seeds(self, name: str) -> list[int]:
         """The finished seeds of a run, in order."""
         return list(self.manifests(name))
@@ -61,7 +66,7 @@ class Results:
         if (name, table) not in self._tables:
             parts = [SCHEMAS[table].empty_table()]
             for seed in self._seeds_of_same_settings(name):
-                with self._leaving_out_errors():
+                with self.leaving_out_errors():
                     parts.append(_table_of(self._directory(name, seed), table, self.manifests(name)[seed]))
             self._tables[name, table] = pa.concat_tables(parts)
         return self._tables[name, table].to_pandas()
@@ -72,7 +77,7 @@ class Results:
     def _read_manifests(self, name: str) -> dict[int, dict[str, Any]]:
         found = {}
         for path in sorted((self.folder / self.preset / name).glob(f"seed-*/{MANIFEST}")):
-            with self._leaving_out_errors():
+            with self.leaving_out_errors():
                 manifest = read_manifest(path.parent)
                 seed = manifest["seed"]
                 if path.parent.name != f"seed-{seed}":
@@ -91,13 +96,13 @@ class Results:
         for seed in (seed for seed in hashes if seed not in alike):
             there, here = self._directory(name, alike[0]), self._directory(name, seed)
             differences = "; ".join(differing_keys(settings[alike[0]], settings[seed]))
-            with self._leaving_out_errors():
+            with self.leaving_out_errors():
                 what = f"{there} (there) and {here} (here) were run with different settings"
                 raise RunError(f"{what} and cannot be averaged: {differences}")
         return alike
 
     @contextmanager
-    def _leaving_out_errors(self) -> Iterator[None]:
+    def leaving_out_errors(self) -> Iterator[None]:
         """Turn a RunError into a line of ``left_out`` if errors are tolerated."""
         try:
             yield

@@ -24,7 +24,7 @@ FLAT = np.ones(ROUNDS)
 
 
 def checked(agent: str | None = None) -> list[claims.Claim]:
-    found = claims.check(NOWHERE, "cpu").claims
+    found = claims.check(Results(NOWHERE, "cpu")).claims
     return [claim for claim in found if agent in (None, claim.agent)]
 
 

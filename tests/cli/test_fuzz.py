@@ -21,8 +21,7 @@ from coopctx.evaluation import tournament
 from coopctx.experiments import presets as config
 from coopctx.launch import job as job_module
 from coopctx.launch import jobs
-from coopctx.report import blocks
-from coopctx.report import pages as report
+from coopctx.report import blocks, page
 from coopctx.runs.progress import SilentProgress
 
 COMMANDS = typer.main.get_command(cli.app).commands
@@ -97,9 +96,9 @@ def sandbox(coopctx_main, monkeypatch, undisturbed):
     monkeypatch.setattr(tournament, "library", enough)
     for name in ("FIGURES", "ALL"):
         monkeypatch.setattr(plots, name, dict.fromkeys(getattr(plots, name), no_figure))
-    for module in (claims, report, blocks):
-        monkeypatch.setattr(module, "check", lambda results, preset: claims.Checked((), ()))
-    monkeypatch.setattr(report, "image", lambda name, results: b"")
+    for module in (claims, blocks):
+        monkeypatch.setattr(module, "check", lambda runs: claims.Checked((), ()))
+    monkeypatch.setattr(page, "drawn", lambda name, results: [])
     return coopctx_main
 
 

@@ -10,10 +10,11 @@ from coopctx.cli.look import PRINTED
 from coopctx.errors import RunError
 from coopctx.report.blocks import BLOCKS, Sources
 from coopctx.report.fill import MARKER, fill, filled
+from coopctx.runs.read import Results
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-NOWHERE = Sources(Path("nowhere"), "cpu")
+NOWHERE = Sources(Results(Path("nowhere"), "cpu"))
 ALL = {**BLOCKS, **PRINTED}
 SHORT = {"one": lambda sources: f"1 from {sources.preset}\n", "two": lambda sources: "2\n"}
 
@@ -54,7 +55,7 @@ def test_a_page_that_cannot_be_read_is_named(tmp_path):
 
 @pytest.fixture(scope="module")
 def committed() -> Sources:
-    return Sources(ROOT / "results", "cpu")
+    return Sources(Results(ROOT / "results", "cpu"))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -247,7 +247,7 @@ def test_a_run_from_before_a_setting_existed_has_its_default(coopctx_main, stub)
 def test_reports_and_other_figures_do_not_see_sweeps(coopctx_main, stub):
     coopctx_main(*SWEEP, "--vary", "ppi.rollouts=4")
     with pytest.raises(RunError, match="nothing to report"):
-        claims.check(RESULTS, "smoke")
+        claims.check(Results(RESULTS, "smoke"))
     assert not (RESULTS / "smoke").exists()
     assert "no finished run for fig1" in coopctx_main("plot", "fig1", "--preset", "smoke")[2]
     out = coopctx_main("reproduce", "--preset", "smoke", "--figure", "fig3", "--agent", "ppi", "--seeds", "0", "--dry-run")[1]

@@ -4,7 +4,8 @@ import csv
 import itertools
 import math
 import re
-from html.parser import HTMLParser
+import shutil
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
@@ -13,12 +14,15 @@ import pytest
 import torch
 from rich.console import Console
 
-from coopctx.analysis.claims import Checked, check
+import coopctx
+from coopctx.analysis.claims import Checked, Claim, check
 from coopctx.analysis.nulls import NULLS
 from coopctx.analysis.paper import paper_target
 from coopctx.analysis.references import best_response_reward
 from coopctx.analysis.verdict import NOT_REPRODUCED, NOT_RUN, OF_A_CLAIM, VERDICTS
-from coopctx.report import pages as report
+from coopctx.report import markdown, pages, provenance, rows, terminal
+from coopctx.runs.manifest import read_manifest
+from coopctx.runs.read import Results
 from coopctx.runs.run import Run
 
 ROOT = Path(__file__).parents[2]
@@ -85,7 +89,7 @@ def results(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def checked(results) -> Checked:
-    return check(results, "cpu")
+    return check(Results(results, "cpu"))
 
 
 def of(function, iterations, *, opponent, player="ego", learners=(1,), rounds=(0, 0), seeds=(0, 2)) -> float:
@@ -144,84 +148,129 @@ def test_tolerances_follow_the_rule_that_the_notes_state():
 # Forms ------------------------------------------------------------------------------------------------------------
 
 
-class Page(HTMLParser):
-    """Tags that are open, and whatever would be fetched."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.fetched: list[str] = []
-        self.images = 0
-
-    def handle_starttag(self, tag, attributes):
-        if tag not in ("meta", "img"):
-            self.open.append(tag)
-        self.images += tag == "img"
-        self.fetched += [value for name, value in attributes if name in ("src", "srcset") and not value.startswith("data:")]
-        self.fetched += [tag] if tag in ("link", "script", "iframe") else []
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
+def printed(shown, width: int = 80) -> list[str]:
+    """What a terminal of this width shows."""
+    console = Console(width=width, record=True, file=open("/dev/null", "w"))
+    console.print(shown)
+    return console.export_text().splitlines()
 
 
-def test_the_report_is_written_the_same_each_time_and_is_one_page(results, checked, tmp_path):
-    written = [report.write_report(results, "cpu", tmp_path / folder) for folder in "ab"]
+def test_the_report_is_written_the_same_each_time(results, tmp_path):
+    written = [pages.write_report(Results(results, "cpu"), tmp_path / folder) for folder in "ab"]
     assert [path.name for path in written[0]] == ["report.md", "report.html"]
     for path, other in zip(*written, strict=True):
         assert path.read_bytes() == other.read_bytes()
-    html = (tmp_path / "a" / "report.html").read_text()
-    page = Page()
-    page.feed(html)
-    assert (page.open, page.fetched, page.images) == ([], [], 3)
-    assert "@media print" in html and "max-width" in html and 'name="viewport"' in html and "@import" not in html
-    rows = [row for claim in checked.claims for row in claim.rows]
-    assert html.count("<td ") == 8 * len(rows) + 6 * len(checked.references)
-    assert html.count('<tr class="claim ') == len(checked.claims)
 
 
 def test_every_row_is_in_every_form(checked):
-    markdown, console = report.markdown(checked, "cpu"), Console(width=80, record=True, file=open("/dev/null", "w"))
-    lines = [line for line in markdown.splitlines() if line.startswith("| ")]
-    rows = [row for claim in checked.claims for row in claim.rows]
-    assert len(lines) == len(rows) + len(checked.claims) + len(checked.references) + 3
+    page = markdown.markdown(checked, "cpu")
+    lines = [line for line in page.splitlines() if line.startswith("| ")]
+    every = [row for claim in checked.claims for row in claim.rows]
+    assert len(lines) == len(every) + len(checked.claims) + len(checked.references) + 3
     assert {line.count("|") for line in lines} == {9, 8}
-    console.print(report.terminal(checked, "cpu"))
-    text = console.export_text()
-    assert "…" not in text and text.count("not run") >= 6
+    shown = printed(terminal.full(checked, "cpu"))
+    text = "\n".join(shown)
+    assert "…" not in text and text.count("not run") >= 6 and max(map(len, shown)) <= 80
     mixed, row = checked.claims[0], checked.claims[0].rows[0]
     assert lines[1] == f"| **{mixed.title}** |" + " |" * 6 + f" **{mixed.verdict}** |"
-    assert report.cells(row) == [
+    assert rows.cells(row) == [
         *(f"{row.ours.value:.3f}", f"{row.ours.low:.3f} to {row.ours.high:.3f}", "2 (1 seen)", "-", "0.89 ± 0.11"),
         *("0.00 / 1.00 / 0.50 / 1.00 / 0.50", str(row.verdict)),
     ]
     told = checked.claims[1].rows[0]
-    assert report.cells(told)[2] == "2 and 2 (1 seen)" and report.measure(told) == f"{told.spec.name} (> 0.4)"
+    assert rows.cells(told)[2] == "2 and 2 (1 seen)" and rows.measure(told) == f"{told.spec.name} (> 0.4)"
     alone = next(claim for claim in checked.claims if claim.agent == "a2c").rows[0]
-    assert report.cells(alone)[1:3] == ["-", "1 (1 seen)"]
-    unjudged = next(row for row in rows if row.verdict is None)
-    assert report.cells(unjudged)[-1] == "–" and report.measure(unjudged) == unjudged.spec.name
-    assert report.reference_cells(checked.references[-1]) == ["not run", "-", "1.049", "-", "-"]
-    assert "## " not in report.markdown_tables(checked)
+    assert rows.cells(alone)[1:3] == ["-", "1 (1 seen)"]
+    unjudged = next(row for row in every if row.verdict is None)
+    assert rows.cells(unjudged)[-1] == "–" and rows.measure(unjudged) == unjudged.spec.name
+    assert rows.reference_cells(checked.references[-1]) == ["not run", "-", "1.049", "-", "-"]
+    assert "## " not in markdown.markdown_tables(checked)
 
 
 def test_the_headline_counts_claims_not_rows(checked):
     ppi = [claim for claim in checked.claims if claim.agent == "ppi"]
     counts = [sum(claim.verdict is verdict for claim in ppi) for verdict in VERDICTS]
     said = ", ".join(f"{count} {verdict}" for count, verdict in zip(counts, VERDICTS, strict=True) if count)
-    assert report.headline("ppi", ppi) == f"PPI, 8 claims: {said}"
-    assert f"**{report.headline('ppi', ppi)}**" in report.markdown_tables(checked)
+    assert rows.headline("ppi", ppi) == f"PPI, 8 claims: {said}"
+    assert f"**{rows.headline('ppi', ppi)}**" in markdown.markdown_tables(checked)
 
 
 def test_every_verdict_threshold_and_null_policy_is_explained(checked):
-    notes = "\n".join(report.NOTES)
+    notes = "\n".join(rows.NOTES)
     assert all(f"**{verdict}**: {verdict.means}" in notes for verdict in VERDICTS) and OF_A_CLAIM in notes
     thresholds = {row.spec.threshold.because for claim in checked.claims for row in claim.rows if row.spec.threshold}
     assert all(meaning in notes for meaning in thresholds) and all(null in notes for null in NULLS)
 
 
 def test_committed_report_is_what_the_committed_results_give():
-    checked = check(ROOT / "results", "cpu")
-    assert (ROOT / "figures" / "report.md").read_text() == report.markdown(checked, "cpu"), "make figures"
+    checked = check(Results(ROOT / "results", "cpu"))
+    assert (ROOT / "figures" / "report.md").read_text() == markdown.markdown(checked, "cpu"), "make figures"
+
+
+# In ten lines -----------------------------------------------------------------------------------------------------
+
+
+def test_ten_lines_say_how_many_claims_hold_and_which_measures_are_weakest(coopctx_main, results):
+    status, out, err = coopctx_main("report", "--results", str(results))
+    lines = out.splitlines()
+    assert (status, err) == (0, "") and len(lines) <= 10
+    assert lines[0].startswith("PPI, 8 claims: ") and lines[1].startswith("A2C, 8 claims: ")
+    assert lines[-1] == f"next: coopctx report --full --results {results}"
+    full = coopctx_main("report", "--results", str(results), "--full")[1]
+    assert len(full.splitlines()) > 60 and full.splitlines()[-1].startswith("next: coopctx reproduce --dry-run")
+
+
+def test_the_weakest_measure_is_the_one_farthest_from_where_its_claim_holds(checked):
+    lines = printed(terminal.brief(checked, "cpu"))
+    assert max(map(len, lines)) <= 80 and len(lines) <= 7
+    found = dict(terminal.weakest(checked))
+    assert list(found) == ["a2c", "ppi"], "one seed has no interval, so that A2C's is the weaker"
+    row = found["ppi"]
+    short = [
+        (min(sign * (end - other.spec.threshold.value) for end in (other.ours.low, other.ours.high)), other)
+        for claim in checked.claims
+        for other in claim.rows
+        if claim.agent == "ppi" and other.verdict is NOT_REPRODUCED
+        for sign in [1 if other.spec.threshold.side == "above" else -1]
+    ]
+    assert row is min(short, key=lambda each: each[0])[1]
+    assert any(line == f"weakest, PPI: {row.spec.name}" for line in lines)
+    assert any(f"{row.ours.value:.3f} (" in line and f"must be {row.spec.threshold}" in line for line in lines)
+
+
+def test_other_papers_stand_apart_and_what_is_ours_only_is_never_counted(checked):
+    claim = checked.claims[0]
+    source = "arXiv:2410.18636v2 Fig. 4B"
+    theirs = [
+        replace(row, spec=replace(row.spec, target=replace(row.spec.target, source=source))) for row in claim.rows
+    ]
+    alone = replace(claim.rows[0], spec=replace(claim.rows[0].spec, target=None, threshold=None), verdict=None)
+    others = (
+        Claim("coala", "Shaping", (*theirs, alone)),
+        Claim("coala", "An arena of our own", (alone,)),
+    )
+    both = Checked((*checked.claims, *others), checked.references)
+    (first, ours), (second, found) = rows.by_paper(both.claims)
+    assert (first.name, second.name) == ("arXiv:2602.16301", "arXiv:2410.18636")
+    assert list(ours) == list(checked.claims) and found == list(others)
+    assert rows.where(others[0]).figure == "4" and rows.where(others[0]).panels == "B"
+    assert rows.headline("coala", found) == f"COALA, 1 claims: 1 {claim.verdict}"
+    assert rows.headline("coala", found[1:]) == "COALA, ours only"
+    page = markdown.markdown(both, "cpu")
+    assert "learning-aware policy gradients** ([arXiv:2410.18636](https://arxiv.org/abs/2410.18636))" in page
+    assert page.count("| ours only |") == 2 and f"| {alone.ours.value:.3f} | {alone.ours.low:.3f} to" in page
+    full = " ".join(" ".join(printed(terminal.full(both, "cpu"))).split())
+    assert "learning-aware policy gradients (arXiv:2410.18636)" in full and full.count("ours only") == 2
+
+
+def test_provenance_is_what_the_manifests_say(results):
+    made = {run.name: run for run in provenance.provenance(Results(results, "cpu"))}
+    assert sorted(made) == sorted(path.name for path in (results / "cpu").iterdir())
+    told = made["ppi-mixed-opponent-id"]
+    assert told.seeds == "0, 2" and told.version == coopctx.__version__ and told.torch == torch.__version__
+    assert told.command == f"coopctx train --agent ppi --pool mixed --opponent-id --results {results} --seeds 0,2"
+    manifest = read_manifest(results / "cpu/ppi-mixed/seed-0")
+    assert told.dates == manifest["started"][:10] and told.commit == provenance.NOT_RECORDED
 
 
 # From the command line, and what can be wrong ---------------------------------------------------------------------
@@ -233,8 +282,9 @@ def test_the_command_prints_and_writes(results, coopctx_main, tmp_path):
         page.write_text("<!-- begin claims -->\n<!-- end claims -->")
     status, out, err = coopctx_main("report", "--results", str(results), "--fill", "README.md", "--fill", "claims.md")
     assert (status, err) == (0, "")
+    out = out.replace("\n", " ")
     assert "PPI, 8 claims:" in out and "figures/report.html: written" in out and "README.md: written" in out and "claims.md: written" in out
-    assert re.search(r"reward of Fixed-ICL \(<\s0.5\)", out)
+    assert re.search(r"reward of Fixed-ICL \(<\s0.5\)", coopctx_main("report", "--results", str(results), "--full")[1])
     assert (tmp_path / "figures/report.md").exists() and all("| verdict |" in page.read_text() for page in pages)
 
 
@@ -254,22 +304,53 @@ def test_bad_input_is_refused_in_one_line(coopctx_main, arguments, status, messa
     assert [entry.name for entry in Path().iterdir()] == ["file"]
 
 
-def test_damage_and_other_games_are_told_by_name(coopctx_main, tmp_path):
-    for seed in (0, 1):
+def test_damage_and_other_games_are_told_by_name_and_the_rest_is_reported(coopctx_main, tmp_path):
+    for seed in (0, 1, 2):
         write_run(tmp_path / "results", "extortion", seed)
+    whole = markdown.markdown(check(Results(tmp_path / "results", "cpu")), "cpu")
     path = tmp_path / "results/cpu/ppi-extortion/seed-1/training.parquet"
     path.write_bytes(path.read_bytes()[:-9])
-    status, _, err = coopctx_main("report")
-    assert status == 1 and "seed-1/training.parquet is damaged" in err and err.count("\n") == 1
+    shutil.copytree(path.parent, path.parents[1] / "seed-1 (copy)")
+    (tmp_path / "README.md").write_text("<!-- begin claims -->\n<!-- end claims -->")
+    status, out, err = coopctx_main("report", "--fill", "README.md")
+    told = err.splitlines()
+    assert status == 1 and len(told) == 3 and told[-1] == "coopctx: 2 of what was to be read failed"
+    assert "seed-1 (copy)/run.json belongs to seed 1" in err and "seed-1/training.parquet is damaged" in err
+    assert "PPI, 8 claims:" in out and "figures/report.html: written" in out
+    assert (tmp_path / "README.md").read_text() == "<!-- begin claims -->\n<!-- end claims -->", "filled from a part of the runs"
+    page = (tmp_path / "figures/report.html").read_text()
+    assert "seed-1/training.parquet is damaged" in page
+    line = next(line for line in (tmp_path / "figures/report.md").read_text().splitlines() if line.startswith("| reward of the learner ("))
+    assert "| 2 (" in line and "| 3 (" in next(line for line in whole.splitlines() if line.startswith("| reward of the learner ("))
+
+
+def test_other_games_and_damaged_nulls_are_told_by_name(coopctx_main, tmp_path):
+    write_run(tmp_path / "other", "tabular", 0)
     for setting, value in {"payoffs": [[3.0, 0.0], [5.0, 1.0]], "noise": 0.1, "continuation": 0.9}.items():
-        write_run(tmp_path / setting, "extortion", 0, configuration={"game": {setting: value}})
-        status, _, err = coopctx_main("report", "--results", setting)
-        assert status == 1 and f"the report is about the paper's game; {setting}/cpu/ppi-extortion/seed-0" in err
-        assert f"was run with game.{setting} = {value}" in err
-    path.unlink()
-    (path.parents[2] / "nulls.parquet").write_text("damaged")
-    status, _, err = coopctx_main("report")
-    assert status == 1 and "cpu/nulls.parquet is damaged; make it anew with: make nulls" in err and err.count("\n") == 1
+        write_run(tmp_path / "other", "extortion", 0, configuration={"game": {setting: value}})
+        status, out, err = coopctx_main("report", "--results", "other")
+        assert status == 1 and "the report is about the paper's game; other/cpu/ppi-extortion/seed-0" in err
+        assert f"was run with game.{setting} = {value}" in err and err.count("\n") == 2 and "PPI, 8 claims:" in out
+        shutil.rmtree(tmp_path / "other/cpu/ppi-extortion")
+    (tmp_path / "other/cpu/nulls.parquet").write_text("damaged")
+    (tmp_path / "other/cpu/ppi-extortion-slopes.parquet").write_text("damaged")
+    status, _, err = coopctx_main("report", "--results", "other")
+    assert status == 1 and err.count("\n") == 3 and "cannot read other/cpu/ppi-extortion-slopes.parquet" in err
+    assert "cpu/nulls.parquet is damaged; make it anew with: make nulls" in err
+
+
+def test_only_the_seeds_that_were_asked_for_are_reported_and_missed(coopctx_main, results):
+    lines = [*pages_of(coopctx_main, results, "--seeds", "0-1"), *pages_of(coopctx_main, results)]
+    assert "| 1 (1 seen) |" in lines[0] and "| 2 (1 seen) |" in lines[1]
+    out = coopctx_main("report", "--results", str(results), "--seeds", "0-1")[1]
+    assert "ppi-mixed: no finished run of seeds 1" in out and "a2c-tabular: no finished run of seeds 0-1" in out
+    assert "no finished run" not in coopctx_main("report", "--results", str(results))[1]
+
+
+def pages_of(run, results: Path, *words: str) -> list[str]:
+    """The line of the first measure, from the page that the command has written."""
+    assert run("report", "--results", str(results), *words)[0] == 0
+    return [line for line in Path("figures/report.md").read_text().splitlines() if line.startswith("| cooperation of the learners (")][:1]
 
 
 def test_a_place_that_cannot_be_written_is_told(results, coopctx_main):

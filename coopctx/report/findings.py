@@ -1,0 +1,134 @@
+"""The report in five sentences: each says for which agents a statement of the paper is confirmed, by its claims' verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from coopctx.analysis.claims import Checked, Claim, Row
+from coopctx.analysis.verdict import NOT_REPRODUCED, NOT_RUN, PARTLY, REPRODUCED, Verdict, counted
+from coopctx.experiments.agents import AGENTS
+from coopctx.report.rows import PAPERS, by_agent, by_paper, verdict_of
+
+MIXED = "Mixed pool: cooperation with learners, best response to the others"
+TOLD = "Told whom they meet, the learners do not cooperate"
+ALONE = "Without tabular opponents the learners do not cooperate"
+STEP_2 = "Step 2: Fixed-ICL is extorted"
+STEP_3 = "Step 3: mutual extortion turns into cooperation"
+CONFIRMED = {  # how a verdict is said of some agents
+    REPRODUCED: "confirmed for {}",
+    PARTLY: "confirmed for {} (though some numbers differ from the paper's)",
+    NOT_REPRODUCED: "not confirmed for {}",
+    NOT_RUN: "not run yet for {}",
+}
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What the paper says, in plain words, and the claim and its measure that decide; shown: the measure in plain words."""
+
+    text: str
+    claim: str
+    measure: str
+    shown: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A sentence that answers a question. evidence: a line per measure; verdicts: of the claims, with the agents' names."""
+
+    question: str
+    sentence: str
+    evidence: tuple[str, ...]
+    verdicts: tuple[tuple[str, Verdict], ...]
+
+
+QUESTIONS: dict[str, tuple[Statement, ...]] = {
+    "Do selfish agents come to cooperate?": (
+        Statement(
+            "Agents that learn against each other and against random simple players come to cooperate with each other, and "
+            "still exploit the simple players",
+            MIXED,
+            "cooperation of the learners",
+            "cooperation rate of the two learners with each other",
+        ),
+    ),
+    "Does it take uncertainty about the opponent, and simple players?": (
+        Statement(
+            "Cooperation fails if the agents are told whom they meet",
+            TOLD,
+            "cooperation of the learners, mixed pool less told",
+            "cooperation rate lost when told",
+        ),
+        Statement(
+            "it fails if there are no simple players to learn from",
+            ALONE,
+            "cooperation of the learners, mixed pool less learners alone",
+            "cooperation rate lost without simple players",
+        ),
+    ),
+    "Can an agent that adapts be exploited?": (
+        Statement(
+            "An agent that has learned to adapt to simple players is extorted by one that learns against it",
+            STEP_2,
+            "reward of the learner",
+            "points per round of the extorter (both would get 1 by cooperating)",
+        ),
+    ),
+    "What happens when two extorters meet?": (
+        Statement(
+            "Two extorters that learn against each other teach each other to cooperate",
+            STEP_3,
+            "cooperation of both, late in training",
+            "cooperation rate of both at the end",
+        ),
+    ),
+}
+
+
+def findings(checked: Checked) -> list[Finding]:
+    """Five sentences about the paper that this package is about, for whichever of its agents there are claims."""
+    claims = dict(by_paper(checked.claims)).get(PAPERS[0], [])
+    return [_overall(claims), *(_answer(question, claims) for question in QUESTIONS)] if claims else []
+
+
+def _overall(claims: Sequence[Claim]) -> Finding:
+    """Whether the main result holds, and how many claims are reproduced."""
+    main = [(AGENTS[claim.agent].label, claim.verdict) for claim in claims if claim.title == MIXED]
+    counts = []
+    for agent, theirs in by_agent(claims):
+        given = [verdict for claim in theirs if (verdict := verdict_of(claim)) is not None]
+        counts.append(f"{AGENTS[agent].label}, {len(given)} claims: {counted(given)}")
+    sentence = f"The paper's main result, cooperation of selfish agents in a mixed pool of opponents, is {_confirmed(main)}."
+    return Finding("Does the paper hold up?", sentence, tuple(counts), ())
+
+
+def _answer(question: str, claims: Sequence[Claim]) -> Finding:
+    told, evidence = [], []
+    verdicts: list[tuple[str, Verdict]] = []
+    for statement in QUESTIONS[question]:
+        theirs = [claim for claim in claims if claim.title == statement.claim]
+        given = [(AGENTS[claim.agent].label, claim.verdict) for claim in theirs]
+        told.append(f"{statement.text}: {_confirmed(given)}")
+        rows = [(claim.agent, row) for claim in theirs for row in claim.rows if row.spec.name == statement.measure]
+        evidence.append(f"{statement.shown}: {'; '.join(_measured(agent, row) for agent, row in rows)}")
+        verdicts += given
+    once = tuple(verdicts) if len(told) == 1 else ()  # where two claims decide, the sentence has to do
+    return Finding(question, f"{'. And '.join(told)}.", tuple(evidence), once)
+
+
+def _confirmed(verdicts: Iterable[tuple[str, Verdict]]) -> str:
+    """``confirmed for PPI and not confirmed for A2C``."""
+    names: dict[Verdict, list[str]] = {}
+    for name, verdict in verdicts:
+        names.setdefault(verdict, []).append(name)
+    return ", and ".join(CONFIRMED[verdict].format(" and ".join(of)) for verdict, of in names.items()) or NOT_RUN.word
+
+
+def _measured(agent: str, row: Row) -> str:
+    """Ours with its interval and the paper's value: ``PPI 0.84 (0.73 to 0.95), paper 0.89``."""
+    name, ours, target = AGENTS[agent].label, row.ours, row.spec.target
+    if ours is None:
+        return f"{name} not run yet"
+    interval = "one seed" if ours.low != ours.low else f"{ours.low:z.2f} to {ours.high:z.2f}"
+    return f"{name} {ours.value:z.2f} ({interval}), paper {target.value:z.2f}"

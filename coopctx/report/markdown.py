@@ -1,0 +1,51 @@
+"""The report as a page of Markdown."""
+
+from __future__ import annotations
+
+from coopctx.analysis.claims import Checked
+from coopctx.experiments.agents import AGENTS
+from coopctx.experiments.presets import caveat
+from coopctx.report.rows import (
+    COLUMNS,
+    NOTES,
+    PAPERS,
+    REFERENCE_COLUMNS,
+    by_agent,
+    by_paper,
+    cells,
+    headline,
+    measure,
+    reference_cells,
+    said,
+    verdict_of,
+)
+
+
+def markdown(checked: Checked, preset: str) -> str:
+    """A page of Markdown."""
+    warning = f"**{caveat(preset)}**\n\n" if caveat(preset) else ""
+    return f"# The paper's claims, preset {preset}\n\n{warning}{markdown_tables(checked)}"
+
+
+def markdown_tables(checked: Checked) -> str:
+    """A table per kind of agent, how often each verdict was given, the exact references, and the notes.
+
+    Claims of another paper than the one that this package is about stand under a line that names it.
+    """
+    lines = []
+    for paper, claims in by_paper(checked.claims):
+        lines += [] if paper is PAPERS[0] else [f"**Claims of {paper.title}** ([{paper.name}]({paper.link}))", ""]
+        for agent, theirs in by_agent(claims):
+            lines += [f"**{headline(agent, theirs)}**", ""]
+            between = len(COLUMNS) - 1
+            lines += ["| claim, and what measures it | " + " | ".join(COLUMNS) + " |", "|---|" + "---:|" * between + "---|"]
+            for claim in theirs:
+                lines.append(f"| **{claim.title}** |" + " |" * between + f" **{said(verdict_of(claim))}** |")
+                lines += [f"| {measure(row)} | {' | '.join(cells(row))} |" for row in claim.rows]
+            lines.append("")
+    lines += ["**Exact references**, which are no claims of the paper", ""]
+    lines += ["| agent | measure | " + " | ".join(REFERENCE_COLUMNS) + " |", "|---|---|" + "---:|" * len(REFERENCE_COLUMNS)]
+    for reference in checked.references:
+        lines.append(f"| {AGENTS[reference.agent].label} | {reference.name} | {' | '.join(reference_cells(reference))} |")
+    lines += ["", *(f"{note}  " for note in NOTES[:-1]), NOTES[-1]]
+    return "\n".join(lines) + "\n"

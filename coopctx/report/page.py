@@ -1,0 +1,209 @@
+"""The report as one HTML page that needs no other file: what is on it and in which order; how it looks is in `templates/`."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from html import escape
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from coopctx._version import __version__
+from coopctx.analysis.claims import Checked, Claim
+from coopctx.analysis.verdict import NOT_REPRODUCED, NOT_RUN, PARTLY, REPRODUCED, Verdict
+from coopctx.experiments.agents import AGENTS
+from coopctx.experiments.presets import caveat
+from coopctx.figures import ALL
+from coopctx.figures.runs import NothingToDraw
+from coopctx.report import rows
+from coopctx.report.extortion import ExtortionTest, extortion_tests
+from coopctx.report.findings import findings
+from coopctx.report.pictures import Panel, drawn
+from coopctx.report.provenance import Made, provenance
+from coopctx.report.rows import PAPERS, Paper, by_agent, by_paper
+from coopctx.runs.read import Results
+
+TITLE = "Do selfish agents learn to cooperate?"
+WORDS = {REPRODUCED: "reproduced", PARTLY: "partly reproduced", NOT_REPRODUCED: "not reproduced", NOT_RUN: "not run yet"}
+MARKS = {REPRODUCED: "✓", PARTLY: "◐", NOT_REPRODUCED: "✗", NOT_RUN: "–"}
+PLAY = "play.html"  # the page to play against an agent, where it lies beside the report
+
+
+@dataclass(frozen=True)
+class Block:
+    """Claims, and the panels of the figure that show what they are about."""
+
+    claims: tuple[Claim, ...]
+    panels: tuple[Panel, ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page: as in sections.toml, with the claims and the panels that there are for it.
+
+    number: of the figure in the paper; paper: another one than that of the page, with ``headlines`` of its own; captions: by
+    the panels' letters.
+    """
+
+    name: str
+    title: str
+    text: str
+    number: str
+    paper: Paper | None
+    captions: Mapping[str, str]
+    headlines: tuple[str, ...]
+    blocks: tuple[Block, ...]
+
+
+def page(checked: Checked, runs: Results, command: str, play: bool = False) -> str:
+    """The page. command: what made it; play: whether `PLAY` lies beside it. The same runs give the same text.
+
+    A figure that cannot be drawn is left out; unless ``runs`` is tolerant, RunError says why, if it is not that there is no run.
+    """
+    names = {"labels": {name: kind.label for name, kind in AGENTS.items()}, "papers": PAPERS, "paper": PAPERS[0]}
+    tools = {name: getattr(rows, name) for name in ("cells", "headline", "measure", "verdict_of")}
+    return _template().render(
+        title=TITLE,
+        preset=runs.preset,
+        caveat=caveat(runs.preset),
+        version=__version__,
+        css=Markup(_text("templates/report.css")),  # it is ours
+        command=command,
+        play=PLAY if play else "",
+        findings=findings(checked),
+        glossary=_data("glossary")["word"],
+        sections=sections(checked, runs),
+        extortion=[_test(test) for test in extortion_tests(runs)],
+        tables=[(paper, by_agent(claims)) for paper, claims in by_paper(checked.claims)],
+        columns=list(rows.COLUMNS),
+        reference_columns=list(rows.REFERENCE_COLUMNS),
+        references=[
+            (f"{AGENTS[reference.agent].label}, {reference.name}", *rows.reference_cells(reference))
+            for reference in checked.references
+        ],
+        notes=rows.NOTES,
+        provenance=[_cells(made) for made in provenance(runs)],
+        left_out=runs.left_out,
+        **names,
+        **tools,
+    )
+
+
+def sections(checked: Checked, runs: Results) -> list[Section]:
+    """The sections of sections.toml for which there is a claim or a figure."""
+    found = []
+    for data in _data("sections")["section"]:
+        claims, panels = _claims(checked, data), _panels(data["figure"], runs)
+        if claims or panels:
+            paper = _paper(data)
+            headlines = [rows.headline(agent, theirs) for agent, theirs in by_agent(claims)] if paper else []
+            texts = {name: " ".join(data.get(name, "").split()) for name in ("name", "title", "text", "number")}
+            beside = blocks(claims, panels)
+            found.append(Section(**texts, paper=paper, captions=data["captions"], headlines=tuple(headlines), blocks=beside))
+    return found
+
+
+def blocks(claims: Sequence[Claim], panels: Sequence[Panel]) -> tuple[Block, ...]:
+    """Each panel beside the first claim that the paper shows in it, and the claims without one of their own below that.
+
+    A panel that no claim names stands with the one before it; where panels have no letters, all stand together.
+    """
+    first: dict[str, int] = {}  # by a panel's letter, the first claim that names it
+    for number, claim in enumerate(claims):
+        for letter in rows.where(claim).panels:
+            first.setdefault(letter, number)
+    at = 0
+    places: list[tuple[int, Panel]] = []
+    for panel in panels:
+        at = first.get(panel.letter, at)
+        places.append((at, panel))
+    starts = sorted({0, *(place for place, _ in places)}) if claims else [0]
+    ends = [*starts[1:], max(len(claims), 1)]
+    return tuple(
+        Block(tuple(claims[start:end]), tuple(panel for place, panel in places if start <= place < end))
+        for start, end in zip(starts, ends, strict=True)
+    )
+
+
+def _claims(checked: Checked, section: Mapping[str, Any]) -> list[Claim]:
+    """Those of a figure of the page's own paper, or all of another paper."""
+    shown = [(claim, rows.where(claim)) for claim in checked.claims]
+    if paper := _paper(section):
+        return [claim for claim, where in shown if where.paper == paper]
+    return [claim for claim, where in shown if where.paper == PAPERS[0] and where.figure == section.get("number", None)]
+
+
+def _paper(section: Mapping[str, Any]) -> Paper | None:
+    return next((paper for paper in PAPERS if paper.name == section.get("paper")), None)
+
+
+def _panels(figure: str, runs: Results) -> list[Panel]:
+    if figure in ALL:
+        with runs.leaving_out_errors():
+            try:
+                return drawn(figure, runs)
+            except NothingToDraw:
+                return []
+    return []
+
+
+def _test(test: ExtortionTest) -> dict[str, Any]:
+    return {"label": AGENTS[test.agent].label, "answer": test.answer, "rows": test.rows}
+
+
+def _cells(made: Made) -> tuple[str, ...]:
+    return made.name, made.seeds, made.version, made.commit, made.torch, made.dates, made.hours, made.command
+
+
+# The template ------------------------------------------------------------------------------------------------------
+
+
+@cache
+def _template() -> Any:
+    environment = Environment(
+        loader=PackageLoader("coopctx.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"kind": _kind, "mark": MARKS.__getitem__, "words": WORDS.__getitem__}
+    environment.filters |= {"unbroken": _unbroken, "emphasised": _emphasised}
+    return environment.get_template("report.html")
+
+
+def _kind(verdict: Verdict) -> str:
+    """A verdict as a class of the style sheet."""
+    return verdict.word.replace(" ", "-")
+
+
+def _unbroken(text: object) -> str:
+    """A threshold such as ``> 0.5`` stays on one line."""
+    return str(text).replace("< ", "<\u00a0").replace("> ", ">\u00a0")
+
+
+def _emphasised(note: str) -> Markup:
+    """``**words**`` in bold."""
+    parts = escape(note).split("**")
+    return Markup("".join(f"<b>{part}</b>" if index % 2 else part for index, part in enumerate(parts)))
+
+
+def _text(name: str) -> str:
+    return resources.files("coopctx.report").joinpath(name).read_text("utf-8")
+
+
+@cache
+def _data(name: str) -> dict[str, Any]:
+    return tomllib.loads(_text(f"data/{name}.toml"))
+
+
+def lies_beside(out: Path) -> bool:
+    """Whether the page to play is in the folder of the report."""
+    return (out / PLAY).is_file()

@@ -1,0 +1,62 @@
+"""Where the numbers come from: which version and commit made the runs, when, on what, and with which command."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from coopctx.experiments.pools import options_for
+from coopctx.figures.runs import seed_ranges
+from coopctx.runs.read import Results
+
+NOT_RECORDED = "not recorded"
+
+
+@dataclass(frozen=True)
+class Made:
+    """How the finished seeds of a run were made: every entry is text, several values stand side by side.
+
+    hours: of all seeds together, as the manifests have it. command: makes the seeds anew, finished ones are skipped.
+    """
+
+    name: str
+    seeds: str
+    version: str
+    commit: str
+    torch: str
+    dates: str
+    hours: str
+    command: str
+
+
+def provenance(runs: Results) -> list[Made]:
+    """A row per run that has a finished seed, in the order of their names."""
+    return [_made(name, runs) for name in runs.names()]
+
+
+def _made(name: str, runs: Results) -> Made:
+    manifests = list(runs.manifests(name).values())
+    days = sorted({str(manifest["started"])[:10] for manifest in manifests if "started" in manifest})
+    seeds = seed_ranges(runs.seeds(name))
+    return Made(
+        name,
+        seeds,
+        _all("coopctx", manifests),
+        _all("commit", manifests),
+        _all("torch", manifests),
+        " to ".join(dict.fromkeys([days[0], days[-1]])) if days else NOT_RECORDED,
+        f"{sum(manifest['wall_seconds'] for manifest in manifests) / 3600:.1f}",
+        _command(manifests[0], seeds.replace(" ", ""), runs),
+    )
+
+
+def _all(entry: str, manifests: Iterable[Mapping[str, Any]]) -> str:
+    return ", ".join(dict.fromkeys(str(manifest.get(entry) or NOT_RECORDED) for manifest in manifests))
+
+
+def _command(manifest: Mapping[str, Any], seeds: str, runs: Results) -> str:
+    flag = ["--opponent-id"] if manifest["opponent_id"] else []
+    words = ["coopctx", "train", "--agent", manifest["agent"], "--pool", manifest["experiment"], *flag]
+    return shlex.join([*words, *options_for(runs.folder, runs.preset), "--seeds", seeds])

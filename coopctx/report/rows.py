@@ -1,0 +1,152 @@
+"""How a claim, its rows and the exact references are written, in every form of the report: words and numbers, no layout."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from coopctx.analysis.claims import UNTOUCHED, Claim, Row, meanings
+from coopctx.analysis.intervals import Estimate, interval, number
+from coopctx.analysis.nulls import NULLS
+from coopctx.analysis.references import Reference
+from coopctx.analysis.summaries import LAST_MEASUREMENTS
+from coopctx.analysis.verdict import OF_A_CLAIM, VERDICTS, Verdict, counted
+from coopctx.experiments.agents import AGENTS
+
+COLUMNS = ("ours", "95 % interval", "n", "untouched", "paper", "null policies", "verdict")
+REFERENCE_COLUMNS = ("ours", "95 % interval", "exact", "difference", "95 % interval")
+NO_VERDICT = "–"
+OURS_ONLY = "ours only"  # shown, and never counted
+NOTES = (
+    "Verdict, one rule for all rows: " + " ".join(f"**{verdict}**: {verdict.means}" for verdict in VERDICTS) + " " + OF_A_CLAIM,
+    "Thresholds, in brackets, and what they mean: "
+    + "; ".join(f"{threshold}: {meaning}" for threshold, meaning in meanings().items())
+    + ". A row without one is shown and has no verdict.",
+    "Ours: the mean over all n finished seeds (of Step 3: pairs) with its 95 % interval, Student's t, for a difference between "
+    "two runs Welch's; pairs that share a Step-2 agent are not taken for independent. How often these intervals cover the true "
+    "value is in docs/intervals.md.",
+    "Seen: seeds whose outcome was looked at while settings were chosen. Untouched: the mean over the others, and their number, "
+    f"where there are at least {UNTOUCHED}.",
+    "Paper: read off its figures, ± 0.02 for reading and 1.96 s.d. / √seeds for the paper's own seeds, or ± 0.05 where that "
+    "s.d. could not be read off.",
+    f"Null policies, which learn nothing: {', '.join(NULLS)} (PPI's is a random memory-one player, A2C's uniform), in this "
+    "order; exact against memory-one players and each other, played against Fixed-ICL. No claim holds for any of them.",
+    f"Where nothing else is said, PPI: means over the last {LAST_MEASUREMENTS} phases, A2C: over the last tenth of the "
+    "iterations; “the learners” and “both” are means over the two. Elsewhere both sides are read at the same share of training. "
+    "Early in training: after 27 % of it (PPI), 35 % (A2C).",
+)
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A paper whose claims are checked. agents: those whose claims are its own where no row names a paper."""
+
+    name: str
+    title: str
+    agents: tuple[str, ...] = ()
+
+    @property
+    def link(self) -> str:
+        return f"https://arxiv.org/abs/{self.name.removeprefix('arXiv:')}"
+
+
+PAPERS = (
+    Paper("arXiv:2602.16301", "Multi-agent cooperation through in-context co-player inference", ("ppi", "a2c")),
+    Paper("arXiv:2410.18636", "Multi-agent cooperation through learning-aware policy gradients", ("coala",)),
+)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Where the paper shows what a claim is about: the number of its figure and the letters of its panels, if it says so."""
+
+    paper: Paper
+    figure: str = ""
+    panels: str = ""
+
+
+def where(claim: Claim) -> Shown:
+    """Read off the sources of the claim's readings (``arXiv:2602.16301v1 Fig. 2A``); without any, its agent says which paper."""
+    sources = [row.spec.target.source for row in claim.rows if row.spec.target is not None]
+    usual = next((paper for paper in PAPERS if claim.agent in paper.agents), PAPERS[0])
+    paper = next((paper for paper in PAPERS if any(paper.name in source for source in sources)), usual)
+    panels = [found.groups() for source in sources for found in re.finditer(r"Fig\. (\w*\d)([A-Z]?)", source)]
+    figure = panels[0][0] if panels else ""
+    return Shown(paper, figure, "".join(dict.fromkeys(letter for number, letter in panels if number == figure)))
+
+
+def by_paper(claims: Iterable[Claim]) -> list[tuple[Paper, list[Claim]]]:
+    """The claims of each paper, in the order of `PAPERS`."""
+    found: dict[Paper, list[Claim]] = {}
+    for claim in claims:
+        found.setdefault(where(claim).paper, []).append(claim)
+    return [(paper, found[paper]) for paper in PAPERS if paper in found]
+
+
+def by_agent(claims: Iterable[Claim]) -> list[tuple[str, list[Claim]]]:
+    """The claims about each kind of agent, as they stand."""
+    return [(agent, list(theirs)) for agent, theirs in groupby(claims, key=lambda claim: claim.agent)]
+
+
+def verdict_of(claim: Claim) -> Verdict | None:
+    """None for a claim that is ours only: none of its rows has a verdict."""
+    return claim.verdict if any(row.verdict is not None for row in claim.rows) else None
+
+
+def headline(agent: str, claims: Sequence[Claim]) -> str:
+    """How often each verdict was given: ``PPI, 8 claims: 5 reproduced, 1 partly, 2 not reproduced``."""
+    given = [verdict for claim in claims if (verdict := verdict_of(claim)) is not None]
+    return f"{AGENTS[agent].label}, {len(given)} claims: {counted(given)}" if given else f"{AGENTS[agent].label}, {OURS_ONLY}"
+
+
+def said(verdict: Verdict | None) -> str:
+    """A verdict in its column."""
+    return NO_VERDICT if verdict is None else str(verdict)
+
+
+def cells(row: Row) -> list[str]:
+    """What stands in `COLUMNS`."""
+    ours, untouched = row.ours, row.untouched
+    return [
+        *_shown(ours),
+        " and ".join(map(str, row.seeds)) + (f" ({row.seen} seen)" if row.seen else ""),
+        "-" if untouched is None else f"{number(untouched.value)} ({untouched.seeds})",
+        papers_value(row),
+        " / ".join("-" if value != value else f"{value:z.2f}" for value in row.nulls.values()),
+        said(row.verdict),
+    ]
+
+
+def reference_cells(reference: Reference) -> list[str]:
+    """What stands in `REFERENCE_COLUMNS`."""
+    if reference.ours is None or reference.difference is None:
+        return ["not run", "-", number(reference.exact), "-", "-"]
+    difference = reference.difference
+    return [
+        *_shown(reference.ours),
+        number(reference.exact),
+        f"{difference.value:+z.4f}",
+        "-" if difference.low != difference.low else f"{difference.low:+z.4f} to {difference.high:+z.4f}",
+    ]
+
+
+def papers_value(row: Row) -> str:
+    """The paper's value and how far it may be off; what is in no paper is ours only."""
+    target = row.spec.target
+    return OURS_ONLY if target is None else f"{short(target.value)} ± {short(target.tolerance)}"
+
+
+def measure(row: Row) -> str:
+    """What is measured, with the threshold."""
+    return row.spec.name if row.spec.threshold is None else f"{row.spec.name} ({row.spec.threshold})"
+
+
+def short(value: float) -> str:
+    """Two decimals, three where it has them: ``0.50``, ``0.89``, ``0.045``."""
+    return f"{value:z.3f}".removesuffix("0")
+
+
+def _shown(estimate: Estimate | None) -> list[str]:
+    return ["-", "-"] if estimate is None else [number(estimate.value), interval(estimate.low, estimate.high)]

@@ -1,0 +1,110 @@
+"""The report in a terminal of 80 columns or more: in a few lines, or in full."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from coopctx.analysis.claims import Checked, Claim, Row
+from coopctx.analysis.intervals import interval, number
+from coopctx.analysis.verdict import NOT_REPRODUCED, NOT_RUN, PARTLY, REPRODUCED, Verdict
+from coopctx.experiments.agents import AGENTS
+from coopctx.experiments.presets import caveat
+from coopctx.report.rows import (
+    NOTES,
+    PAPERS,
+    by_agent,
+    by_paper,
+    cells,
+    headline,
+    measure,
+    papers_value,
+    reference_cells,
+    said,
+    verdict_of,
+)
+
+LINES = 10  # of the short report, with the lines of the files written and of the next command
+OTHERS = 3  # of these: the two files, and what to try next
+IN_A_TERMINAL = (0, 1, 4, 6)  # of the columns: as many as 80 characters hold
+STYLES = {REPRODUCED: "green", PARTLY: "yellow", NOT_REPRODUCED: "red", NOT_RUN: "dim", None: ""}
+
+
+def brief(checked: Checked, preset: str) -> Group:
+    """How many claims are reproduced, agent by agent, and the weakest measures: what leaves `LINES` lines in all."""
+    agents = [(agent, theirs) for _, claims in by_paper(checked.claims) for agent, theirs in by_agent(claims)]
+    shown = [Text(headline(agent, theirs), style="bold") for agent, theirs in agents]
+    room = (LINES - OTHERS - len(shown) - bool(caveat(preset))) // 2
+    for agent, row in weakest(checked)[: max(room, 0)]:
+        verdict = said(row.verdict)
+        ours = "" if row.ours is None else f"{number(row.ours.value)} ({interval(row.ours.low, row.ours.high)}), "
+        wanted = "" if row.spec.threshold is None else f"must be {row.spec.threshold}, "
+        told = Text(f"  {ours}{wanted}paper {papers_value(row)}: ").append(verdict, style=STYLES[row.verdict])
+        shown += [Text(f"weakest, {AGENTS[agent].label}: {row.spec.name}"), told]
+    return Group(*shown)
+
+
+def weakest(checked: Checked) -> list[tuple[str, Row]]:
+    """The weakest row of each kind of agent, weakest first: by verdict, then by how far it is on the wrong side of its threshold.
+
+    Rows that nothing has measured are passed over, as are those without a threshold.
+    """
+    found: dict[str, Row] = {}
+    for claim in checked.claims:
+        for row in claim.rows:
+            if row.ours is None or row.verdict is None:
+                continue
+            if claim.agent not in found or _strength(row) < _strength(found[claim.agent]):
+                found[claim.agent] = row
+    return sorted(found.items(), key=lambda each: _strength(each[1]))
+
+
+def full(checked: Checked, preset: str) -> Group:
+    """All tables and notes; the columns that do not fit are in the pages that `write_report` writes."""
+    shown: list[RenderableType] = []
+    for paper, claims in by_paper(checked.claims):
+        if paper is not PAPERS[0]:
+            shown += [Text(f"Claims of {paper.title} ({paper.name})", style="bold"), Text()]
+        for agent, theirs in by_agent(claims):
+            shown.append(Text(f"{headline(agent, theirs)} (preset {preset})", style="bold underline"))
+            for claim in theirs:
+                shown += _claim(claim)
+            shown.append(Text())
+    shown.append(Text("Exact references: ours, exact, difference with its interval", style="bold underline"))
+    table = _table(4)
+    for reference in checked.references:
+        values = reference_cells(reference)
+        table.add_row(Text(f"{AGENTS[reference.agent].label}, {reference.name}"), *(values[i] for i in (0, 2, 3, 4)))
+    return Group(*shown, table, Text(), *(Text(note.replace("**", "")) for note in NOTES))
+
+
+def _strength(row: Row) -> tuple[int, float]:
+    """What orders rows from the weakest to the strongest; ``row`` has a verdict."""
+    assert row.verdict is not None and row.ours is not None and row.spec.threshold is not None
+    ends = row.ours.low, row.ours.high
+    sign = 1 if row.spec.threshold.side == "above" else -1
+    return row.verdict.rank, -math.inf if math.isnan(ends[0]) else min(sign * (end - row.spec.threshold.value) for end in ends)
+
+
+def _claim(claim: Claim) -> Sequence[RenderableType]:
+    verdict: Verdict | None = verdict_of(claim)
+    table = _table(len(IN_A_TERMINAL))
+    for row in claim.rows:
+        *values, word = (cells(row)[i] for i in IN_A_TERMINAL)
+        name = measure(row).replace("> ", ">\u00a0").replace("< ", "<\u00a0")
+        table.add_row(Text(name), *values, Text(word, style=STYLES[row.verdict]))
+    return Text.assemble("\n", (claim.title, "bold"), ": ", Text(said(verdict), style=STYLES[verdict])), table
+
+
+def _table(numbers: int) -> Table:
+    table = Table.grid(padding=(0, 1, 0, 0), pad_edge=True)
+    table.add_column(overflow="fold", ratio=1)
+    for _ in range(numbers):
+        table.add_column(justify="right", no_wrap=True)
+    table.expand = True
+    return table
+

@@ -1,0 +1,291 @@
+"""The page of HTML: what stands on it, that it needs nothing else, and how it reads in a real browser, wide and narrow."""
+
+import base64
+import io
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from browsers import CONTRAST, SIZES
+from matplotlib.figure import Figure
+from PIL import Image
+
+from coopctx.analysis.claims import Checked, check
+from coopctx.errors import RunError
+from coopctx.experiments.presets import caveat
+from coopctx.report import page as page_module
+from coopctx.report.findings import CONFIRMED, findings
+from coopctx.report.page import blocks, page, sections
+from coopctx.report.pages import write_report
+from coopctx.report.pictures import Panel, panels, plain
+from coopctx.report.rows import where
+from coopctx.runs.read import Results
+
+ROOT = Path(__file__).parents[2]
+COMMITTED = Results(ROOT / "results", "cpu")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def drawn_once():
+    """Figures of the committed runs are drawn once for all tests of this module."""
+    kept, real = {}, page_module.drawn
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(page_module, "drawn", lambda name, runs: kept[name] if name in kept else kept.setdefault(name, real(name, runs)))
+        yield
+
+
+@pytest.fixture(scope="module")
+def checked() -> Checked:
+    return check(COMMITTED)
+
+
+@pytest.fixture(scope="module")
+def written(checked, tmp_path_factory) -> Path:
+    """The page of the committed runs, with the page to play beside it."""
+    out = tmp_path_factory.mktemp("page")
+    (out / "play.html").write_text("<!DOCTYPE html><title>play</title>")
+    return write_report(COMMITTED, out, checked)[1]
+
+
+class Read(HTMLParser):
+    """Tags that are open, headings, pictures, links, and whatever would be fetched."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.headings: list[int] = []
+        self.fetched: list[str] = []
+        self.images: list[dict] = []
+        self.links: list[str] = []
+        self.ids: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        given = dict(attributes)
+        if tag not in ("meta", "img", "link"):
+            self.open.append(tag)
+        if re.fullmatch("h[1-6]", tag):
+            self.headings.append(int(tag[1]))
+        self.images += [given] if tag == "img" else []
+        self.links += [given["href"]] if tag == "a" else []
+        self.ids += [given["id"]] if "id" in given else []
+        self.fetched += [value for name, value in attributes if name in ("src", "srcset") and not value.startswith("data:")]
+        self.fetched += [tag] if tag in ("script", "iframe") or (tag == "link" and given["href"] != "data:,") else []
+
+    def handle_startendtag(self, tag, attributes):
+        assert tag == "line"
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+# What stands on it -------------------------------------------------------------------------------------------------
+
+
+def test_the_page_is_one_small_file_and_every_link_leads_somewhere(written):
+    text = written.read_text()
+    read = Read(text)
+    assert (read.open, read.fetched) == ([], []) and "@import" not in text and "url(" not in text
+    assert written.stat().st_size < 3_000_000
+    assert len(read.ids) == len(set(read.ids))
+    inside = [link for link in read.links if link.startswith("#")]
+    assert len(inside) >= 8 and {link[1:] for link in inside} <= set(read.ids)
+    assert {link for link in read.links if not link.startswith("#")} == {"https://arxiv.org/abs/2602.16301", "play.html"}
+
+
+def test_headings_are_in_order_and_every_picture_is_told_in_words(written):
+    read = Read(written.read_text())
+    assert read.headings[0] == 1 and read.headings.count(1) == 1
+    assert all(after <= before + 1 for before, after in zip(read.headings, read.headings[1:], strict=False))
+    assert len(read.images) == 4 + 12 + 4 + 12 + 5  # plots of Figures 1 to 4 and of five settings
+    for image in read.images:
+        assert re.search(r"(reward|rate|vs learner) against \w", image["alt"]) and re.search(r"from -?\d\.\d\d at ", image["alt"])
+        size = Image.open(io.BytesIO(base64.b64decode(image["src"].removeprefix("data:image/png;base64,")))).size
+        assert (int(image["width"]), int(image["height"])) == (size[0] // 2, size[1] // 2)
+
+
+def test_five_sentences_say_for_whom_each_statement_is_confirmed(checked):
+    found = findings(checked)
+    assert len(found) == 5 and all(finding.sentence.endswith(".") for finding in found)
+    mixed = {claim.agent: claim for claim in checked.claims if claim.title.startswith("Mixed pool: ")}
+    for agent, label in (("ppi", "PPI"), ("a2c", "A2C")):
+        said = CONFIRMED[mixed[agent].verdict].format(label)
+        assert said in found[0].sentence and said in found[1].sentence
+        row = mixed[agent].rows[0]
+        assert f"{label} {row.ours.value:.2f} ({row.ours.low:.2f} to {row.ours.high:.2f}), paper {row.spec.target.value:.2f}" in found[1].evidence[0]
+        assert (label, mixed[agent].verdict) in found[1].verdicts
+
+
+def test_findings_change_with_the_verdicts():
+    def confirmed(results: Results) -> list[str]:
+        return [finding.sentence for finding in findings(check(results))]
+
+    empty = Results(ROOT / "results", "cpu", asked=[0], only=True)
+    alone = confirmed(empty)
+    assert alone != confirmed(COMMITTED) and all("not confirmed for PPI and A2C" in sentence for sentence in alone)
+
+
+def test_every_claim_stands_in_a_section_beside_the_panels_that_show_it(checked):
+    found = sections(checked, COMMITTED)
+    shown = [claim for section in found for block in section.blocks for claim in block.claims]
+    assert sorted(map(id, shown)) == sorted(map(id, checked.claims))
+    for section in found:
+        if section.number:
+            for block in section.blocks:
+                letters = {panel.letter for panel in block.panels}
+                first = next(iter(block.claims))
+                assert where(first).figure == section.number and set(where(first).panels) & letters
+                assert all(section.captions[letter] for letter in letters), "a caption that can stand alone"
+    assert [section.name for section in found] == ["mixed-pool", "early", "steps-ppi", "steps-a2c", "sensitivity"]
+
+
+def test_a_panel_that_no_claim_names_follows_the_one_before(checked):
+    claims = [claim for claim in checked.claims if claim.agent == "ppi" and where(claim).figure == "2"]
+    drawn = [Panel(letter, "", (), (), "") for letter in "ABCDEF"]
+    beside = [("".join(panel.letter for panel in block.panels), [claim.title.split(":")[0] for claim in block.claims]) for block in blocks(claims, drawn)]
+    assert beside == [("AB", ["Step 1"]), ("CD", ["Step 2"]), ("EF", ["Step 3", "Step 3 before training"])]
+    assert [(len(block.claims), len(block.panels)) for block in blocks((), drawn)] == [(0, 6)]
+    assert [(len(block.claims), len(block.panels)) for block in blocks(claims, ())] == [(4, 0)]
+
+
+def test_extortion_references_and_provenance_are_there(written, checked):
+    text = " ".join(written.read_text().split())
+    assert "PPI: the Step-2 agents are not strict extorters" in text and "A2C: the Step-2 agents are not strict extorters" in text
+    assert "<td>2.059 to" not in text and "<td>2.062</td>" in text  # against all co-players
+    assert all(reference.name.replace("'", "&#39;") in text for reference in checked.references)
+    assert "coopctx train --agent a2c --pool mixed --opponent-id --results" in text
+    assert text.count("<dt>") >= 10 and all(f"<dt>{word}</dt>" in text for word in ("PPI", "A2C", "Tabular", "Fixed-ICL"))
+
+
+def test_smoke_says_that_it_is_smoke_wherever_numbers_stand(checked, tmp_path, monkeypatch):
+    told = caveat("smoke")
+    monkeypatch.setattr(page_module, "drawn", lambda name, given: [])
+    text = page(checked, Results(tmp_path, "smoke"), "coopctx report --preset smoke")
+    tables = re.findall(r"<caption.*?</caption>", text, re.DOTALL)
+    escaped = told.replace("'", "&#39;")
+    assert len(tables) > 15 and all(escaped in caption for caption in tables)
+    assert escaped in text.split('id="findings"')[1].split("</section>")[0]
+
+
+def test_a_figure_that_cannot_be_drawn_is_named_and_the_rest_is_there(checked, monkeypatch):
+    runs = Results(ROOT / "results", "cpu", tolerant=True)
+    real = page_module.drawn
+
+    def broken(name, given):
+        if name == "fig3":
+            raise RunError("seeds do not share every round")
+        return real(name, COMMITTED) if name == "sensitivity" else []
+
+    monkeypatch.setattr(page_module, "drawn", broken)
+    text = page(checked, runs, "coopctx report")
+    assert "<li>seeds do not share every round</li>" in text and text.count("<img") == 5
+    assert runs.left_out == ["seeds do not share every round"]
+
+
+def test_words_of_others_stay_text(checked, monkeypatch):
+    runs = Results(ROOT / "results", "cpu", tolerant=True)
+    runs.left_out.append("<script>alert(1)</script>")
+    monkeypatch.setattr(page_module, "drawn", lambda name, given: [])
+    text = page(checked, runs, "coopctx report --results '<b>'")
+    assert "<script" not in text and "<b>&#39;" not in text and "&lt;script&gt;" in text
+
+
+# Pictures ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_figure_is_taken_apart_into_its_plots():
+    figure = Figure(figsize=(6, 3))
+    left, right = figure.subfigures(1, 2)
+    for letter, part in zip("AB", (left, right), strict=True):
+        part.text(0, 1, rf"{letter}. Training of $\mathit{{PPI}}^1_{{extort}}$")
+        part.text(0, 0, f"Seeds of {letter}.")
+        for axes in part.subplots(1, 2):
+            axes.plot([1, 2], [0.25, 0.75], color="#ff0000", gid="line")
+            axes.set(xlabel="Round", ylabel="Avg. Reward")
+        part.legend(handles=axes.lines, labels=[r"$\mathit{PPI}^1$"])
+    first, second = panels(figure)
+    assert (first.letter, first.title, first.notes) == ("A", "Training of PPI 1 (extorter)", "Seeds of A.")
+    assert [key.label for key in second.keys] == ["PPI 1"] and second.keys[0].colour == "#ff0000"
+    assert len(first.pictures) == 2 and first.pictures[0].height == first.pictures[1].height
+    assert first.pictures[0].alt == (
+        "A. Training of PPI 1 (extorter): avg. reward against round. PPI 1: from 0.25 at 1 to 0.75 at 2."
+    )
+
+
+def test_a_heat_map_is_one_picture_with_what_belongs_to_it():
+    figure = Figure(figsize=(4, 3))
+    axes = figure.subplots()
+    figure.colorbar(axes.imshow([[0, 1], [1, 0]]))
+    axes.set(title="Cross-play", xlabel="Partner", ylabel="Player")
+    (panel,) = panels(figure)
+    (picture,) = panel.pictures
+    assert (picture.width, picture.height) == (400, 300) and picture.alt == "Cross-play. Player against Partner"
+
+
+def test_signs_become_words():
+    assert plain(r"$\mathit{PPI}^1$ vs. $\mathit{Tabular}$") == "PPI 1 vs. Tabular"
+
+
+# In a browser ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def opened(browser, written):
+    """Open the page in a window of a size; whatever it asks for or complains of is in its ``trouble``."""
+    contexts = []
+
+    def open_page(size="desktop"):
+        context = browser.new_context(viewport=SIZES[size])
+        contexts.append(context)
+        tab = context.new_page()
+        tab.trouble = []
+        tab.on("request", lambda asked: asked.url.split("#")[0] == written.as_uri() or asked.url.startswith("data:") or tab.trouble.append(asked.url))
+        tab.on("pageerror", lambda error: tab.trouble.append(str(error)))
+        tab.on("console", lambda message: tab.trouble.append(message.text))
+        tab.goto(written.as_uri())
+        return tab
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_it_fits_the_window_and_every_text_can_be_read(opened, size):
+    tab = opened(size)
+    tab.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+    assert tab.evaluate("document.documentElement.scrollWidth") <= SIZES[size]["width"]
+    ratios = tab.evaluate(CONTRAST)
+    assert len(ratios) > 300 and min(ratios)[0] >= 4.5, min(ratios)
+    assert tab.trouble == []
+
+
+def test_on_a_phone_plots_stand_below_each_other_and_beside_their_claims_on_a_desktop(opened):
+    boxes = "[...document.querySelectorAll(selector)].slice(0, 2).map((each) => each.getBoundingClientRect().toJSON())"
+    for size in SIZES:
+        tab = opened(size)
+        first, second = tab.evaluate(boxes.replace("selector", "'#mixed-pool img'"))
+        claims, plots = (tab.evaluate(boxes.replace("selector", f"'#mixed-pool .{name}'"))[0] for name in ("claims", "figures"))
+        if size == "phone":
+            assert second["top"] >= first["bottom"] and plots["top"] >= claims["bottom"]
+            assert first["width"] > 250
+        else:
+            assert second["left"] >= first["right"] and abs(second["top"] - first["top"]) < 3
+            assert plots["left"] >= claims["right"] and abs(plots["top"] - claims["top"]) < 40
+
+
+def test_the_findings_come_first_and_the_keyboard_reaches_all(opened):
+    tab = opened()
+    assert tab.get_attribute("html", "lang") == "en" and tab.title().startswith("Do selfish agents learn to cooperate?")
+    tab.keyboard.press("Tab")
+    assert tab.evaluate("document.activeElement.textContent") == "Skip to the findings"
+    tab.keyboard.press("Enter")
+    top = tab.evaluate("document.querySelector('#findings h2').getBoundingClientRect().top")
+    assert 0 <= top < 200
+    seen = set()
+    for _ in range(60):
+        tab.keyboard.press("Tab")
+        seen.add(tab.evaluate("document.activeElement.tagName + ' ' + document.activeElement.className"))
+    assert {"SUMMARY ", "DIV wide"} <= seen
+    assert tab.evaluate("[...document.querySelectorAll('th')].every((cell) => cell.scope)")
