@@ -5,7 +5,7 @@
 # make figures    figures, report and the tables of README and docs from what is in results/; says what is missing
 # make nulls      games of policies that do not learn against the Step-1 agents in results/; repeat it when these change
 # make reproduce  everything: the runs that are not finished in results/, then figures and report; PRESET=cpu SEEDS=0-9
-# make extras     installs what the tests of environments, notebook and page need; with Chromium they are no longer skipped
+# make extras     installs what the tests of environments, notebook, pages and event files need; with Chromium they are no longer skipped
 # make package-agents  copies seed 0 of results/ into the package and writes figures/play.html
 # make smoke      the whole pipeline at toy scale: train, draw, report, check (build/smoke/)
 # make clean      removes the environment and everything built; results and figures stay
@@ -38,7 +38,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 extras: $(READY)
-	@$(VENV)/bin/pip install -q -q --disable-pip-version-check --no-input -c constraints.txt -e '.[browser,envs,notebook,sb3]'
+	@$(VENV)/bin/pip install -q -q --disable-pip-version-check --no-input -c constraints.txt -e '.[browser,envs,notebook,sb3,tensorboard]'
 
 package-agents: $(READY)
 	@for run in $(PACKAGED); do cp results/cpu/$$run/seed-0/run.json results/cpu/$$run/seed-0/weights.safetensors coopctx/agents/data/$$run/; done

@@ -15,7 +15,16 @@ import torch
 
 from coopctx import native
 from coopctx.agents import record
-from coopctx.agents.record import Match, counted, final_weights, record_averages, record_curves, record_timings, summary
+from coopctx.agents.record import (
+    Match,
+    counted,
+    diagnosed,
+    final_weights,
+    record_averages,
+    record_curves,
+    record_timings,
+    summary,
+)
 from coopctx.experiments.agents import AGENTS
 from coopctx.experiments.pools import RunSpec
 from coopctx.experiments.settings import Config
@@ -121,7 +130,7 @@ class Loop(ABC):
         self._seconds = {}
         self._run.checkpoint({"iteration": iteration, "learners": [learner.state() for learner in self._learners]})
         if iteration:
-            self._progress.iteration(iteration, averages)
+            self._progress.iteration(iteration, averages | diagnosed(self._run, iteration))
 
     def _restore(self) -> int:
         """Set the learners to the last checkpoint. Returns its iteration, or -1 if there is none."""

@@ -111,6 +111,17 @@ def diagnose(run: Run, iteration: int, learner: int, quantities: Mapping[str, fl
     run.record("diagnostics", ({**keys, "quantity": name, "value": value} for name, value in quantities.items()))
 
 
+def diagnosed(run: Run, iteration: int) -> dict[str, float]:
+    """The diagnostics of an iteration as means over the learners, such as losses, for the progress display."""
+    found: dict[str, list[float]] = {}
+    for row in reversed(run.rows["diagnostics"]):
+        *_, at, _learner, quantity, value = row
+        if at != iteration:
+            break
+        found.setdefault(quantity, []).append(value)
+    return {name: sum(values) / len(values) for name, values in reversed(found.items())}
+
+
 def record_timings(run: Run, iteration: int, seconds: Mapping[str, float]) -> None:
     """Add rows to the timings table."""
     run.record("timings", ({"iteration": iteration, "part": part, "seconds": value} for part, value in seconds.items()))

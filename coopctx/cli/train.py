@@ -29,6 +29,7 @@ from coopctx.cli.options import (
 from coopctx.experiments.agents import AGENTS
 from coopctx.experiments.pools import RunSpec, options_for
 from coopctx.launch.options import RunOptions
+from coopctx.runs.tracking import LOGS, check_log
 
 if TYPE_CHECKING:
     from coopctx.launch.jobs import Request
@@ -45,6 +46,10 @@ def train(
     seed: Seed = None,
     seeds: Seeds = None,
     fresh: Fresh = False,
+    log: Annotated[
+        str | None,
+        typer.Option(show_default="none", **choice("Also write curves of progress as event files, into tensorboard/.", *LOGS)),
+    ] = None,
 ) -> None:
     """Train agents: begin a run, or resume the one that is there.
 
@@ -57,15 +62,18 @@ def train(
     coopctx train --agent ppi --pool mixed --game stag-hunt --results stag-hunt
     coopctx train --agent coala --pool naive
     coopctx train --config my.toml --seeds 0-9
+    coopctx train --agent a2c --pool mixed --log tensorboard
     """
     from dataclasses import replace
 
     chosen, asked = parse_seeds(seed, seeds), options()
     from coopctx.launch import jobs
 
+    if log is not None:
+        check_log(log)
     who = who_and_whom(agent, pool, asked.preset)
     specs = [RunSpec(*who, opponent_id, seed, asked.preset) for seed in chosen]
-    outcomes = jobs.train(specs, replace(asked, fresh=fresh))
+    outcomes = jobs.train(specs, replace(asked, fresh=fresh, log=log or ""))
     show.warn_of(asked.preset)
     show.report_runs(outcomes)
     show.following(show.quoted(["coopctx", "evaluate", outcomes[0].directory]))

@@ -19,6 +19,7 @@ from coopctx.launch.display import LabelledProgress
 from coopctx.runs.progress import Progress
 from coopctx.runs.read import read_run_table
 from coopctx.runs.run import Run
+from coopctx.runs.tracking import FOLDER, TrackedProgress
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,16 @@ class Job:
     fresh: bool
     command: tuple[str, ...]  # the words of the command that carries out this run alone
     label: str = ""  # see `Request`
+    log: str = ""  # see `RunOptions`
 
     @property
     def directory(self) -> Path:
         return self.spec.directory(self.results)
+
+    @property
+    def event_files(self) -> Path:
+        """The folder of its event files, beside the folders of all presets."""
+        return self.results / FOLDER / self.directory.relative_to(self.results)
 
     def open(self) -> Run:
         """Open the run's directory; raises the errors of `Run.open`."""
@@ -91,6 +98,7 @@ class Engine(Protocol):
 def run_one(job: Job, progress: Progress) -> Outcome:
     """Carry out one job in this process. Every error except an interruption becomes a failed Outcome."""
     progress = LabelledProgress(progress, job.label) if job.label else progress
+    tracked = TrackedProgress(progress, job.event_files) if job.log else None
     try:
         with job.open() as run:
             if run.finished:
@@ -98,10 +106,13 @@ def run_one(job: Job, progress: Progress) -> Outcome:
             if run.warning:
                 progress.note(run.warning)
             torch.set_num_threads(job.threads)
-            execute(job.spec, job.config, run, job.results, torch.device(job.device), job.threads, progress)
+            execute(job.spec, job.config, run, job.results, torch.device(job.device), job.threads, tracked or progress)
         return Outcome(job.spec.seed, job.directory, "finished")
     except CoopctxError as error:
         return Outcome(job.spec.seed, job.directory, "failed", str(error))
     except Exception as error:  # unexpected: one line for the user; the manifest has the traceback
         what = " ".join(f"{type(error).__name__}: {error}".split())
         return Outcome(job.spec.seed, job.directory, "failed", f"{what} (traceback in {job.directory / 'run.json'})")
+    finally:
+        if tracked:
+            tracked.close()

@@ -95,7 +95,7 @@ def train_runs(requests: Sequence[Request], options: RunOptions) -> list[Outcome
 
 def _job(request: Request, config: Config, place: str, threads: int, options: RunOptions) -> Job:
     command = command_of(request.spec, request.overrides, request.results, options.device)
-    return Job(request.spec, config, request.results, place, threads, options.fresh, command, request.label)
+    return Job(request.spec, config, request.results, place, threads, options.fresh, command, request.label, options.log)
 
 
 def workers_for(jobs: int | None, engine: Engine) -> int:

@@ -18,7 +18,8 @@ class RunOptions:
 
     engine: what carries out several runs at a time. preset: the name of the settings. overrides: settings that replace the
     preset's, such as ``ppi.rollouts=8``. results: the folder of all runs. device: auto, cpu or cuda. jobs: runs at a time, None
-    for one per core. fresh: delete earlier runs and start over. console: where progress is shown.
+    for one per core. fresh: delete earlier runs and start over. log: where else progress is
+    written (`tracking.LOGS`), nowhere if empty. console: where progress is shown.
     """
 
     engine: Engine
@@ -28,4 +29,5 @@ class RunOptions:
     device: str = "auto"
     jobs: int | None = None
     fresh: bool = False
+    log: str = ""
     console: Console = field(default_factory=lambda: Console(quiet=True))

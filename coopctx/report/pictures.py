@@ -66,21 +66,13 @@ class Panel:
 
 
 def panels(figure: Figure) -> list[Panel]:
-    """The panels of a figure as `coopctx.figures` builds it; a figure that is no set of line plots is one picture.
-
-    The same figure gives the same bytes.
-    """
+    """The panels of a figure as `coopctx.figures` builds it; the same figure gives the same bytes."""
     figure.set_dpi(DPI)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     dots = np.asarray(canvas.buffer_rgba())[..., :3]
     notes = plain(" ".join(text.get_text() for text in figure.texts[-1:]))
     holders: list[Figure | SubFigure] = [part for part in figure.subfigs if part.get_axes()] or [figure]
-    if any(axes.images or (axes.collections and not axes.lines) for axes in figure.get_axes()):
-        title = plain(figure.get_suptitle() or figure.get_axes()[0].get_title())
-        labelled = [axes for axes in figure.get_axes() if axes.get_xlabel()]
-        shown = [f"{plain(axes.get_ylabel())} against {plain(axes.get_xlabel())}" for axes in labelled]
-        return [Panel("", title, (), (_picture(dots, ". ".join([title, *shown])),), notes)]
     return [_panel(holder, holder is figure, dots, canvas, notes) for holder in holders]
 
 
@@ -107,7 +99,9 @@ def _panel(holder: Figure | SubFigure, whole: bool, dots: NDArray[np.uint8], can
     letter = re.search(r"\b([A-Z])\. ", title)
     keys = tuple(key for legend in holder.legends for key in _keys(legend))
     pictures = []
-    for axes, box in zip(holder.get_axes(), _boxes(holder.get_axes(), canvas), strict=True):
+    bars = [bar for axes in holder.get_axes() for bar in _bars(axes)]
+    plots = [axes for axes in holder.get_axes() if axes not in bars]
+    for axes, box in zip(plots, _boxes(plots, canvas), strict=True):
         own = axes.get_legend()
         known = keys or tuple(_keys(own) if own is not None else ())
         top, bottom = len(dots) - int(box.y1) - MARGIN, len(dots) - int(box.y0) + MARGIN
@@ -119,13 +113,24 @@ def _panel(holder: Figure | SubFigure, whole: bool, dots: NDArray[np.uint8], can
 
 def _boxes(plots: Sequence[Axes], canvas: FigureCanvasAgg) -> list[Bbox]:
     """Where each plot is with its labels, in dots from below; plots side by side are as high as each other."""
-    tight = [axes.get_tightbbox(canvas.get_renderer()) or axes.bbox for axes in plots]
+    tight = [_box(axes, canvas) for axes in plots]
     rows = [round(axes.get_position().y0, 3) for axes in plots]
     found = []
     for box, row in zip(tight, rows, strict=True):
         beside = [other for other, at in zip(tight, rows, strict=True) if at == row]
         found.append(Bbox.from_extents(box.x0, min(b.y0 for b in beside), box.x1, max(b.y1 for b in beside)))
     return found
+
+
+def _box(axes: Axes, canvas: FigureCanvasAgg) -> Bbox:
+    """Where a plot is with its labels and its bar of shades, if it has one."""
+    boxes = [each.get_tightbbox(canvas.get_renderer()) for each in (axes, *_bars(axes))]
+    return Bbox.union([box for box in boxes if box is not None])
+
+
+def _bars(axes: Axes) -> list[Axes]:
+    """The axes of the bars that explain a plot's shades."""
+    return [image.colorbar.ax for image in axes.images if image.colorbar is not None]
 
 
 def _picture(dots: NDArray[np.uint8], alt: str) -> Picture:
@@ -150,7 +155,19 @@ def _words(axes: Axes, title: str, keys: Sequence[Key]) -> str:
     means = {line.get_gid(): line for line in reversed(axes.lines)}  # of an error bar the line comes first, its caps after it
     drawn = [means[gid] for gid in dict.fromkeys(line.get_gid() for line in axes.lines) if gid and _a_mean(gid)]
     lines = [_course(line, keys) for line in drawn if len(np.atleast_1d(line.get_xdata())) > 1]
+    if axes.images:
+        return " ".join([f"{name}.", *_shades(axes)])
     return f"{name + ': ' if name else ''}{what}. {' '.join(lines)}".strip()
+
+
+def _shades(axes: Axes) -> list[str]:
+    """The values of a heat map whose rows and columns all have names, such as ``PPI, A2C: 0.52.``"""
+    rows, columns = ([text.get_text() for text in axis.get_ticklabels()] for axis in (axes.yaxis, axes.xaxis))
+    values: NDArray[np.float64] = np.ma.filled(np.ma.asarray(axes.images[0].get_array(), dtype=float), np.nan)
+    if values.shape != (len(rows), len(columns)):
+        return [f"Rows: {', '.join(rows)}.", f"Columns: {', '.join(columns)}."]
+    named = [(row, column, values[i, j]) for i, row in enumerate(rows) for j, column in enumerate(columns)]
+    return [f"{row}, {column}: {value:z.2f}." for row, column, value in named if not np.isnan(value)]
 
 
 def _a_mean(gid: str) -> bool:

@@ -44,7 +44,7 @@ def _made(name: str, runs: Results) -> Made:
         name,
         seeds,
         _all("coopctx", manifests),
-        _all("commit", manifests),
+        ", ".join(dict.fromkeys(_short(manifest.get("commit")) for manifest in manifests)),
         _all("torch", manifests),
         " to ".join(dict.fromkeys([days[0], days[-1]])) if days else NOT_RECORDED,
         f"{sum(manifest['wall_seconds'] for manifest in manifests) / 3600:.1f}",
@@ -54,6 +54,11 @@ def _made(name: str, runs: Results) -> Made:
 
 def _all(entry: str, manifests: Iterable[Mapping[str, Any]]) -> str:
     return ", ".join(dict.fromkeys(str(manifest.get(entry) or NOT_RECORDED) for manifest in manifests))
+
+
+def _short(commits: str | None) -> str:
+    """Commits as people write them: their first eight letters, with the mark for changes."""
+    return ", ".join(each[:8] + "+" * each.endswith("+") for each in commits.split(", ")) if commits else NOT_RECORDED
 
 
 def _command(manifest: Mapping[str, Any], seeds: str, runs: Results) -> str:

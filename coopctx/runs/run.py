@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
-from coopctx._version import __version__
+from coopctx._version import __version__, commit
 from coopctx.errors import CoopctxError, RunError
 from coopctx.experiments.configuration import digest
 from coopctx.runs.checkpoint import read_checkpoint, write_checkpoint
@@ -209,6 +209,7 @@ class Run:
         self.manifest = {
             "schema": SCHEMA_VERSION,
             "coopctx": __version__,
+            "commit": ", ".join(dict.fromkeys(filter(None, [*self.manifest.get("commit", "").split(", "), commit()]))),
             "torch": str(torch.__version__),
             "python": platform.python_version(),
             "command": shlex.join(command),

@@ -15,12 +15,14 @@ import torch
 from rich.console import Console
 
 import coopctx
+from coopctx import _version
 from coopctx.analysis.claims import Checked, Claim, check
 from coopctx.analysis.nulls import NULLS
 from coopctx.analysis.paper import paper_target
 from coopctx.analysis.references import best_response_reward
 from coopctx.analysis.verdict import NOT_REPRODUCED, NOT_RUN, OF_A_CLAIM, VERDICTS
 from coopctx.report import markdown, pages, provenance, rows, terminal
+from coopctx.report.pictures import drawn
 from coopctx.runs.manifest import read_manifest
 from coopctx.runs.read import Results
 from coopctx.runs.run import Run
@@ -73,6 +75,12 @@ def write_run(results: Path, pool: str, seed: int, agent="ppi", opponent_id=Fals
 
 def measured(seed: int, **where) -> dict[str, float]:
     return {"cooperation_rate": rate(seed, **where), "reward": reward(seed, **where)}
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch):
+    """The tests here are about numbers and words; drawing takes seconds."""
+    monkeypatch.setattr("coopctx.report.page.drawn", lambda name, runs: [])
 
 
 @pytest.fixture(scope="module")
@@ -155,11 +163,13 @@ def printed(shown, width: int = 80) -> list[str]:
     return console.export_text().splitlines()
 
 
-def test_the_report_is_written_the_same_each_time(results, tmp_path):
+def test_the_report_is_written_the_same_each_time(results, tmp_path, monkeypatch):
+    monkeypatch.setattr("coopctx.report.page.drawn", lambda name, runs: drawn(name, runs) if name == "fig3" else [])
     written = [pages.write_report(Results(results, "cpu"), tmp_path / folder) for folder in "ab"]
     assert [path.name for path in written[0]] == ["report.md", "report.html"]
     for path, other in zip(*written, strict=True):
         assert path.read_bytes() == other.read_bytes()
+    assert written[0][1].read_text().count("<img") == 4
 
 
 def test_every_row_is_in_every_form(checked):
@@ -270,7 +280,9 @@ def test_provenance_is_what_the_manifests_say(results):
     assert told.seeds == "0, 2" and told.version == coopctx.__version__ and told.torch == torch.__version__
     assert told.command == f"coopctx train --agent ppi --pool mixed --opponent-id --results {results} --seeds 0,2"
     manifest = read_manifest(results / "cpu/ppi-mixed/seed-0")
-    assert told.dates == manifest["started"][:10] and told.commit == provenance.NOT_RECORDED
+    assert told.dates == manifest["started"][:10]
+    commit = _version.commit()
+    assert manifest["commit"] == commit and told.commit in (commit[:8] + "+" * commit.endswith("+"), provenance.NOT_RECORDED)
 
 
 # From the command line, and what can be wrong ---------------------------------------------------------------------

@@ -213,14 +213,21 @@ def test_a_figure_is_taken_apart_into_its_plots():
     )
 
 
-def test_a_heat_map_is_one_picture_with_what_belongs_to_it():
-    figure = Figure(figsize=(4, 3))
-    axes = figure.subplots()
-    figure.colorbar(axes.imshow([[0, 1], [1, 0]]))
-    axes.set(title="Cross-play", xlabel="Partner", ylabel="Player")
+def test_a_heat_map_is_a_picture_with_its_bar_and_its_values_in_words():
+    figure = Figure(figsize=(6, 3))
+    left, right = figure.subplots(1, 2)
+    shades = left.imshow([[0, 1], [0.5, float("nan")]])
+    bar = figure.colorbar(shades, ax=left)
+    left.set_title("A. Cross-play", loc="left")
+    left.set_xticks([0, 1], ["PPI", "A2C"])
+    left.set_yticks([0, 1], ["PPI", "random"])
+    right.plot([1, 2], [0, 1], gid="line")
+    figure.text(0, 0, "Means over 64 games.")
     (panel,) = panels(figure)
-    (picture,) = panel.pictures
-    assert (picture.width, picture.height) == (400, 300) and picture.alt == "Cross-play. Player against Partner"
+    map_, line = panel.pictures
+    assert map_.alt == "A. Cross-play. PPI, PPI: 0.00. PPI, A2C: 1.00. random, PPI: 0.50." and "from 0.00" in line.alt
+    box = bar.ax.get_tightbbox()
+    assert map_.width * 2 >= box.x1 - left.get_tightbbox().x0 and panel.notes == "Means over 64 games."
 
 
 def test_signs_become_words():
