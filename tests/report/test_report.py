@@ -227,6 +227,8 @@ def test_ten_lines_say_how_many_claims_hold_and_which_measures_are_weakest(coopc
     assert lines[0].startswith("PPI, 8 claims: ") and lines[1].startswith("A2C, 8 claims: ")
     assert lines[-1] == f"next: coopctx report --full --results {results}"
     full = coopctx_main("report", "--results", str(results), "--full")[1]
+    assert "no finished run" not in out + full, "nobody asked for seeds"
+    assert re.search(r"reward of Fixed-ICL \(<\s0.5\)", full)
     assert len(full.splitlines()) > 60 and full.splitlines()[-1].startswith("next: coopctx reproduce --dry-run")
 
 
@@ -296,7 +298,6 @@ def test_the_command_prints_and_writes(results, coopctx_main, tmp_path):
     assert (status, err) == (0, "")
     out = out.replace("\n", " ")
     assert "PPI, 8 claims:" in out and "figures/report.html: written" in out and "README.md: written" in out and "claims.md: written" in out
-    assert re.search(r"reward of Fixed-ICL \(<\s0.5\)", coopctx_main("report", "--results", str(results), "--full")[1])
     assert (tmp_path / "figures/report.md").exists() and all("| verdict |" in page.read_text() for page in pages)
 
 
@@ -338,31 +339,25 @@ def test_damage_and_other_games_are_told_by_name_and_the_rest_is_reported(coopct
 
 def test_other_games_and_damaged_nulls_are_told_by_name(coopctx_main, tmp_path):
     write_run(tmp_path / "other", "tabular", 0)
-    for setting, value in {"payoffs": [[3.0, 0.0], [5.0, 1.0]], "noise": 0.1, "continuation": 0.9}.items():
-        write_run(tmp_path / "other", "extortion", 0, configuration={"game": {setting: value}})
-        status, out, err = coopctx_main("report", "--results", "other")
-        assert status == 1 and "the report is about the paper's game; other/cpu/ppi-extortion/seed-0" in err
-        assert f"was run with game.{setting} = {value}" in err and err.count("\n") == 2 and "PPI, 8 claims:" in out
-        shutil.rmtree(tmp_path / "other/cpu/ppi-extortion")
+    odd = (("extortion", "payoffs", [[3.0, 0.0], [5.0, 1.0]]), ("mixed", "noise", 0.1), ("learners", "continuation", 0.9))
+    for pool, setting, value in odd:
+        write_run(tmp_path / "other", pool, 0, configuration={"game": {setting: value}})
     (tmp_path / "other/cpu/nulls.parquet").write_text("damaged")
     (tmp_path / "other/cpu/ppi-extortion-slopes.parquet").write_text("damaged")
-    status, _, err = coopctx_main("report", "--results", "other")
-    assert status == 1 and err.count("\n") == 3 and "cannot read other/cpu/ppi-extortion-slopes.parquet" in err
+    status, out, err = coopctx_main("report", "--results", "other")
+    assert status == 1 and err.count("\n") == 6 and "PPI, 8 claims:" in out
+    for pool, setting, value in odd:
+        told = f"the report is about the paper's game; other/cpu/ppi-{pool}/seed-0 was run with game.{setting} = {value}"
+        assert told in err
+    assert "cannot read other/cpu/ppi-extortion-slopes.parquet" in err
     assert "cpu/nulls.parquet is damaged; make it anew with: make nulls" in err
 
 
 def test_only_the_seeds_that_were_asked_for_are_reported_and_missed(coopctx_main, results):
-    lines = [*pages_of(coopctx_main, results, "--seeds", "0-1"), *pages_of(coopctx_main, results)]
-    assert "| 1 (1 seen) |" in lines[0] and "| 2 (1 seen) |" in lines[1]
-    out = coopctx_main("report", "--results", str(results), "--seeds", "0-1")[1]
+    status, out, _ = coopctx_main("report", "--results", str(results), "--seeds", "0-1")
+    first = next(line for line in Path("figures/report.md").read_text().splitlines() if line.startswith("| cooperation of the learners ("))
+    assert status == 0 and "| 1 (1 seen) |" in first
     assert "ppi-mixed: no finished run of seeds 1" in out and "a2c-tabular: no finished run of seeds 0-1" in out
-    assert "no finished run" not in coopctx_main("report", "--results", str(results))[1]
-
-
-def pages_of(run, results: Path, *words: str) -> list[str]:
-    """The line of the first measure, from the page that the command has written."""
-    assert run("report", "--results", str(results), *words)[0] == 0
-    return [line for line in Path("figures/report.md").read_text().splitlines() if line.startswith("| cooperation of the learners (")][:1]
 
 
 def test_a_place_that_cannot_be_written_is_told(results, coopctx_main):
