@@ -21,6 +21,7 @@ from coopctx.experiments.agents import AGENTS as KINDS
 from coopctx.experiments.pools import run_name
 from coopctx.report import rows as report
 from coopctx.report.extortion import extortion_fits
+from coopctx.report.findings import ALONE, MIXED, STEP_1, STEP_2, STEP_3, TOLD
 from coopctx.report.markdown import markdown_tables
 from coopctx.runs.read import Results
 
@@ -57,32 +58,12 @@ Block = Callable[[Sources], str]
 
 # What the six rows of README's table say, and the claim and its measure that each shows.
 FINDINGS = (
-    (
-        "mixed pool: the learners cooperate with each other, and rarely with tabular players",
-        "Mixed pool: cooperation with learners, best response to the others",
-        "cooperation of the learners",
-    ),
-    (
-        "told their opponent, they do not (cooperation lost)",
-        "Told their opponent, the learners do not cooperate",
-        "cooperation of the learners, mixed pool minus told",
-    ),
-    (
-        "without tabular opponents, they do not (cooperation lost)",
-        "Without tabular opponents the learners do not cooperate",
-        "cooperation of the learners, mixed pool minus learners alone",
-    ),
-    (
-        "Step 1: cooperation with Tit-for-Tat, inferred within the episode",
-        "Step 1: in-context best response",
-        "cooperation vs Tit-for-Tat, rounds 51-89",
-    ),
-    ("Step 2: an extorter's reward per round against that agent", "Step 2: Fixed-ICL is extorted", "reward of the learner"),
-    (
-        "Step 3: two extorters come to cooperate",
-        "Step 3: mutual extortion turns into cooperation",
-        "cooperation of both, late in training",
-    ),
+    ("mixed pool: the learners cooperate with each other, and rarely with tabular players", MIXED),
+    ("told their opponent, they do not (cooperation lost)", TOLD),
+    ("without tabular opponents, they do not (cooperation lost)", ALONE),
+    ("Step 1: cooperation with Tit-for-Tat, inferred within the episode", STEP_1),
+    ("Step 2: an extorter's reward per round against that agent", STEP_2),
+    ("Step 3: two extorters come to cooperate", STEP_3),
 )
 
 
@@ -93,7 +74,7 @@ def findings(sources: Sources) -> str:
     for name in AGENTS.values():
         headings += [f"{name} here", "paper", "verdict"]
     lines = []
-    for words, title, measure in FINDINGS:
+    for words, (title, measure) in FINDINGS:
         cells = [words]
         for agent in AGENTS:
             row, claim = found[agent, title, measure]

@@ -10,11 +10,16 @@ from coopctx.analysis.verdict import NOT_REPRODUCED, NOT_RUN, PARTLY, REPRODUCED
 from coopctx.experiments.agents import AGENTS
 from coopctx.report.rows import PAPERS, by_agent, by_paper, verdict_of
 
-MIXED = "Mixed pool: cooperation with learners, best response to the others"
-TOLD = "Told whom they meet, the learners do not cooperate"
-ALONE = "Without tabular opponents the learners do not cooperate"
-STEP_2 = "Step 2: Fixed-ICL is extorted"
-STEP_3 = "Step 3: mutual extortion turns into cooperation"
+# A claim of claims.toml by its title, and the measure of it that is shown.
+MIXED = ("Mixed pool: cooperation with learners, best response to the others", "cooperation of the learners")
+TOLD = ("Told their opponent, the learners do not cooperate", "cooperation of the learners, mixed pool minus told")
+ALONE = (
+    "Without tabular opponents the learners do not cooperate",
+    "cooperation of the learners, mixed pool minus learners alone",
+)
+STEP_1 = ("Step 1: in-context best response", "cooperation vs Tit-for-Tat, rounds 51-89")
+STEP_2 = ("Step 2: Fixed-ICL is extorted", "reward of the learner")
+STEP_3 = ("Step 3: mutual extortion turns into cooperation", "cooperation of both, late in training")
 CONFIRMED = {  # how a verdict is said of some agents
     REPRODUCED: "confirmed for {}",
     PARTLY: "confirmed for {} (though some numbers differ from the paper's)",
@@ -25,11 +30,10 @@ CONFIRMED = {  # how a verdict is said of some agents
 
 @dataclass(frozen=True)
 class Statement:
-    """What the paper says, in plain words, and the claim and its measure that decide; shown: the measure in plain words."""
+    """What the paper says, in plain words. measure: the claim that decides and its measure; shown: the measure in plain words."""
 
     text: str
-    claim: str
-    measure: str
+    measure: tuple[str, str]
     shown: str
 
 
@@ -49,21 +53,18 @@ QUESTIONS: dict[str, tuple[Statement, ...]] = {
             "Agents that learn against each other and against random simple players come to cooperate with each other, and "
             "still exploit the simple players",
             MIXED,
-            "cooperation of the learners",
             "cooperation rate of the two learners with each other",
         ),
     ),
-    "Does it take uncertainty about the opponent, and simple players?": (
+    "What does cooperation need?": (
         Statement(
             "Cooperation fails if the agents are told whom they meet",
             TOLD,
-            "cooperation of the learners, mixed pool less told",
             "cooperation rate lost when told",
         ),
         Statement(
             "it fails if there are no simple players to learn from",
             ALONE,
-            "cooperation of the learners, mixed pool less learners alone",
             "cooperation rate lost without simple players",
         ),
     ),
@@ -71,7 +72,6 @@ QUESTIONS: dict[str, tuple[Statement, ...]] = {
         Statement(
             "An agent that has learned to adapt to simple players is extorted by one that learns against it",
             STEP_2,
-            "reward of the learner",
             "points per round of the extorter (both would get 1 by cooperating)",
         ),
     ),
@@ -79,7 +79,6 @@ QUESTIONS: dict[str, tuple[Statement, ...]] = {
         Statement(
             "Two extorters that learn against each other teach each other to cooperate",
             STEP_3,
-            "cooperation of both, late in training",
             "cooperation rate of both at the end",
         ),
     ),
@@ -94,12 +93,13 @@ def findings(checked: Checked) -> list[Finding]:
 
 def _overall(claims: Sequence[Claim]) -> Finding:
     """Whether the main result holds, and how many claims are reproduced."""
-    main = [(AGENTS[claim.agent].label, claim.verdict) for claim in claims if claim.title == MIXED]
+    main = [(AGENTS[claim.agent].label, claim.verdict) for claim in claims if claim.title == MIXED[0]]
     counts = []
     for agent, theirs in by_agent(claims):
         given = [verdict for claim in theirs if (verdict := verdict_of(claim)) is not None]
         counts.append(f"{AGENTS[agent].label}, {len(given)} claims: {counted(given)}")
-    sentence = f"The paper's main result, cooperation of selfish agents in a mixed pool of opponents, is {_confirmed(main)}."
+    result = "that selfish agents come to cooperate if they meet a mix of opponents"
+    sentence = f"The paper's main result, {result}, is {_confirmed(main)}."
     return Finding("Does the paper hold up?", sentence, tuple(counts), ())
 
 
@@ -107,10 +107,13 @@ def _answer(question: str, claims: Sequence[Claim]) -> Finding:
     told, evidence = [], []
     verdicts: list[tuple[str, Verdict]] = []
     for statement in QUESTIONS[question]:
-        theirs = [claim for claim in claims if claim.title == statement.claim]
+        title, measure = statement.measure
+        theirs = [claim for claim in claims if claim.title == title]
         given = [(AGENTS[claim.agent].label, claim.verdict) for claim in theirs]
         told.append(f"{statement.text}: {_confirmed(given)}")
-        rows = [(claim.agent, row) for claim in theirs for row in claim.rows if row.spec.name == statement.measure]
+        rows = [(claim.agent, row) for claim in theirs for row in claim.rows if row.spec.name == measure]
+        if not rows:
+            raise KeyError(f"no claim {title!r} with the measure {measure!r}")  # as claims.toml has it
         evidence.append(f"{statement.shown}: {'; '.join(_measured(agent, row) for agent, row in rows)}")
         verdicts += given
     once = tuple(verdicts) if len(told) == 1 else ()  # where two claims decide, the sentence has to do
@@ -122,7 +125,11 @@ def _confirmed(verdicts: Iterable[tuple[str, Verdict]]) -> str:
     names: dict[Verdict, list[str]] = {}
     for name, verdict in verdicts:
         names.setdefault(verdict, []).append(name)
-    return ", and ".join(CONFIRMED[verdict].format(" and ".join(of)) for verdict, of in names.items()) or NOT_RUN.word
+    said = []
+    for verdict, of in names.items():
+        both = " or " if verdict in (NOT_REPRODUCED, NOT_RUN) else " and "
+        said.append(CONFIRMED[verdict].format(both.join(of)))
+    return ", and ".join(said) or NOT_RUN.word
 
 
 def _measured(agent: str, row: Row) -> str:

@@ -227,7 +227,7 @@ def test_ten_lines_say_how_many_claims_hold_and_which_measures_are_weakest(coopc
     assert lines[0].startswith("PPI, 8 claims: ") and lines[1].startswith("A2C, 8 claims: ")
     assert lines[-1] == f"next: coopctx report --full --results {results}"
     full = coopctx_main("report", "--results", str(results), "--full")[1]
-    assert "no finished run" not in out + full, "nobody asked for seeds"
+    assert "no finished run of" not in out + full, "nobody asked for seeds"
     assert re.search(r"reward of Fixed-ICL \(<\s0.5\)", full)
     assert len(full.splitlines()) > 60 and full.splitlines()[-1].startswith("next: coopctx reproduce --dry-run")
 

@@ -108,6 +108,8 @@ def test_headings_are_in_order_and_every_picture_is_told_in_words(written):
 def test_five_sentences_say_for_whom_each_statement_is_confirmed(checked):
     found = findings(checked)
     assert len(found) == 5 and all(finding.sentence.endswith(".") for finding in found)
+    shown = [line for finding in found[1:] for line in finding.evidence]
+    assert len(shown) == 5 and all(re.search(r": PPI -?\d.*; A2C -?\d.* paper -?\d", line) for line in shown)
     mixed = {claim.agent: claim for claim in checked.claims if claim.title.startswith("Mixed pool: ")}
     for agent, label in (("ppi", "PPI"), ("a2c", "A2C")):
         said = CONFIRMED[mixed[agent].verdict].format(label)
@@ -123,7 +125,7 @@ def test_findings_change_with_the_verdicts():
 
     empty = Results(ROOT / "results", "cpu", asked=[0], only=True)
     alone = confirmed(empty)
-    assert alone != confirmed(COMMITTED) and all("not confirmed for PPI and A2C" in sentence for sentence in alone)
+    assert alone != confirmed(COMMITTED) and all("not confirmed for PPI or A2C" in sentence for sentence in alone)
 
 
 def test_every_claim_stands_in_a_section_beside_the_panels_that_show_it(checked):
