@@ -138,4 +138,4 @@ def _measured(agent: str, row: Row) -> str:
     if ours is None:
         return f"{name} not run yet"
     interval = "one seed" if ours.low != ours.low else f"{ours.low:z.2f} to {ours.high:z.2f}"
-    return f"{name} {ours.value:z.2f} ({interval}), paper {target.value:z.2f}"
+    return f"{name} {ours.value:z.2f} ({interval})" + ("" if target is None else f", paper {target.value:z.2f}")

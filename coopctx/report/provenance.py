@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from coopctx.experiments.pools import options_for
-from coopctx.figures.runs import seed_ranges
+from coopctx.experiments.seeds import seed_ranges
 from coopctx.runs.read import Results
 
 NOT_RECORDED = "not recorded"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from coopctx.analysis.claims import UNTOUCHED, Claim, Row, meanings
+from coopctx.analysis.claims import OURS_ONLY, UNTOUCHED, Claim, Row, meanings
 from coopctx.analysis.intervals import Estimate, interval, number
 from coopctx.analysis.nulls import NULLS
 from coopctx.analysis.references import Reference
@@ -18,7 +18,6 @@ from coopctx.experiments.agents import AGENTS
 COLUMNS = ("ours", "95 % interval", "n", "untouched", "paper", "null policies", "verdict")
 REFERENCE_COLUMNS = ("ours", "95 % interval", "exact", "difference", "95 % interval")
 NO_VERDICT = "–"
-OURS_ONLY = "ours only"  # shown, and never counted
 NOTES = (
     "Verdict, one rule for all rows: " + " ".join(f"**{verdict}**: {verdict.means}" for verdict in VERDICTS) + " " + OF_A_CLAIM,
     "Thresholds, in brackets, and what they mean: "

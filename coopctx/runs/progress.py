@@ -17,8 +17,8 @@ class Progress(Protocol):
     def iteration(self, iteration: int, summary: dict[str, float]) -> None:
         """An iteration is complete.
 
-        summary: cooperation_<opponent> and reward_<opponent> for each opponent in the pool, and the iteration's diagnostics by the
-        names that they have in that table, such as loss_policy; means over the learners.
+        summary: cooperation_<opponent> and reward_<opponent> for each opponent in the pool, and the iteration's diagnostics by
+        the names that they have in that table, such as loss_policy; means over the learners.
         """
 
     def note(self, line: str) -> None:
