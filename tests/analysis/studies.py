@@ -3,13 +3,13 @@
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from coopctx.analysis import tables
 from coopctx.experiments.configuration import with_defaults
+from coopctx.runs.read import Results
 
 RUNS = ("mixed", "mixed-opponent-id", "learners", "tabular", "extortion", "mutual-extortion")
 ENDS = {"ppi": 30, "a2c": 12_000}
@@ -48,10 +48,7 @@ def study(monkeypatch, measured: Measured, seeds: Callable[[str, str], int]) -> 
 
     made: dict[tuple[str, str], pd.DataFrame] = {}
 
-    class Study:
-        def __init__(self, folder: Path, preset: str) -> None:
-            self.folder, self.preset = folder, preset
-
+    class Study(Results):
         def seeds(self, name: str) -> list[int]:
             agent, run = name.split("-", 1)
             return list(range(seeds(agent, run))) if agent in ENDS else []

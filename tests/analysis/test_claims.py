@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from studies import ENDS, ROUNDS, RUNS, Where, study
 
-from coopctx.analysis import claims, nulls
+from coopctx.analysis import claims, nulls, tables
 from coopctx.analysis.intervals import difference, estimate
 from coopctx.analysis.tables import AGENTS, LEARNING_AWARE, Tables
 from coopctx.analysis.verdict import NOT_REPRODUCED, NOT_RUN, REPRODUCED
@@ -24,7 +24,7 @@ FLAT = np.ones(ROUNDS)
 
 
 def checked(agent: str | None = None) -> list[claims.Claim]:
-    found = claims.check(Results(NOWHERE, "cpu")).claims
+    found = claims.check(tables.Results(NOWHERE, "cpu")).claims
     return [claim for claim in found if agent in (None, claim.agent)]
 
 

@@ -6,11 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from coopctx.analysis import claims, nulls, tables
+from coopctx.analysis import claims, nulls
 from coopctx.analysis.intervals import difference, estimate
 from coopctx.experiments.configuration import with_defaults
 from coopctx.experiments.pools import COALA_POOLS
-from coopctx.report.pages import headline, markdown_tables
+from coopctx.report.markdown import markdown_tables
+from coopctx.report.rows import headline
+from coopctx.runs.read import Results
 
 SEEDS = 3
 RUNS = tuple(COALA_POOLS)
@@ -23,11 +25,8 @@ def level(run: str, opponent: str, player: str, seed: int, iteration: int, last:
     return place + 0.001 * (seed + 1) ** 2 + 0.0001 * iteration + 0.3 * last
 
 
-class Study:
+class Study(Results):
     """Results with all of COALA's runs and nothing else."""
-
-    def __init__(self, folder: Path, preset: str) -> None:
-        self.folder, self.preset = folder, preset
 
     def seeds(self, name: str) -> list[int]:
         return list(range(SEEDS)) if name.removeprefix("coala-") in RUNS else []
@@ -50,9 +49,8 @@ class Study:
 
 
 @pytest.fixture
-def checked(monkeypatch) -> claims.Checked:
-    monkeypatch.setattr(tables, "Results", Study)
-    return claims.check(Path("nowhere"), "cpu")
+def checked() -> claims.Checked:
+    return claims.check(Study(Path("nowhere"), "cpu"))
 
 
 def test_every_row_reads_what_its_name_says(checked):
@@ -123,7 +121,7 @@ def test_what_is_not_in_print_has_no_verdict_and_is_not_counted(checked):
     assert "**PPI, 8 claims: 8 not run**" in page and "**COALA, ours only**" in page
 
 
-def test_without_a_run_of_coala_nothing_is_said_about_it(monkeypatch):
+def test_without_a_run_of_coala_nothing_is_said_about_it():
     class WithoutCoala(Study):
         def seeds(self, name: str) -> list[int]:
             return [0] if name == "ppi-mixed" else []
@@ -131,8 +129,8 @@ def test_without_a_run_of_coala_nothing_is_said_about_it(monkeypatch):
         def table(self, name: str, table: str) -> pd.DataFrame:
             return pd.DataFrame()
 
-    monkeypatch.setattr(tables, "Results", WithoutCoala)
-    assert {claim.agent for claim in claims.check(Path("nowhere"), "cpu").claims} == {"ppi", "a2c"}
+    found = claims.check(WithoutCoala(Path("nowhere"), "cpu"))
+    assert {claim.agent for claim in found.claims} == {"ppi", "a2c"}
 
 
 def test_null_policies_stand_in_the_same_pool(checked):
