@@ -84,6 +84,18 @@ def findings(sources: Sources) -> str:
     return markdown_table(headings, lines)
 
 
+def learning_aware(sources: Sources) -> str:
+    """The claims of arXiv:2410.18636 about COALA, each measure with its interval and what Tit-for-Tat comes to in its place."""
+    lines = []
+    for claim in sources.checked.claims:
+        for row in claim.rows if claim.agent == "coala" else ():
+            ours = ("–", "–") if row.ours is None else (number(row.ours.value), interval(row.ours.low, row.ours.high))
+            null = row.nulls["tit-for-tat"]
+            seeds = " and ".join(map(str, row.seeds))
+            lines.append([claim.title, report.measure(row), *ours, seeds, "–" if null != null else f"{null:z.2f}"])
+    return markdown_table(["claim", "measure", "here", "95 % interval", "seeds", "Tit-for-Tat"], lines, left=2)
+
+
 # What the figures show, as numbers ---------------------------------------------------------------------------------
 
 
@@ -274,6 +286,7 @@ BLOCKS: Mapping[str, Block] = {
     "findings": findings,
     "claims": lambda sources: markdown_tables(sources.checked),
     "sensitivity": sensitivity,
+    "coala": learning_aware,
     **{
         f"{block.__name__}-{agent}": partial(block, agent)
         for block in (course, conditions, seeds, extortion, settings)
