@@ -3,6 +3,7 @@
 # make faults     the tests with kills, full disks, damaged files and random inputs: minutes
 # make mutants    mutation tests of the code that decides weights and actions: an hour or more
 # make figures    figures, report and the tables of README and docs from what is in results/; says what is missing
+# make games      whole games and cross-play of seeds 0-2 in results/, for the figures episodes and arena; repeat it when these change
 # make nulls      games of policies that do not learn against the Step-1 agents in results/; repeat it when these change
 # make reproduce  everything: the runs that are not finished in results/, then figures and report; PRESET=cpu SEEDS=0-9
 # make extras     installs what the tests of environments, notebook, pages and event files need; with Chromium they are no longer skipped
@@ -22,10 +23,13 @@ OUT ?= $(if $(filter cpu,$(PRESET)),figures,build/figures-$(PRESET))
 # A file of tests stays in one process: its tests share what is made once.
 SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile
 
+MIXED := ppi-mixed a2c-mixed coala-mixed coala-naive
+STEPS := ppi-tabular a2c-tabular ppi-extortion a2c-extortion
+of = $(foreach run,$(1),$(sort $(wildcard results/$(PRESET)/$(run)/seed-$(2))))
 PACKAGED := a2c-mixed a2c-tabular ppi-extortion ppi-mixed ppi-tabular
 
 .DEFAULT_GOAL := help
-.PHONY: help extras package-agents lint test faults mutants figures nulls reproduce smoke clean
+.PHONY: help extras package-agents lint test faults mutants figures games nulls reproduce smoke clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -63,6 +67,14 @@ mutants: $(READY)
 figures: $(READY)
 	@$(COOPCTX) plot all
 	@$(COOPCTX) report $(patsubst %,--fill %,$(shell grep -l '^<!-- begin ' README.md docs/*.md))
+
+games: $(READY)
+	@$(COOPCTX) plot episodes $(call of,ppi-mixed a2c-mixed,0) --episodes results/$(PRESET)/games.parquet --format png --out build
+	@$(COOPCTX) arena $(call of,$(MIXED),[0-2]) $(call of,$(STEPS),[0-2]) --games 16 --out results/$(PRESET)/arena.parquet \
+	  $(patsubst %,--against %,tit-for-tat always-cooperate always-defect win-stay-lose-shift zd-extort-2 random tabular) \
+	  --against 'axelrod:Tit For 2 Tats' --against axelrod:Gradual
+	@$(COOPCTX) arena $(call of,$(MIXED),[0-2]) --episodes 20 --rounds 10 --games 16 --against naive --against tabular \
+	  --out results/$(PRESET)/arena-series.parquet
 
 nulls: $(READY)
 	@$(COOPCTX) evaluate results/$(PRESET)/*-tabular/seed-* --out results/$(PRESET)/nulls.parquet \

@@ -28,18 +28,19 @@ class Classes:
     """Where the classes of one kind of agent are, each as ``"module:name"`` below `coopctx.agents`.
 
     training: the class that carries out one run, with the arguments of `execute`. model: the function behind `model_of`.
-    player: the function behind `player_of`.
+    player: the function behind `player_of`. untrained: the function behind `untrained_of`.
     """
 
     training: str
     model: str
     player: str
+    untrained: str
 
 
 CLASSES = {
-    "ppi": Classes("ppi.training:PPITraining", "ppi.player:model_of", "ppi.player:player_of"),
-    "a2c": Classes("a2c.training:A2CTraining", "a2c.player:model_of", "a2c.player:player_of"),
-    "coala": Classes("coala.training:training_of", "coala.player:model_of", "coala.player:player_of"),
+    "ppi": Classes("ppi.training:PPITraining", "ppi.player:model_of", "ppi.player:player_of", "ppi.player:untrained"),
+    "a2c": Classes("a2c.training:A2CTraining", "a2c.player:model_of", "a2c.player:player_of", "a2c.player:untrained"),
+    "coala": Classes("coala.training:training_of", "coala.player:model_of", "coala.player:player_of", "coala.player:untrained"),
 }
 
 
@@ -56,6 +57,11 @@ def execute(
 def model_of(agent: str, config: Config, weights: Mapping[str, Tensor]) -> nn.Module:
     """The model of this kind of agent with the final ``weights`` of a run and the run's settings."""
     return _load(CLASSES[agent].model)(config, weights)
+
+
+def untrained_of(agent: str, config: Config, identity_size: int, generator: torch.Generator) -> nn.Module:
+    """A model of this kind with initial weights, as a learner of a run with these settings begins."""
+    return _load(CLASSES[agent].untrained)(config, identity_size, generator)
 
 
 def player_of(agent: str, model: nn.Module, config: Config, generator: torch.Generator, threads: int = 1) -> Believer:

@@ -6,7 +6,7 @@ Seed 0 of five runs is packaged with the weights and the manifest of results/ (`
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
@@ -14,12 +14,14 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from coopctx.agents import model_of, player_of
+from coopctx.agents import model_of, player_of, untrained_of
 from coopctx.agents.beliefs import Believer
+from coopctx.agents.trunk import identity_size_of
 from coopctx.errors import RunError, UsageError
 from coopctx.experiments.configuration import from_dict, with_defaults
 from coopctx.experiments.pools import RunSpec, run_name
 from coopctx.experiments.settings import Config
+from coopctx.game.streams import stream
 from coopctx.runs.manifest import read_manifest
 from coopctx.runs.read import read_weights
 from coopctx.runs.schema import KEYS, MANIFEST
@@ -85,6 +87,16 @@ class TrainedAgent:
     def model(self, learner: int = 1, device: torch.device | None = None) -> nn.Module:
         """A new copy of the model of learner ``learner`` (from 1). Raises as `learner_weights`."""
         return model_of(self.kind, self.config, self.learner_weights(learner)).to(device)
+
+    def untrained(self) -> Self:
+        """The same learners with the initial weights of a run with these settings and this seed."""
+        seed = int(self.keys["seed"])
+        streams = [stream(seed, f"learner {number}", "initialise", 0) for number in range(1, len(self.weights) + 1)]
+        fresh = (
+            untrained_of(self.kind, self.config, identity_size_of(weights), generator).state_dict()
+            for weights, generator in zip(self.weights, streams, strict=True)
+        )
+        return replace(self, weights=tuple(fresh))
 
     def player(
         self, generator: torch.Generator, learner: int = 1, device: torch.device | None = None, threads: int = 1

@@ -299,14 +299,22 @@ class ActorCritic(Trunk):
 AnyTrunk = TypeVar("AnyTrunk", bound=Trunk)
 
 
+def sizes_of(config: Config, identity_size: int, hidden: int | None = None) -> tuple[int, int, int, int, int]:
+    """The sizes of a model with these settings, in the order of its arguments; hidden: None for model.hidden."""
+    game, width = config.game.matrix(), config.model.hidden if hidden is None else hidden
+    return game.n_observations, game.n_actions, width, config.model.embedding, identity_size
+
+
+def identity_size_of(weights: Mapping[str, Tensor]) -> int:
+    """The length of the co-player's identity that a model with these weights is told; 0 for none."""
+    return weights["identity.weight"].shape[1] if "identity.weight" in weights else 0
+
+
 def rebuilt(
     kind: Callable[..., AnyTrunk], config: Config, weights: Mapping[str, Tensor], hidden: int | None = None
 ) -> AnyTrunk:
     """The model of class ``kind`` with the final ``weights`` of a run and its settings; hidden: None for model.hidden."""
-    game, width = config.game.matrix(), config.model.hidden if hidden is None else hidden
-    identity = weights["identity.weight"].shape[1] if "identity.weight" in weights else 0
-    sizes = game.n_observations, game.n_actions, width, config.model.embedding, identity
-    model = kind(*sizes, torch.Generator())  # every weight is replaced
+    model = kind(*sizes_of(config, identity_size_of(weights), hidden), torch.Generator())  # every weight is replaced
     model.load_state_dict(weights)
     return model
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,6 +72,37 @@ def estimate(
     else:
         error = math.sqrt(float((deviations**2).sum()) / (seeds * (seeds - 1)))
     return _interval(value, error, seeds - 1, seeds)
+
+
+def over_units(values: ArrayLike, units: Sequence[Collection[tuple[object, object]]]) -> Estimate:
+    """The mean of ``values`` [n], each of which rests on one unit or on several, with its interval over the units.
+
+    units: those that each value rests on, as (sample, member): two agents that met, of two samples of seeds or of one. The units
+    of a sample are independent draws; a value without units rests on nothing that was drawn. Every sample has the jackknife's
+    squared error, (m - 1) / m sum over its m members of (mean without the member - their mean)^2, which for a mean over pairs
+    within a sample is that of a U-statistic (J. N. Arvesen, Annals of Mathematical Statistics 40, 1969); the errors add up,
+    with the degrees of freedom of Welch and Satterthwaite. nan for a sample with one member, or of two whose values all rest
+    on both. ``seeds`` is the size of the smallest sample, 0 where there is none. Raises ValueError without any value.
+    """
+    numbers = np.asarray(values, dtype=np.float64)
+    if not len(numbers):
+        raise ValueError("an interval needs a value")
+    value = float(numbers.mean())
+    samples: defaultdict[object, set[tuple[object, object]]] = defaultdict(set)
+    for unit in (unit for each in units for unit in each):
+        samples[unit[0]].add(unit)
+    if not samples:
+        return Estimate(value, np.nan, np.nan, 0)
+    parts = []  # squared error and degrees of freedom of each sample
+    for members in samples.values():
+        rest = [numbers[[unit not in each for each in units]] for unit in members]
+        if len(members) == 1 or not all(map(len, rest)):
+            return Estimate(value, np.nan, np.nan, min(map(len, samples.values())))
+        without = np.array([part.mean() for part in rest])
+        parts.append((float(((without - without.mean()) ** 2).sum()) * (len(members) - 1) / len(members), len(members) - 1))
+    error, squares = sum(part for part, _ in parts), sum(part**2 / freedom for part, freedom in parts)
+    fewest = min(freedom for _, freedom in parts)
+    return _interval(value, math.sqrt(error), error**2 / squares if squares else float(fewest), fewest + 1)
 
 
 def difference(first: ArrayLike, second: ArrayLike) -> Estimate:

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from coopctx._version import __version__
-from coopctx.cli import lists, look, train
+from coopctx.cli import lists, look, train, watch
 from coopctx.cli.show import complain
 from coopctx.errors import CoopctxError, RunError, UsageError
 
@@ -53,7 +53,7 @@ for command in (
     look.report,
     train.reproduce,
     train.sweep,
-    look.tournament,
+    watch.arena,
     look.bench,
     lists.settings,
     lists.runs,

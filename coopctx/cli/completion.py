@@ -58,6 +58,11 @@ def opponents(incomplete: str) -> list[str]:
     return _starting((*OPPONENTS, *PACKAGED), incomplete) or runs(incomplete)
 
 
+def arena(incomplete: str) -> list[str]:
+    """Whom an arena's runs can meet: `opponents` and naive learners."""
+    return [*_starting(("naive",), incomplete), *opponents(incomplete)]
+
+
 def _starting(names: Iterable[str], incomplete: str) -> list[str]:
     return [name for name in names if name.startswith(incomplete)]
 

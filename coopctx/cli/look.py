@@ -1,4 +1,4 @@
-"""The commands that look at finished runs: evaluation, figures, report, tournament; and the benchmark."""
+"""The commands that look at finished runs: evaluation, figures, report; and the benchmark."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from coopctx.cli import completion, show
 from coopctx.cli.options import (
     FIGURES,
     FORMATS,
+    OTHER_FIGURES,
     Device,
     Out,
     Overrides,
@@ -32,7 +33,16 @@ if TYPE_CHECKING:
 
 
 def plot(
-    figure: Annotated[str, typer.Argument(**choice("Which figure.", *FIGURES, "coala", "sensitivity", "all"))],
+    figure: Annotated[str, typer.Argument(**choice("Which figure.", *FIGURES, *OTHER_FIGURES, "all"))],
+    source: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RUN|FILE]...",
+            help="episodes: runs to watch, or a file of games; arena: a file of cross-play. Without: the preset's own.",
+            show_default=False,
+            autocompletion=completion.agents,
+        ),
+    ] = None,
     results: Results = Path("results"),
     out: Out = Path("figures"),
     preset: Preset = "cpu",
@@ -41,15 +51,36 @@ def plot(
         list[str] | None,
         typer.Option("--format", show_default="png and pdf", **choice("Repeatable.", *FORMATS)),
     ] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Episodes: whom the runs meet, before and after training, as in evaluate. Repeatable.",
+            show_default="its own kind, tabular, an extorter's Fixed-ICL",
+            autocompletion=completion.opponents,
+        ),
+    ] = None,
+    games: Annotated[int | None, typer.Option(metavar="N", help="Episodes: games per opponent.", show_default="32")] = None,
+    episodes: Annotated[
+        Path | None,
+        typer.Option(parser=typed_path, metavar="FILE.parquet", help="Episodes: write the games there."),
+    ] = None,
 ) -> None:
-    """Draw figures of the paper from finished runs, and that of the sweeps from their parquet.
+    """Draw figures of the paper from finished runs, that of the sweeps, whole games, and cross-play.
 
     \b
     Examples:
     coopctx plot fig1
     coopctx plot sensitivity
     coopctx plot all --preset smoke --out /tmp/figures --format png
+    coopctx plot episodes ppi-mixed --against tit-for-tat
+    coopctx plot arena pairs.parquet
     """
+    if source or against or games or episodes:
+        from coopctx.cli.watch import plot_source
+
+        plot_source(figure, source or [], out, formats or ["png", "pdf"], against or [], games, episodes)
+        return
     asked = parse_seeds(None, seeds) if seeds else None
     from coopctx.figures import draw
     from coopctx.runs.read import Results as Found
@@ -120,7 +151,20 @@ def _seed_0(sources: Sources) -> str:
     return "\n".join(["```", *lines, "```", ""])
 
 
-PRINTED: dict[str, Block] = {"seed-0": _seed_0}  # blocks of pages that are what a command prints
+def _episodes(sources: Sources) -> str:
+    from coopctx.report import watch
+
+    return watch.episodes(sources)
+
+
+def _arena(sources: Sources) -> str:
+    from coopctx.report import watch
+
+    return watch.arena(sources)
+
+
+# blocks of pages beside those of the report: what a command prints, and games that were played after training
+PRINTED: dict[str, Block] = {"seed-0": _seed_0, "episodes": _episodes, "arena": _arena}
 
 
 def evaluate(
@@ -254,45 +298,6 @@ def play(
     from coopctx.evaluation.person import terminal
 
     terminal.play(PersonsGame(agent, rounds, learner, seed), show.console, show_thoughts)
-
-
-def tournament(
-    runs: Annotated[
-        list[Path],
-        typer.Argument(metavar="RUN...", help="Directories of finished runs.", autocompletion=completion.runs),
-    ],
-    opponents: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--opponents",
-            metavar="axelrod:NAME",
-            help="A strategy of the Axelrod library. Repeatable.",
-            show_default="those of Axelrod's first tournament",
-        ),
-    ] = None,
-    turns: Annotated[int | None, typer.Option(metavar="N", help="Rounds per match.", show_default="as in training")] = None,
-    repetitions: Annotated[int, typer.Option(metavar="N", help="How often everyone meets everyone.")] = 10,
-    seed: Annotated[int, typer.Option(metavar="N", help="Of the tournament, not of the runs.")] = 0,
-) -> None:
-    """Enter trained agents in a tournament of the Axelrod library, which keeps the score.
-
-    \b
-    Examples:
-    coopctx tournament results/cpu/ppi-mixed/seed-0
-    coopctx tournament results/cpu/ppi-mixed/seed-0 --opponents axelrod:"Tit For Tat" --opponents axelrod:Defector
-    """
-    from coopctx.evaluation.tournament import tournament
-
-    standings = tournament(
-        runs,
-        opponents or (),
-        turns=turns,
-        repetitions=repetitions,
-        seed=seed,
-        progress_bar=show.console.is_terminal,
-    )
-    show.console.print(show.standings_table(standings))
-    show.following(show.quoted(["coopctx", "evaluate", runs[0]]))
 
 
 def bench(

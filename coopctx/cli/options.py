@@ -23,6 +23,7 @@ from coopctx.launch.options import RunOptions
 
 WIDEST = 20  # characters: choices that need more stand in the help text, where they are not cut
 FIGURES = "fig1", "fig2", "fig3", "fig4"
+OTHER_FIGURES = "coala", "sensitivity", "episodes", "arena"
 FORMATS = "png", "pdf", "svg"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
@@ -18,7 +19,6 @@ if TYPE_CHECKING:  # torch and pandas take seconds to import
     import pandas as pd
 
     from coopctx.analysis.steps import StepMeasure
-    from coopctx.evaluation.tournament import Standing
     from coopctx.launch.job import Outcome
     from coopctx.launch.plan import Planned
 
@@ -164,13 +164,33 @@ def sweep_table(title: str, found: pd.DataFrame) -> Group:
     return table(("settings", "seeds", "mean", "95 % interval"), rows, title)
 
 
-def standings_table(standings: Iterable[Standing]) -> Group:
-    """How a tournament ended, best first."""
+def meetings_tables(played: pd.DataFrame) -> Group:
+    """A cross-play table by kinds of players: a table for each kind of trained agents, and whose conventions fit."""
+    from coopctx.analysis.intervals import interval, number
+    from coopctx.analysis.played import crossplay
+
+    parts: list[RenderableType] = []
+    for player, met in groupby(crossplay.meetings(played), key=lambda meeting: meeting.player):
+        rows = [
+            (
+                meeting.opponent,
+                *(f"{part.value:z.2f}" for part in (meeting.reward, meeting.co_reward, meeting.advantage)),
+                interval(meeting.advantage.low, meeting.advantage.high),
+                f"{meeting.mutual.value:z.2f}",
+                meeting.relation,
+            )
+            for meeting in met
+        ]
+        headings = ("against", "reward", "theirs", "more", "95 % interval", "both C", player)
+        parts += [table(headings, rows, f"{player}: rewards per round"), ""]
+    fits = {kind: crossplay.conventions(played, kind) for kind in crossplay.kinds(played, True)}
     rows = [
-        (str(rank), standing.name, f"{standing.score:.3f}", f"{standing.cooperation:.3f}", f"{standing.wins:g}")
-        for rank, standing in enumerate(standings, start=1)
+        (kind, who, number(mutual.value), interval(mutual.low, mutual.high))
+        for kind, theirs in fits.items()
+        for who, mutual in theirs.items()
     ]
-    return table(("rank", "player", "reward\nper round", "cooperation\nrate", "opponents\nbeaten"), rows, left=2)
+    title = "Do conventions fit? Share of rounds in which both cooperate, last column: 95 % interval over seeds"
+    return Group(*parts, table(("agents of", "with", "both C", "95 % interval"), rows, title, left=2))
 
 
 def quoted(words: Iterable[object]) -> str:

@@ -28,12 +28,14 @@ USUAL_ROUNDS = 100  # if no trained agent takes part
 
 @dataclass(frozen=True)
 class Opponent:
-    """name: for tables; stream: the name of its games' random streams; player: makes it from a stream; own: it is a user's."""
+    """name: for tables; stream: the name of its games' random streams; player: makes it from a stream; own: it is a user's;
+    agent: the trained agent that it is, if it is one."""
 
     name: str
     stream: str
     player: Callable[[torch.Generator], Player]
     own: bool = False
+    agent: TrainedAgent | None = None
 
 
 class Host:
@@ -64,6 +66,11 @@ class Host:
         hidden = self._agent.config.model.hidden if self._agent else 0
         return 1 if native.kernel_for(self._device, hidden) else self._threads
 
+    def check_game(self, agent: TrainedAgent) -> None:
+        """RunError, naming the difference, unless ``agent`` was trained in the game that is played here."""
+        if self._agent:
+            agent.check_game(self._agent.config)
+
     def seat(self, agent: TrainedAgent, generator: torch.Generator, learner: int = 1) -> Player:
         """A learner of a trained agent as a player on this host's device."""
         return agent.player(generator, learner, self._device, self._threads)
@@ -92,10 +99,9 @@ class Host:
         raise UsageError(f"unknown opponent '{name}'; {near} (also: a run's directory, or {AXELROD}NAME)")
 
     def _trained(self, agent: TrainedAgent) -> Opponent:
-        if self._agent:
-            agent.check_game(self._agent.config)
+        self.check_game(agent)
         keys = "/".join(map(str, agent.keys.values()))  # the same games, wherever the run is kept
-        return Opponent(shown(agent), keys, partial(self.seat, agent))
+        return Opponent(shown(agent), keys, partial(self.seat, agent), agent=agent)
 
     def _library_strategy(self, name: str) -> Opponent:
         self._check_two_actions(name)

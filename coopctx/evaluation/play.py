@@ -152,7 +152,7 @@ def evaluate(
     who = host.opponent(ego or agent)
     met = _named([host.opponent(guest) for guest in asked or host.usual()])
     meetings = []
-    with _torch_threads(host.torch_threads()):
+    with torch_threads(host.torch_threads()):
         for name, opponent in met.items():
             own, other = (stream(seed, "evaluate", opponent.stream, side) for side in ("ego", "co"))
             pair = host.seat(ego, own, learner) if ego else who.player(own), opponent.player(other)
@@ -292,7 +292,8 @@ def _named(opponents: Sequence[Opponent]) -> dict[str, Opponent]:
 
 
 @contextmanager
-def _torch_threads(n: int) -> Iterator[None]:
+def torch_threads(n: int) -> Iterator[None]:
+    """PyTorch uses ``n`` threads meanwhile."""
     before = torch.get_num_threads()
     torch.set_num_threads(n)
     try:

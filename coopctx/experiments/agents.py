@@ -11,7 +11,8 @@ class AgentKind:
 
     name: on the command line, in tables and in folders; also the name of the section of settings that it alone reads. label:
     in figures and prose. unit: of the column ``iteration`` of its tables. late: the part of training over which late averages
-    are taken, in words. late_iterations: the number of these iterations; None: the last tenth.
+    are taken, in words. late_iterations: the number of these iterations; None: the last tenth. keeps_history: it
+    remembers earlier episodes against the same co-player.
     """
 
     name: str
@@ -19,6 +20,7 @@ class AgentKind:
     unit: str
     late: str
     late_iterations: int | None = None
+    keeps_history: bool = False
 
     def late_from(self, last: int) -> float:
         """The iteration after which late averages begin, in a run whose last iteration is ``last``."""
@@ -30,6 +32,6 @@ AGENTS = {
     for kind in (
         AgentKind("ppi", "PPI", "phase", "the last 5 phases", late_iterations=5),
         AgentKind("a2c", "A2C", "iteration", "the last tenth of the iterations"),
-        AgentKind("coala", "COALA", "iteration", "the last tenth of the iterations"),
+        AgentKind("coala", "COALA", "iteration", "the last tenth of the iterations", keeps_history=True),
     )
 }

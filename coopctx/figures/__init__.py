@@ -1,4 +1,4 @@
-"""Parquet in, pictures out: the figures of the paper and that of the sweeps.
+"""Parquet in, pictures out: the figures of the paper, that of the sweeps, cross-play.
 
 May import analysis and all that it may; never agents.
 """
@@ -12,7 +12,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from coopctx.errors import unknown
-from coopctx.figures import coala, fig1, fig2, fig3, sensitivity, style
+from coopctx.figures import arena, coala, episodes, fig1, fig2, fig3, sensitivity, style
 from coopctx.figures.runs import NothingToDraw
 from coopctx.runs.files import check_folder
 from coopctx.runs.read import Results
@@ -24,7 +24,13 @@ FIGURES: dict[str, Build] = {
     "fig3": fig3.build,
     "fig4": partial(fig2.build, agent=fig2.A2C),
 }
-ALL: dict[str, Build] = {**FIGURES, "coala": coala.build, "sensitivity": sensitivity.build}
+ALL: dict[str, Build] = {
+    **FIGURES,
+    "coala": coala.build,
+    "sensitivity": sensitivity.build,
+    "episodes": episodes.build,
+    "arena": arena.build,
+}
 
 
 @dataclass(frozen=True)
@@ -47,10 +53,7 @@ def draw(figure: str, results: Results, out: Path, formats: Sequence[str]) -> Dr
     """
     if figure != "all" and figure not in ALL:
         raise unknown("figure", figure, (*ALL, "all"))
-    for file_format in formats:
-        if file_format not in style.FORMATS:
-            raise unknown("format", file_format, style.FORMATS)
-    check_folder(out)
+    _check(formats, out)
     drawing = Drawing([], [], results.left_out)
     absent: list[NothingToDraw] = []
     for name in ALL if figure == "all" else [figure]:
@@ -64,11 +67,34 @@ def draw(figure: str, results: Results, out: Path, formats: Sequence[str]) -> Dr
     return Drawing(drawing.paths, list(lines), results.left_out)
 
 
-def _draw(name: str, results: Results, out: Path, formats: Sequence[str], drawing: Drawing) -> None:
+def save(drawn: Callable[[], Figure], name: str, out: Path, formats: Sequence[str]) -> list[Path]:
+    """Write the figure that ``drawn`` makes as ``name`` into the folder ``out``, once per format; the paths.
+
+    Raises UsageError for an unknown format, RunError when a file cannot be written.
+    """
+    _check(formats, out)
+    paths = [out / f"{name}.{file_format}" for file_format in dict.fromkeys(formats)]
     with rc_context(style.RC):
-        drawn, missing = ALL[name](results)
-        for file_format in dict.fromkeys(formats):
-            path = out / f"{name}.{file_format}"
-            style.save(drawn, path, file_format)
-            drawing.paths.append(path)
-    drawing.missing.extend(missing)
+        figure = drawn()
+        for path in paths:
+            style.save(figure, path, path.suffix.removeprefix("."))
+    return paths
+
+
+def _draw(name: str, results: Results, out: Path, formats: Sequence[str], drawing: Drawing) -> None:
+    lacking: list[str] = []
+
+    def drawn() -> Figure:
+        figure, missing = ALL[name](results)
+        lacking.extend(missing)
+        return figure
+
+    drawing.paths.extend(save(drawn, name, out, formats))
+    drawing.missing.extend(lacking)
+
+
+def _check(formats: Sequence[str], out: Path) -> None:
+    for file_format in formats:
+        if file_format not in style.FORMATS:
+            raise unknown("format", file_format, style.FORMATS)
+    check_folder(out)

@@ -19,6 +19,8 @@ COLOURS = {
     "always-cooperate": "#f0b49f",
 }
 SIDES = {"ego": COLOURS["learner"], "co": COLOURS["tabular"]}  # where a panel shows both players of the same games
+# A round by what both chose, the agent first: apart by hue for the colour-blind, and each of another lightness in print.
+JOINT_ACTIONS = {"CC": "#f6e3b4", "CD": "#4fa0d8", "DC": "#d9482b", "DD": "#0a3a7a"}
 INK = "#262626"
 GRID = "#cccccc"
 

@@ -1,4 +1,4 @@
-"""Strategies of the Axelrod library as players of the arena, and trained agents as players of the library's tournaments.
+"""Strategies of the Axelrod library as players of the arena.
 
 Importing this module needs the library: ``pip install '.[axelrod]'`` in a clone. V. Knight et al., "An open framework for the
 reproducible study of the iterated prisoner's dilemma", Journal of Open Research Software 4 (2016); strategies and
@@ -8,16 +8,13 @@ their sources: https://axelrod.readthedocs.io.
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, Protocol
 
 import axelrod as axl
 import torch
 from torch import Tensor
 
 from coopctx.errors import UsageError, suggestion
-from coopctx.game.matrix import COOPERATE, DEFECT, START, MatrixGame
-from coopctx.game.player import Player
-from coopctx.game.streams import stream
+from coopctx.game.matrix import COOPERATE, DEFECT, MatrixGame
 
 DOCUMENTATION = "https://axelrod.readthedocs.io"
 ACTION = {axl.Action.C: COOPERATE, axl.Action.D: DEFECT}
@@ -89,45 +86,3 @@ class AxelrodPlayer:
         player.set_match_attributes(length=self._rounds, game=self._game, noise=self._noise)
         player.set_seed(seed)
         return player
-
-
-class Agent(Protocol):
-    """The part of an agent that a tournament uses; `coopctx.agents.trained.TrainedAgent` has it."""
-
-    def player(self, generator: torch.Generator) -> Player:
-        """The agent as a player that no longer learns."""
-
-
-class AgentPlayer(axl.Player):
-    """An agent as a player of the library: a batch of one game. The library seeds it before each match and keeps the score."""
-
-    name = "coopctx agent"
-    classifier: ClassVar[dict[str, Any]] = {
-        "memory_depth": float("inf"),
-        "stochastic": True,  # so that the library seeds it before each match and caches none of them
-        "long_run_time": False,
-        "inspects_source": False,
-        "manipulates_source": False,
-        "manipulates_state": False,
-    }
-
-    def __init__(self, agent: Agent, game: MatrixGame, label: str) -> None:
-        super().__init__()
-        self._agent, self._game, self._label = agent, game, label
-
-    def __repr__(self) -> str:
-        return self._label
-
-    def set_seed(self, seed: int) -> None:
-        super().set_seed(seed)
-        self._player = self._agent.player(stream(int(seed), "tournament"))
-
-    def strategy(self, opponent: axl.Player) -> axl.Action:
-        if not self.history:
-            self._player.begin(1)
-            self._player.meet(None)
-            observation, reward = torch.full((1,), START), torch.zeros(1)
-        else:
-            own, other = (torch.tensor([ACTION[player.history[-1]]]) for player in (self, opponent))
-            observation, reward = self._game.observe(own, other), self._game.reward(own, other)
-        return _LIBRARYS[int(self._player.act(observation, reward))]

@@ -45,7 +45,7 @@ def offered(capsys, monkeypatch, tmp_path):
         (["train", "--set", "ppi.rol"], ["ppi.rollouts=12"]),
         (["train", "--preset", "smoke", "--set", "ppi.rol"], ["ppi.rollouts=2"]),
         (["train", "--preset", "no-such-preset", "--set", "game.pay"], ["game.payoffs=[[1.0,-1.0],[2.0,0.0]]"]),
-        (["plot", "a"], ["all"]),
+        (["plot", "a"], ["arena", "all"]),
         (["plot", "fig1", "--format", "p"], ["png", "pdf"]),
         (["reproduce", "--figure", "fig"], ["fig1", "fig2", "fig3", "fig4"]),
         (["evaluate", "res"], [f"results/cpu/ppi-mixed/seed-{seed}" for seed in (0, 1)]),
@@ -54,7 +54,7 @@ def offered(capsys, monkeypatch, tmp_path):
         (["evaluate", "else"], ["elsewhere"]),
         (["evaluate", "results/cpu/ppi-mixed/seed-0", "--against", "ti"], ["tit-for-tat"]),
         (["evaluate", "results/cpu/ppi-mixed/seed-0", "--against", "results/cpu/ppi-mixed/seed-1"], ["results/cpu/ppi-mixed/seed-1"]),
-        (["tournament", "results/cpu/ppi-mixed/seed-0", "results/cpu/ppi-mixed/seed-1"], ["results/cpu/ppi-mixed/seed-1"]),
+        (["arena", "results/cpu/ppi-mixed/seed-0", "results/cpu/ppi-mixed/seed-1"], ["results/cpu/ppi-mixed/seed-1"]),
     ],
 )
 def test_what_is_offered(offered, words, expected):
@@ -71,7 +71,7 @@ def test_every_setting_that_is_offered_is_taken(offered):
 def test_the_names_offered_are_those_that_are_known():
     assert set(completion.OPPONENTS) == {*NAMED_STRATEGIES, "tabular"}
     assert set(completion.PACKAGED) == set(packaged_agents())
-    assert {*options.FIGURES, "coala", "sensitivity"} == set(plots.ALL) and set(options.FORMATS) == set(style.FORMATS)
+    assert {*options.FIGURES, *options.OTHER_FIGURES} == set(plots.ALL) and set(options.FORMATS) == set(style.FORMATS)
 
 
 def test_the_script_for_the_shell_is_shown(capsys, monkeypatch):

@@ -16,8 +16,8 @@ from coopctx.analysis import claims
 from coopctx.bench import measure as bench
 from coopctx.cli import app as cli
 from coopctx.errors import RunError, UsageError
+from coopctx.evaluation import arena as cross_play
 from coopctx.evaluation import play as evaluation
-from coopctx.evaluation import tournament
 from coopctx.experiments import presets as config
 from coopctx.launch import job as job_module
 from coopctx.launch import jobs
@@ -56,7 +56,7 @@ def command_lines(draw) -> list[str]:
     if name in ("train", "extort-probe") and draw(st.integers(0, 9)):
         words += ["--agent", draw(st.sampled_from(["ppi", "a2c"]))]
         words += ["--pool", draw(st.sampled_from(["mixed", "tabular", "learners"]))] if name == "train" else []
-    elif name in ("evaluate", "tournament") and draw(st.integers(0, 9)):
+    elif name in ("evaluate", "arena") and draw(st.integers(0, 9)):
         words += ["run"]
     elif name == "plot" and draw(st.integers(0, 9)):
         words += [draw(st.sampled_from(["fig1", "fig3", "all"]))]
@@ -88,12 +88,21 @@ def sandbox(coopctx_main, monkeypatch, undisturbed):
     def briefly(opponent, players, game, rounds, games, *rest):
         return real_meet(opponent, players, game, 3, 1, *rest)
 
+    real_play, real_series = cross_play._play, cross_play.play_series
+
+    def pair_briefly(host, one, other, episodes, games, *rest):
+        return real_play(host, one, other, 1, 16, *rest)
+
+    def series_briefly(game, rounds, *rest):
+        return real_series(game, 3, *rest)
+
     monkeypatch.setattr(job_module, "execute", enough)
     monkeypatch.setattr(jobs, "run_side_by_side", one_by_one)
     monkeypatch.setattr("coopctx.experiments.seeds.MOST_SEEDS", 3)
     monkeypatch.setattr(bench, "measure_planner", enough)
     monkeypatch.setattr(evaluation, "meet", briefly)
-    monkeypatch.setattr(tournament, "library", enough)
+    monkeypatch.setattr(cross_play, "_play", pair_briefly)
+    monkeypatch.setattr(cross_play, "play_series", series_briefly)
     for name in ("FIGURES", "ALL"):
         monkeypatch.setattr(plots, name, dict.fromkeys(getattr(plots, name), no_figure))
     for module in (claims, blocks):

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 import coopctx
-from coopctx.analysis.games import SCHEMA as GAMES
+from coopctx.analysis.played.crossplay import SCHEMA as ARENA
+from coopctx.analysis.played.games import SCHEMA as GAMES
 from coopctx.experiments.agents import AGENTS
 from coopctx.experiments.pools import COALA_POOLS, POOLS
 from coopctx.runs.schema import FILES, KEYS, LOCK, SCHEMAS, WHEN
@@ -37,12 +38,13 @@ def test_every_column_is_explained_with_its_type(table):
     assert set(columns(f"### {table}.parquet")) <= set(types)
 
 
-def test_every_column_of_whole_games_is_explained_with_its_type():
-    explained = {**columns("### Keys of every table")}
-    for names, kind, *_ in rows("### games.parquet"):
+@pytest.mark.parametrize(("table", "schema"), [("games", GAMES), ("arena", ARENA)])
+def test_every_column_of_games_and_cross_play_is_explained_with_its_type(table, schema):
+    explained = columns("### Keys of every table") if table == "games" else {}
+    for names, kind, *_ in rows(f"### {table}.parquet"):
         explained |= dict.fromkeys((name.strip("` ") for name in names.split(", ")), kind)
     kinds = {"double": "float64", "float": "float32"}
-    assert explained == {field.name: kinds.get(str(field.type), str(field.type)) for field in GAMES}
+    assert explained == {field.name: kinds.get(str(field.type), str(field.type)) for field in schema}
 
 
 def test_every_file_of_a_run_and_every_pool_is_named():

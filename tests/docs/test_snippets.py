@@ -89,7 +89,7 @@ def test_snippets_run(page, beside_the_results, capsys, monkeypatch):
 def carry_out(words: list[str], where: str) -> None:
     """Run a command, or see to it that what it names is there."""
     if words[:1] == ["coopctx"]:
-        for extra, mark in (("axelrod", "tournament"), ("axelrod", "axelrod:"), ("ray", "--engine")):
+        for extra, mark in (("axelrod", "axelrod:"), ("ray", "--engine")):
             if any(word.startswith(mark) for word in words) and find_spec(extra) is None:
                 return
         small = [word for setting in SMALL for word in ("--set", setting)] if words[1] == "train" and "smoke" in words else []

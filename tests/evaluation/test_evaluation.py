@@ -338,9 +338,6 @@ def test_several_runs_are_evaluated_in_turn_and_their_curves_are_one_table(comma
         (["evaluate", "nowhere"], 1, "nowhere is not a finished run"),
         (["evaluate", "nowhere", "--games", "many"], 2, "--games"),
         (["evaluate", "nowhere", "--games", "0"], 2, "--games must be an integer >= 1, not 0"),
-        (["tournament"], 2, "Missing argument"),
-        (["tournament", "nowhere"], 1, "nowhere is not a finished run"),
-        (["tournament", "nowhere", "--turns", "0"], 2, "--turns must be an integer >= 1, not 0"),
     ],
 )
 def test_bad_input_is_refused_in_one_line(command, arguments, status, message):

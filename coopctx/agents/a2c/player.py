@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from coopctx.agents.policy import PolicyPlayer
-from coopctx.agents.trunk import ActorCritic, rebuilt
+from coopctx.agents.trunk import ActorCritic, rebuilt, sizes_of
 from coopctx.experiments.settings import Config
 
 
@@ -20,3 +20,8 @@ def model_of(config: Config, weights: Mapping[str, Tensor]) -> ActorCritic:
 def player_of(model: ActorCritic, config: Config, generator: torch.Generator, threads: int = 1) -> PolicyPlayer:
     """The player of a trained model. It ignores ``config`` and ``threads``, which the registry passes to every kind of agent."""
     return PolicyPlayer(model, generator)
+
+
+def untrained(config: Config, identity_size: int, generator: torch.Generator) -> ActorCritic:
+    """The model that a learner begins with."""
+    return ActorCritic(*sizes_of(config, identity_size), generator, config.a2c.initialisation, config.a2c.zero_readouts)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from coopctx import native
 from coopctx.agents.beliefs import Beliefs
 from coopctx.agents.policy import PolicyPlayer
-from coopctx.agents.trunk import ActorCritic, rebuilt
+from coopctx.agents.trunk import ActorCritic, rebuilt, sizes_of
 from coopctx.experiments.settings import Config
 
 SITUATIONS = ("start", "cc", "cd", "dc", "dd")  # that a memory-one policy tells apart, its own action first
@@ -72,3 +72,11 @@ def player_of(
 ) -> FiveLogitPlayer | PolicyPlayer:
     """The player of a trained model; neither settings nor threads matter to it."""
     return FiveLogitPlayer(model.logits, generator) if isinstance(model, FiveLogits) else PolicyPlayer(model, generator)
+
+
+def untrained(config: Config, identity_size: int, generator: torch.Generator) -> FiveLogits | ActorCritic:
+    """The model that a learner of sampled games begins with: both actions are as likely."""
+    if config.coala.policy == "five-logit":
+        return FiveLogits(torch.zeros(len(SITUATIONS)))
+    sizes = sizes_of(config, identity_size, config.coala.hidden)
+    return ActorCritic(*sizes, generator, "flax", zero_readouts=True)

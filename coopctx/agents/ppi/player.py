@@ -10,7 +10,7 @@ from torch import Tensor
 from coopctx.agents.beliefs import Beliefs, predicted_action
 from coopctx.agents.player import TrunkPlayer
 from coopctx.agents.ppi.planner import Planner
-from coopctx.agents.trunk import SequenceModel, predict, rebuilt, step
+from coopctx.agents.trunk import SequenceModel, predict, rebuilt, sizes_of, step
 from coopctx.experiments.settings import Config
 from coopctx.game.sampling import choose
 
@@ -64,3 +64,8 @@ def model_of(config: Config, weights: Mapping[str, Tensor]) -> SequenceModel:
 def player_of(model: SequenceModel, config: Config, generator: torch.Generator, threads: int = 1) -> PPIPlayer:
     """The player of a trained model, with the planner of ``config``."""
     return PPIPlayer(model, Planner.of(config.ppi), generator, threads)
+
+
+def untrained(config: Config, identity_size: int, generator: torch.Generator) -> SequenceModel:
+    """The model that a learner begins with, before it is fitted to D_0."""
+    return SequenceModel(*sizes_of(config, identity_size), generator, config.ppi.initialisation)

@@ -1,0 +1,144 @@
+"""The command of cross-play, and figures of games that are not the preset's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import pyarrow as pa
+import typer
+from rich.text import Text
+
+from coopctx.cli import completion, show
+from coopctx.cli.options import Device
+from coopctx.cli.options import path as typed_path
+from coopctx.errors import UsageError
+from coopctx.runs.export import check_export, export
+
+
+def arena(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            parser=typed_path,
+            metavar="RUN...",
+            help="Directories of finished runs, or packaged agents. All their learners meet, copies included.",
+            autocompletion=completion.agents,
+        ),
+    ],
+    against: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Whom they meet besides: a named strategy, tabular, axelrod:NAME, another RUN, or naive (learners that update "
+            "between episodes, arXiv:2410.18636). Repeatable.",
+            show_default="all named strategies and tabular; with several episodes also naive",
+            autocompletion=completion.arena,
+        ),
+    ] = None,
+    episodes: Annotated[int, typer.Option(metavar="M", help="In a row with the same partner.")] = 1,
+    games: Annotated[int, typer.Option(metavar="N", help="Games of each pair, side by side.")] = 32,
+    rounds: Annotated[
+        int | None, typer.Option(metavar="N", help="Rounds per episode.", show_default="as in training")
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of the games, not of the runs.")] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            parser=typed_path, metavar="FILE", help="Write what each pair got, episode by episode; .parquet or .csv."
+        ),
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """Cross-play: trained agents with each other, and with strategies and learners; over many episodes if asked for.
+
+    An agent starts every episode anew unless its kind keeps its history, as COALA does. Intervals are over the seeds of the
+    runs.
+
+    \b
+    Examples:
+    coopctx arena results/cpu/ppi-mixed/seed-[0-4] results/cpu/a2c-mixed/seed-[0-4] --out arena.parquet
+    coopctx arena ppi-mixed a2c-mixed --episodes 20 --rounds 10 --against naive
+    coopctx arena ppi-mixed --against tit-for-tat --against axelrod:"Tit For 2 Tats"
+    """
+    from coopctx.agents.trained import TrainedAgent
+    from coopctx.analysis.played.crossplay import SCHEMA
+    from coopctx.evaluation import arena as cross_play
+
+    if out is not None:
+        check_export(out, SCHEMA)
+    options: dict[str, Any] = {"episodes": episodes, "games": games, "rounds": rounds, "seed": seed, "device": device}
+    with show.console.status("loading") as status:
+        played = cross_play.arena(
+            runs, against or (), **options, report=lambda pair, share: status.update(Text(f"{share:.0%}: {pair}"))
+        )
+    show.warn_of(TrainedAgent.load(runs[0]).keys["preset"])
+    show.console.print(show.meetings_tables(played.to_pandas()))
+    if out is not None:
+        export(out, played)
+        show.say(f"{out}: written")
+    drawn = out is not None and out.suffix == ".parquet"
+    show.following(show.quoted(["coopctx", "plot", "arena", out] if drawn else ["coopctx", "evaluate", runs[0]]))
+
+
+def plot_source(
+    figure: str,
+    source: Sequence[str],
+    out: Path,
+    formats: Sequence[str],
+    against: Sequence[str],
+    games: int | None,
+    episodes: Path | None,
+) -> None:
+    """Draw whole games of runs, or of a file, or the cross-play of a file, as ``<figure>-<name>``.
+
+    UsageError for options that do not go together.
+    """
+    from coopctx import figures
+    from coopctx.analysis.played.games import scenes as scenes_of
+
+    if figure not in ("episodes", "arena"):
+        raise UsageError(f"plot {figure} takes no RUN, FILE, --against, --games or --episodes; they are for: episodes, arena")
+    if not source:
+        raise UsageError("--against, --games and --episodes need a RUN to watch: coopctx plot episodes RUN")
+    files = [name for name in source if Path(name).suffix == ".parquet"]
+    if figure == "arena" and (len(files) != 1 or len(source) != 1):
+        raise UsageError("plot arena takes one FILE.parquet, which coopctx arena --out wrote")
+    if files and (len(source) > 1 or against or games or episodes):
+        raise UsageError("a FILE.parquet is drawn alone, without --against, --games and --episodes")
+    if files:
+        path = Path(files[0])
+        build = figures.arena.build_from if figure == "arena" else figures.episodes.build_from
+        drawn, name = partial(build, path), f"{figure}-{path.stem}"
+    else:
+        played = _watched(source, against, games, episodes)
+        drawn = partial(figures.episodes.figure, scenes_of(played.to_pandas()), "watch")
+        name = "-".join(["episodes", *_short(source)])
+    for written in figures.save(drawn, name, out, formats):
+        show.say(written)
+    show.following(show.quoted(["coopctx", "evaluate", source[0]]) if not files else f"coopctx plot {figure}")
+
+
+def _watched(runs: Sequence[str], against: Sequence[str], games: int | None, episodes: Path | None) -> pa.Table:
+    """The games of all runs, written to ``episodes`` if it is given."""
+    from coopctx.evaluation.games import check_path
+    from coopctx.evaluation.watch import watch
+
+    if episodes is not None:
+        check_path(episodes)
+    with show.console.status("loading") as status:
+        options: dict[str, Any] = {} if games is None else {"games": games}
+        report = lambda opponent, share: status.update(Text(f"{opponent}: {share:.0%}"))  # noqa: E731
+        played = pa.concat_tables([watch(run, against, **options, report=report) for run in runs])
+    show.warn_of(played["preset"][0].as_py())
+    if episodes is not None:
+        export(episodes, played)
+        show.say(f"{episodes}: written")
+    return played
+
+
+def _short(runs: Sequence[str]) -> list[str]:
+    """Runs as parts of a file name: ``ppi-mixed-seed-0``."""
+    return ["-".join(Path(run).parts[-2:]) for run in runs]

@@ -1,0 +1,202 @@
+"""Cross-play: every trained agent with every other one, with a copy of itself, and with strategies and naive learners.
+
+Each pair plays once, and is written down from both sides. With several episodes the partner stays the same
+(`coopctx.evaluation.series`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+
+from coopctx.agents.others import TABULAR
+from coopctx.agents.trained import TrainedAgent
+from coopctx.analysis.played.crossplay import NAIVE, SCHEMA
+from coopctx.errors import UsageError
+from coopctx.evaluation.opponents import FEWEST_ROUNDS, Host
+from coopctx.evaluation.play import GAMES_AT_ONCE, check_number, torch_threads
+from coopctx.evaluation.series import Anew, Lasting, Naive, Seat, play_series
+from coopctx.experiments.agents import AGENTS
+from coopctx.experiments.pools import run_name
+from coopctx.experiments.presets import load_preset
+from coopctx.game.episodes import Episodes
+from coopctx.game.matrix import COOPERATE, DEFECT
+from coopctx.game.streams import stream
+from coopctx.machine import resolve_device
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """Who plays. kind: the run's name, or the strategy's; seed and learner: of a trained agent. seat: makes it, from a stream.
+
+    agent: that it is of. games: how many a learner of its kind plays at once; all games must be a multiple of it.
+    """
+
+    kind: str
+    seat: Callable[[torch.Generator], Seat]
+    seed: int | None = None
+    learner: int | None = None
+    agent: TrainedAgent | None = None
+    games: int = 1
+
+    @property
+    def name(self) -> str:
+        """Such as ``ppi-mixed seed 0, learner 2``; a strategy's own name."""
+        return self.kind if self.seed is None else f"{self.kind} seed {self.seed}, learner {self.learner}"
+
+
+def arena(
+    runs: Sequence[str | Path],
+    against: Sequence[str | Path] = (),
+    *,
+    episodes: int = 1,
+    games: int = 32,
+    rounds: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    report: Callable[[str, float], None] = lambda pair, share: None,
+) -> pa.Table:
+    """Cross-play of all learners of ``runs``, with each other, with copies of themselves and with ``against``.
+
+    against: names of strategies, ``tabular``, ``naive`` (naive learners of arXiv:2410.18636, App. B, with the settings of the
+    first run's preset), ``axelrod:NAME``, or further runs; these do not meet each other. Empty: all named strategies and
+    tabular, with several episodes also naive. episodes: with the same partner, in a row. games: of each pair, side by side.
+    rounds: of an episode; None for as many as the first run was trained with. report hears who is about to play, and the share
+    of all pairs that is done. Returns a table with the columns of `coopctx.analysis.played.crossplay.SCHEMA`.
+
+    Raises UsageError for a name or number that will not do; RunError for a directory without a finished run, or a run of
+    another game.
+    """
+    numbers = ("--episodes", episodes, 1), ("--games", games, 1), ("--rounds", rounds, FEWEST_ROUNDS), ("--seed", seed, 0)
+    for name, value, least in numbers:
+        check_number(least, name, value)
+    if not runs:
+        raise UsageError("an arena needs a run: give directories of finished runs, or packaged agents")
+    place = torch.device(resolve_device(device))
+    first = TrainedAgent.load(runs[0])
+    host = Host(first, rounds, place)
+    if host.game.n_actions != 2:
+        raise UsageError(f"an arena is for games of two actions; {first.directory} was trained with {host.game.n_actions}")
+    usual = (*host.usual(), *((NAIVE,) if episodes > 1 and host.game.over is None else ()))
+    insiders = _distinct([entrant for run in runs for entrant in _learners(host, TrainedAgent.load(run))])
+    everyone = _distinct([*insiders, *(entrant for name in against or usual for entrant in _entrants(host, str(name), first))])
+    outsiders = everyone[len(insiders) :]
+    for entrant in outsiders:
+        if games % entrant.games:
+            raise UsageError(f"--games must be a multiple of {entrant.games}, which a naive learner plays at once, not {games}")
+    pairs = list(_pairs(insiders, outsiders))
+    rows: list[dict[str, Any]] = []
+    with torch_threads(host.torch_threads()):
+        for number, (one, other) in enumerate(pairs):
+            report(f"{one.name} and {other.name}", number / len(pairs))
+            sides = _play(host, one, other, episodes, games, seed, place)
+            rows += _rows(host, one, other, sides)
+    return pa.Table.from_pylist(rows, SCHEMA)
+
+
+def _pairs(insiders: Sequence[Entrant], outsiders: Sequence[Entrant]) -> Iterator[tuple[Entrant, Entrant]]:
+    """Each pair once: insiders with each other, copies included, and with outsiders."""
+    for number, one in enumerate(insiders):
+        yield from ((one, other) for other in (*insiders[number:], *outsiders))
+
+
+def _distinct(entrants: Sequence[Entrant]) -> list[Entrant]:
+    """Each once by its name; UsageError where two are called the same and are not."""
+    named: dict[str, Entrant] = {}
+    for entrant in entrants:
+        known = named.setdefault(entrant.name, entrant)
+        if known.agent and entrant.agent and not _alike(known.agent, entrant.agent):
+            both = f"{known.agent.directory} and {entrant.agent.directory}"
+            raise UsageError(f"{both} are both {entrant.agent.name} and have other weights; one at a time")
+    return list(named.values())
+
+
+def _alike(one: TrainedAgent, other: TrainedAgent) -> bool:
+    """Whether two agents are the same run, in one place or in two."""
+    same = zip(one.weights, other.weights, strict=False)
+    return one.directory == other.directory or all(
+        ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours) for ours, theirs in same
+    )
+
+
+def _learners(host: Host, agent: TrainedAgent) -> list[Entrant]:
+    """All learners of a run."""
+    host.check_game(agent)
+    keys = agent.keys
+    lasting = AGENTS[agent.kind].keeps_history
+
+    def seat(learner: int, generator: torch.Generator) -> Seat:
+        player = host.seat(agent, generator, learner)
+        return Lasting(player) if lasting else Anew(player)
+
+    kind = run_name(keys["agent"], keys["experiment"], keys["opponent_id"])
+    numbers = range(1, len(agent.weights) + 1)
+    return [Entrant(kind, partial(seat, learner), keys["seed"], learner, agent) for learner in numbers]
+
+
+def _entrants(host: Host, name: str, first: TrainedAgent) -> list[Entrant]:
+    """Those whom a word of ``--against`` names."""
+    if name == NAIVE:
+        if host.game.over is not None:
+            raise UsageError(f"{NAIVE} learners learn from episodes of a fixed number of rounds; here the ending is random")
+        coala = load_preset(first.keys["preset"], (), NAIVE).coala
+        return [Entrant(NAIVE, lambda generator: Naive(host.game, coala, generator), games=coala.inner_batch)]
+    opponent = host.opponent(name)
+    if opponent.agent:
+        return _learners(host, opponent.agent)
+    same = Lasting if name == TABULAR else Anew  # a partner who is drawn stays the same in all episodes
+    return [Entrant(opponent.name, lambda generator: same(opponent.player(generator)))]
+
+
+def _play(
+    host: Host, one: Entrant, other: Entrant, episodes: int, games: int, seed: int, device: torch.device
+) -> list[tuple[Episodes, Episodes]]:
+    """Both sides of every episode; games in batches that bound the planner's memory."""
+    at_once = max(GAMES_AT_ONCE // other.games, 1) * other.games
+    batches = []
+    for start in range(0, games, at_once):
+        streams = (stream(seed, "arena", one.name, other.name, side, start) for side in ("ego", "co", "chance"))
+        ego, co, chance = streams
+        batch = min(at_once, games - start)
+        seats = one.seat(ego), other.seat(co)
+        batches.append(play_series(host.game, host.rounds, episodes, batch, seats, device, chance))
+    return [
+        (Episodes.concatenate([ego for ego, _ in parts]), Episodes.concatenate([co for _, co in parts]))
+        for parts in zip(*batches, strict=True)
+    ]
+
+
+def _rows(host: Host, one: Entrant, other: Entrant, sides: Sequence[tuple[Episodes, Episodes]]) -> list[dict[str, Any]]:
+    """A row per episode from the first side, and from the second one unless that is a copy of the first."""
+    rows = []
+    for number, (ego, co) in enumerate(sides, start=1):
+        for (own, us), (met, them) in (((one, ego), (other, co)), ((other, co), (one, ego))):
+            rows.append(
+                {
+                    **_named("player", own),
+                    **_named("opponent", met),
+                    "episodes": len(sides), "rounds": host.rounds, "games": len(ego), "episode": number,
+                    "reward": us.reward(), "co_reward": them.reward(),
+                    "cooperation_rate": us.cooperation_rate(), "co_cooperation_rate": them.cooperation_rate(),
+                    "mutual_cooperation": _both(us, them, COOPERATE), "mutual_defection": _both(us, them, DEFECT),
+                    "baseline": float(host.game.payoffs[DEFECT][DEFECT]),
+                }
+            )
+            if one is other:
+                break
+    return rows
+
+
+def _named(side: str, who: Entrant) -> dict[str, Any]:
+    return {side: who.name, f"{side}_kind": who.kind, f"{side}_seed": who.seed, f"{side}_learner": who.learner}
+
+
+def _both(one: Episodes, other: Episodes, action: int) -> float:
+    """Share of the rounds played in which both chose ``action``."""
+    return float(((one.actions == action) & (other.actions == action))[one.going_on()].double().mean())

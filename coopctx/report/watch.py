@@ -1,0 +1,132 @@
+"""What the figures of whole games and of cross-play show, as generated blocks: sentences that state numbers, and tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pandas as pd
+
+from coopctx.analysis.intervals import Estimate, interval
+from coopctx.analysis.played import crossplay, games
+from coopctx.analysis.played.crossplay import COPY, NAIVE, PARTNER, STRANGER, Meeting
+from coopctx.analysis.played.games import OUTCOMES, Scene
+from coopctx.experiments.agents import AGENTS
+from coopctx.figures.episodes import title
+from coopctx.report.blocks import Sources, markdown_table
+
+NOT_PLAYED = "*Not played yet: `make games`.*\n"
+OF_A_KIND = ("partner", "copy", "stranger")  # words in the names of co-players that are agents of the same kind
+
+
+def episodes(sources: Sources) -> str:
+    """Whole games: how often each outcome happens in both halves, and how well the agent predicted its co-player."""
+    path = sources.results / sources.preset / games.FILE
+    if not path.exists():
+        return NOT_PLAYED
+    scenes = games.scenes(games.read(path))
+    headings = ["agent", "games", *(f"{name}, {half} half" for half in ("1st", "2nd") for name in OUTCOMES), "predicted", "Bayes"]
+    lines = []
+    for scene in scenes:
+        shares = [share for half in _halves(scene) for share in scene.shares(*half).values()]
+        hits = scene.hit(scene.prediction), scene.hit(scene.bayes)
+        lines.append([_label(scene), title(scene), *map(_two, (*shares, *hits))])
+    sentences = [_of_extortion(scenes), _of_a_kind(scenes)]
+    return f"{' '.join(filter(None, sentences))}\n\n{markdown_table(headings, lines, left=2)}"
+
+
+def arena(sources: Sources) -> str:
+    """Cross-play: whose conventions fit, and who wins over many episodes in a row, naive learners among them."""
+    tables = {
+        name: crossplay.read(path)
+        for name in (crossplay.FILE, crossplay.SERIES_FILE)
+        if (path := sources.results / sources.preset / name).exists()
+    }
+    parts = [_conventions(tables[name]) if name == crossplay.FILE else _series(tables[name]) for name in tables]
+    return "\n".join(parts) or NOT_PLAYED
+
+
+def _conventions(table: pd.DataFrame) -> str:
+    fits = {kind: crossplay.conventions(table, kind) for kind in crossplay.kinds(table, True)}
+    sentences = [
+        f"Two `{kind}` agents of different seeds both cooperate in a share of the rounds of {_two(fit[STRANGER].value)}, an "
+        f"agent and its training partner {_two(fit[PARTNER].value)}, an agent and a copy of itself {_two(fit[COPY].value)}."
+        for kind, fit in fits.items()
+        if fit.keys() >= {COPY, PARTNER, STRANGER}
+    ]
+    lines = [
+        [f"`{kind}`", who, _two(mutual.value), interval(mutual.low, mutual.high), str(mutual.seeds)]
+        for kind, fit in fits.items()
+        for who, mutual in fit.items()
+    ]
+    headings = ["agents of", "with", "both cooperate", "95 % interval", "seeds"]
+    return f"{' '.join(sentences)}\n\n{markdown_table(headings, lines, left=2)}"
+
+
+def _series(table: pd.DataFrame) -> str:
+    met = [meeting for meeting in crossplay.meetings(table) if meeting.player != meeting.opponent]
+    agents = crossplay.kinds(table, True)
+    length = f"{table['episodes'].max()} episodes of {table['rounds'].max()} rounds with the same partner"
+    outcomes = [
+        f"`{meeting.player}` {_relation(meeting)} (difference in reward {_of(meeting.advantage)})"
+        for meeting in met
+        if meeting.opponent == NAIVE
+        or (meeting.opponent in agents and agents.index(meeting.player) < agents.index(meeting.opponent))
+    ]
+    lines = [
+        [
+            f"`{meeting.player}`",
+            f"`{meeting.opponent}`",
+            *(_two(part.value) for part in (meeting.reward, meeting.co_reward, meeting.advantage)),
+            interval(meeting.advantage.low, meeting.advantage.high),
+            _two(meeting.mutual.value),
+            meeting.relation,
+        ]
+        for meeting in met
+    ]
+    headings = ["agents of", "with", "reward", "theirs", "more", "95 % interval", "both cooperate", "the agent"]
+    told = f"Over {length}: {'; '.join(outcomes)}.\n\n" if outcomes else ""
+    return told + markdown_table(headings, lines, left=2)
+
+
+def _relation(meeting: Meeting) -> str:
+    """Who wins, in words."""
+    whom = "naive learners" if meeting.opponent == NAIVE else f"`{meeting.opponent}`"
+    words = {"even": f"is even with {whom}", "–": f"met {whom}"}
+    by = " by" if meeting.relation.startswith("is ") else ""
+    return words.get(meeting.relation, f"{meeting.relation}{by} {whom}")
+
+
+def _halves(scene: Scene) -> tuple[tuple[int, int], tuple[int, int]]:
+    rounds = scene.outcomes.shape[1]
+    return (1, rounds // 2), (rounds // 2 + 1, rounds)
+
+
+def _of_extortion(scenes: Sequence[Scene]) -> str:
+    """What the extorter and its co-player do in the second half."""
+    shown = [scene for scene in scenes if scene.experiment == "extortion"]
+    parts = []
+    for scene in shown:
+        cc, cd, dc, dd = (f"{share:.0%}" for share in scene.shares(*_halves(scene)[1]).values())
+        rest = f"only its co-player defects in {cd}, both in {dd}"
+        parts.append(f"{_label(scene)}: both cooperate in {cc} of the rounds, only the extorter defects in {dc}, {rest}")
+    return f"The second half of an extorter's games with {shown[0].opponent}. {'; '.join(parts)}." if shown else ""
+
+
+def _of_a_kind(scenes: Sequence[Scene]) -> str:
+    """Mutual cooperation over whole games among agents of one kind."""
+    shown = [scene for scene in scenes if scene.trained and any(word in scene.opponent for word in OF_A_KIND)]
+    parts = [f"{_label(scene)} with {scene.opponent} in {scene.shares(1, scene.outcomes.shape[1])['CC']:.0%}" for scene in shown]
+    return f"Both cooperate in these shares of all rounds: {', '.join(parts)}." if parts else ""
+
+
+def _label(scene: Scene) -> str:
+    return AGENTS[scene.agent].label
+
+
+def _of(estimate: Estimate) -> str:
+    return f"{_two(estimate.value)}, {interval(estimate.low, estimate.high)}"
+
+
+def _two(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:z.2f}"
