@@ -97,7 +97,7 @@ def plot_source(
     UsageError for options that do not go together.
     """
     from coopctx import figures
-    from coopctx.analysis.played.games import scenes as scenes_of
+    from coopctx.analysis.games import scenes as scenes_of
 
     if figure not in ("episodes", "arena"):
         raise UsageError(f"plot {figure} takes no RUN, FILE, --against, --games or --episodes; they are for: episodes, arena")

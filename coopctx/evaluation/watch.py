@@ -46,7 +46,7 @@ def watch(
     device: str = "auto",
     report: Callable[[str, float], None] = lambda opponent, share: None,
 ) -> pa.Table:
-    """Games of learner 1 of ``run`` with the columns of `coopctx.analysis.played.games.SCHEMA`.
+    """Games of learner 1 of ``run`` with the columns of `coopctx.analysis.games.SCHEMA`.
 
     against: whom it meets, untrained and trained. Empty: untrained with its untrained partner, trained with its training
     partner, with a copy of itself, with a stranger (the same run's next seed, if it lies beside it) and with tabular players;

@@ -1,4 +1,4 @@
-"""Games that were played after training, as tables: whole games round by round, and cross-play.
+"""What games after training come to: cross-play.
 
 May import the rest of analysis and everything that it may; never agents.
 """
