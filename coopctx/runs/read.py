@@ -71,17 +71,6 @@ class Results:
             self._tables[name, table] = pa.concat_tables(parts)
         return self._tables[name, table].to_pandas()
 
-    @contextmanager
-    def leaving_out_errors(self) -> Iterator[None]:
-        """Turn a RunError into a line of ``left_out`` if errors are tolerated."""
-        try:
-            yield
-        except RunError as error:
-            if not self._tolerant:
-                raise
-            if str(error) not in self.left_out:
-                self.left_out.append(str(error))
-
     def _directory(self, name: str, seed: int) -> Path:
         return self.folder / self.preset / name / f"seed-{seed}"
 
@@ -111,6 +100,17 @@ class Results:
                 what = f"{there} (there) and {here} (here) were run with different settings"
                 raise RunError(f"{what} and cannot be averaged: {differences}")
         return alike
+
+    @contextmanager
+    def leaving_out_errors(self) -> Iterator[None]:
+        """Turn a RunError into a line of ``left_out`` if errors are tolerated."""
+        try:
+            yield
+        except RunError as error:
+            if not self._tolerant:
+                raise
+            if str(error) not in self.left_out:
+                self.left_out.append(str(error))
 
 
 def read_table(results: Path, preset: str, name: str, table: str) -> pd.DataFrame:
