@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from coopctx.agents.trunk import SequenceModel
+from coopctx.agents.ppi.model import SequenceModel
 from coopctx.game.streams import stream
 
 PAYOFF = np.array([0.0, 1.0, -1.0, 2.0, 0.0])  # own reward by the observation that follows: start, CC, CD, DC, DD

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import torch
 from jax import Array, lax
 
+from coopctx.agents.ppi.model import SequenceModel
 from coopctx.agents.ppi.planner import Planner
-from coopctx.agents.trunk import SequenceModel
 from coopctx.experiments.settings import PPIConfig
 from coopctx.game.episodes import Episodes
 from coopctx.native import Gates

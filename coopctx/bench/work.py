@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from coopctx.agents.ppi.learner import PPILearner
-from coopctx.agents.trunk import SequenceModel
+from coopctx.agents.ppi.model import SequenceModel
 from coopctx.bench.race import CPU
 from coopctx.experiments.settings import Config
 from coopctx.game.arena import play

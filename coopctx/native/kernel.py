@@ -221,7 +221,7 @@ def _check_sequences(gates: Gates, extra: Tensor | None, index: Tensor, reward_i
 
 
 def _check_world(gates: Gates, n_actions: int, n_observations: int) -> None:
-    """Check that head and table are those of a `coopctx.agents.trunk.SequenceModel`."""
+    """Check that head and table are those of a `coopctx.agents.ppi.model.SequenceModel`."""
     if n_actions < 1 or n_observations < 1:
         raise ValueError("n_actions and n_observations must be at least 1")
     expected = n_actions * (1 + 2 * n_observations), n_observations * (n_actions + 1)

@@ -6,9 +6,10 @@ import torch
 
 from coopctx.agents.beliefs import bayes, beliefs_table, predicted_action, replayed
 from coopctx.agents.policy import PolicyPlayer
+from coopctx.agents.ppi.model import SequenceModel, split_heads
 from coopctx.agents.ppi.planner import Planner
 from coopctx.agents.ppi.player import PPIPlayer
-from coopctx.agents.trunk import ActorCritic, SequenceModel, split_heads
+from coopctx.agents.trunk import ActorCritic
 from coopctx.game.arena import play
 from coopctx.game.episodes import Episodes
 from coopctx.game.matrix import PRISONERS_DILEMMA, MatrixGame

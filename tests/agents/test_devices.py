@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from coopctx.agents.policy import PolicyPlayer
+from coopctx.agents.ppi.model import SequenceModel
 from coopctx.agents.ppi.planner import ESTIMATORS, Planner
 from coopctx.agents.ppi.player import PPIPlayer
-from coopctx.agents.trunk import ActorCritic, SequenceModel
+from coopctx.agents.trunk import ActorCritic
 from coopctx.game.arena import play
 from coopctx.game.matrix import PRISONERS_DILEMMA, MatrixGame
 from coopctx.game.seats import Seats

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from coopctx import native
 from coopctx.agents.ppi.learner import PPILearner
-from coopctx.agents.trunk import ActorCritic, Gates, Losses, SequenceModel, predict, split_heads, step
+from coopctx.agents.ppi.model import Losses, SequenceModel, predict, split_heads
+from coopctx.agents.trunk import ActorCritic, Gates, step
 from coopctx.experiments.presets import load_preset
 from coopctx.game.arena import play
 from coopctx.game.episodes import Episodes

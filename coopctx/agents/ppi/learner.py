@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from coopctx.agents.ppi.model import Losses, SequenceModel
 from coopctx.agents.ppi.planner import Planner
 from coopctx.agents.ppi.player import PPIPlayer
-from coopctx.agents.trunk import Losses, SequenceModel, on_one_vector
+from coopctx.agents.trunk import on_one_vector
 from coopctx.experiments.settings import ModelConfig, PPIConfig
 from coopctx.game.episodes import Episodes
 from coopctx.game.matrix import MatrixGame

@@ -23,7 +23,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from coopctx import native
-from coopctx.agents.trunk import predict, step
+from coopctx.agents.ppi.model import predict
+from coopctx.agents.trunk import step
 from coopctx.experiments.settings import PPIConfig
 from coopctx.game.sampling import choose
 from coopctx.native import Gates

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from coopctx.agents.beliefs import Beliefs, predicted_action
 from coopctx.agents.player import TrunkPlayer
+from coopctx.agents.ppi.model import SequenceModel, predict
 from coopctx.agents.ppi.planner import Planner
-from coopctx.agents.trunk import SequenceModel, predict, rebuilt, sizes_of, step
+from coopctx.agents.trunk import rebuilt, sizes_of, step
 from coopctx.experiments.settings import Config
 from coopctx.game.sampling import choose
 

@@ -12,6 +12,7 @@ from coopctx.agents.beliefs import bayes_nll
 from coopctx.agents.loop import Loop, Schedule
 from coopctx.agents.others import TABULAR, Others
 from coopctx.agents.ppi.learner import PPILearner
+from coopctx.agents.ppi.model import Losses
 from coopctx.agents.record import (
     Match,
     diagnose,
@@ -19,7 +20,6 @@ from coopctx.agents.record import (
     shares,
 )
 from coopctx.agents.trained import TrainedAgent, needed_agents
-from coopctx.agents.trunk import Losses
 from coopctx.experiments.pools import LEARNER, RunSpec
 from coopctx.experiments.settings import Config
 from coopctx.game.arena import play

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coopctx import native
+from coopctx.agents.ppi.model import SequenceModel, predict
 from coopctx.agents.ppi.planner import ESTIMATORS, Planner, returns, stratified_uniforms
-from coopctx.agents.trunk import Gates, SequenceModel, predict, step
+from coopctx.agents.trunk import Gates, step
 from coopctx.game.sampling import choose
 from coopctx.game.streams import stream
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from coopctx.agents.ppi.learner import PPILearner
+from coopctx.agents.ppi.model import Losses, SequenceModel, split_heads
 from coopctx.agents.ppi.planner import Planner
-from coopctx.agents.trunk import Losses, SequenceModel, split_heads
 from coopctx.experiments.settings import ModelConfig, PPIConfig
 from coopctx.game.arena import play
 from coopctx.game.episodes import Episodes

@@ -6,9 +6,9 @@ import torch
 from worlds import exact_values, known_world
 
 from coopctx import native
+from coopctx.agents.ppi.model import SequenceModel
 from coopctx.agents.ppi.planner import ESTIMATORS, Planner
 from coopctx.agents.ppi.player import PPIPlayer
-from coopctx.agents.trunk import SequenceModel
 from coopctx.game.arena import play
 from coopctx.game.matrix import PRISONERS_DILEMMA
 from coopctx.game.streams import stream

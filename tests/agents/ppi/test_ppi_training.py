@@ -7,8 +7,8 @@ from tiny_runs import CPU, config, open_run, parquet, spec, train
 
 from coopctx.agents.ppi import training as phases
 from coopctx.agents.ppi.learner import PPILearner
+from coopctx.agents.ppi.model import Losses
 from coopctx.agents.ppi.training import PPITraining
-from coopctx.agents.trunk import Losses
 from coopctx.errors import UsageError
 from coopctx.experiments.pools import RunSpec
 from coopctx.runs.progress import SilentProgress

@@ -10,9 +10,10 @@ from browsers import CONTRAST, SIZES
 
 import coopctx
 from coopctx.agents.beliefs import replayed
+from coopctx.agents.ppi.model import predict
 from coopctx.agents.ppi.planner import Planner, returns, stratified_uniforms
 from coopctx.agents.trained import TrainedAgent
-from coopctx.agents.trunk import Gates, predict, step
+from coopctx.agents.trunk import Gates, step
 from coopctx.errors import RunError, UsageError
 from coopctx.evaluation.person.page import page, specification, write_page
 from coopctx.game.arena import play
