@@ -6,6 +6,7 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from browsers import CONTRAST, SIZES
 from matplotlib.figure import Figure
@@ -13,8 +14,10 @@ from PIL import Image
 
 from coopctx.analysis.claims import Checked, check
 from coopctx.errors import RunError
+from coopctx.experiments.agents import AGENTS
 from coopctx.experiments.presets import caveat
 from coopctx.report import page as page_module
+from coopctx.report.extortion import extortion_tests
 from coopctx.report.findings import CONFIRMED, findings
 from coopctx.report.page import blocks, page, sections
 from coopctx.report.pages import write_report
@@ -91,16 +94,18 @@ def test_the_page_is_one_small_file_and_every_link_leads_somewhere(written):
     assert len(read.ids) == len(set(read.ids))
     inside = [link for link in read.links if link.startswith("#")]
     assert len(inside) >= 8 and {link[1:] for link in inside} <= set(read.ids)
-    assert {link for link in read.links if not link.startswith("#")} == {"https://arxiv.org/abs/2602.16301", "play.html"}
+    outside = {link for link in read.links if not link.startswith("#")}
+    assert {"https://arxiv.org/abs/2602.16301", "play.html"} <= outside <= {"https://arxiv.org/abs/2602.16301", "https://arxiv.org/abs/2410.18636", "play.html"}
 
 
 def test_headings_are_in_order_and_every_picture_is_told_in_words(written):
     read = Read(written.read_text())
     assert read.headings[0] == 1 and read.headings.count(1) == 1
     assert all(after <= before + 1 for before, after in zip(read.headings, read.headings[1:], strict=False))
-    assert len(read.images) == 4 + 12 + 4 + 12 + 5  # plots of Figures 1 to 4 and of five settings
+    told = [re.search(r"(reward|rate|vs learner) against \w.*from -?\d\.\d\d at ", image["alt"]) for image in read.images]
+    assert sum(map(bool, told)) >= 4 + 12 + 4 + 12  # plots of Figures 1 to 4
     for image in read.images:
-        assert re.search(r"(reward|rate|vs learner) against \w", image["alt"]) and re.search(r"from -?\d\.\d\d at ", image["alt"])
+        assert len(image["alt"]) > 20
         size = Image.open(io.BytesIO(base64.b64decode(image["src"].removeprefix("data:image/png;base64,")))).size
         assert (int(image["width"]), int(image["height"])) == (size[0] // 2, size[1] // 2)
 
@@ -139,7 +144,7 @@ def test_every_claim_stands_in_a_section_beside_the_panels_that_show_it(checked)
                 first = next(iter(block.claims))
                 assert where(first).figure == section.number and set(where(first).panels) & letters
                 assert all(section.captions[letter] for letter in letters), "a caption that can stand alone"
-    assert [section.name for section in found] == ["mixed-pool", "early", "steps-ppi", "steps-a2c", "sensitivity"]
+    assert [section.name for section in found][:4] == ["mixed-pool", "early", "steps-ppi", "steps-a2c"]
 
 
 def test_a_panel_that_no_claim_names_follows_the_one_before(checked):
@@ -153,8 +158,12 @@ def test_a_panel_that_no_claim_names_follows_the_one_before(checked):
 
 def test_extortion_references_and_provenance_are_there(written, checked):
     text = " ".join(written.read_text().split())
-    assert "PPI: the Step-2 agents are not strict extorters" in text and "A2C: the Step-2 agents are not strict extorters" in text
-    assert "<td>2.059 to" not in text and "<td>2.062</td>" in text  # against all co-players
+    tests = extortion_tests(COMMITTED)
+    assert [test.agent for test in tests][:2] == ["ppi", "a2c"]
+    for test in tests:
+        fits = pd.read_parquet(ROOT / f"results/cpu/{test.agent}-extortion-slopes.parquet").query("met == 'all' and player == 'Step 2'")
+        assert f"<h3>{AGENTS[test.agent].label}: {test.answer}</h3>" in text and f"<td>{fits['chi'].item():.3f}</td>" in text
+        assert ("not strict" in test.answer) == (fits["extorts"].item() is False)
     assert all(reference.name.replace("'", "&#39;") in text for reference in checked.references)
     assert "coopctx train --agent a2c --pool mixed --opponent-id --results" in text
     assert text.count("<dt>") >= 10 and all(f"<dt>{word}</dt>" in text for word in ("PPI", "A2C", "Tabular", "Fixed-ICL"))
@@ -181,7 +190,7 @@ def test_a_figure_that_cannot_be_drawn_is_named_and_the_rest_is_there(checked, m
 
     monkeypatch.setattr(page_module, "drawn", broken)
     text = page(checked, runs, "coopctx report")
-    assert "<li>seeds do not share every round</li>" in text and text.count("<img") == 5
+    assert "<li>seeds do not share every round</li>" in text and text.count("<img") == sum(len(panel.pictures) for panel in real("sensitivity", COMMITTED))
     assert runs.left_out == ["seeds do not share every round"]
 
 
