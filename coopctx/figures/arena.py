@@ -104,7 +104,7 @@ def _kinds(axes: Axes, table: pd.DataFrame, letter: str) -> None:
         if meeting is not None:
             share = (value - REWARDS[0]) / (REWARDS[1] - REWARDS[0])
             colour = "white" if share > DARK else INK
-            axes.text(column, row, _written(meeting), ha="center", va="center", size=7.5, color=colour, linespacing=0.95)
+            axes.text(column, row, _written(meeting), ha="center", va="center", size=8.5, color=colour, linespacing=0.95)
     axes.set_xticks(range(len(columns)), columns, rotation=35, ha="right", rotation_mode="anchor", size=8)
     axes.set_yticks(range(len(rows)), rows, size=8)
     axes.grid(visible=False)
@@ -129,7 +129,7 @@ def _against_naive(part: SubFigure, table: pd.DataFrame, letter: str) -> None:
     shown = _met_naive(table)
     columns = min(2, len(shown))
     lines = -(-len(shown) // columns)
-    grid = part.add_gridspec(lines, columns, left=0.06, right=0.4, bottom=0.2, top=0.84, wspace=0.14, hspace=0.5)
+    grid = part.add_gridspec(lines, columns, left=0.06, right=0.4, bottom=0.2, top=0.84, wspace=0.38, hspace=0.5)
     part.text(0.06, 0.925, f"{letter}. With naive learners, who learn after each episode", size=10.5)
     drawn: list[Axes] = []
     for number, kind in enumerate(shown):
@@ -143,14 +143,10 @@ def _against_naive(part: SubFigure, table: pd.DataFrame, letter: str) -> None:
         axes.set_xlim(1, max(2, rows["episode"].max()))
         axes.set_title(kind, size=9)
         axes.tick_params(labelsize=8)
-        if number % columns == 0:
-            axes.set_ylabel("Avg. Reward", size=9)
-        else:
-            axes.tick_params(labelleft=False)
+        axes.set_ylabel("Avg. Reward", size=9)
         if number >= len(shown) - columns:
             axes.set_xlabel("Episode", size=9)
-        if number == 0:
-            axes.legend(fontsize=7.5, loc="upper right", handlelength=1.6)
+        axes.legend(fontsize=7.5, loc="upper right", handlelength=1.6)
     ends = [-0.6, 1.6, *(float(end) for axes in drawn for line in axes.lines for end in np.asarray(line.get_ydata()))]
     drawn[0].set_ylim(min(ends), max(ends))
 
@@ -165,7 +161,8 @@ def _caption(tables: Sequence[pd.DataFrame], preset: str) -> str:
     warning = f"{caveat(preset)} " if caveat(preset) else ""
     return (
         f"{warning}{f'Preset {preset}. ' if preset else ''}Means over {games} games of each pair; of a kind, over its seeds and "
-        f"learners ({listed}); with its own kind, over different seeds. The sign is that of the 95 % interval of the difference\n"
-        "in reward over seeds: the row e extorts the column (which still gets more than mutual defection pays) or x exploits it; "
-        "−e, −x: it is the row that is extorted or exploited; = even."
+        f"learners ({listed}); with its own kind, over different seeds. Marks: “earns more” means that all of the 95 % interval\n"
+        "of the difference in reward over seeds is on one side of 0. e (extorts): the row earns more, and the column still earns "
+        "more than mutual defection pays. x (exploits): the row earns more, and the column does not.\n"
+        "−e, −x: the same with row and column exchanged, so that the column earns more. =: neither earns more."
     )

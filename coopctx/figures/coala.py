@@ -74,22 +74,22 @@ def _exact() -> tuple[Panel, Panel, Panel]:
     naive, mutual, mixed, meta = (Runs("coala", f"exact-{pool}") for pool in ("naive", "mutual", "mixed", "meta"))
     return (
         Panel(
-            "Exact game: shaper and naive learner",
+            "Exact game: meta agent and naive learner",
             "Naive Learner's Step",
             (
-                Line("shaper", naive, "naive", "reward", SIDES["ego"], table="episodes"),
+                Line("meta agent", naive, "naive", "reward", SIDES["ego"], table="episodes"),
                 Line("naive learner", naive, "naive", "reward", SIDES["co"], "co", table="episodes"),
             ),
             (-0.6, 1.6),
         ),
         Panel(
-            "Exact game: two shapers",
+            "Exact game: two meta agents that extort",
             "Meta Steps",
             (Line("with each other", mutual, "learner", "reward", SIDES["ego"]),),
             (-0.1, 1.1),
         ),
         Panel(
-            "Exact game: both kinds, or shapers alone",
+            "Exact game: both kinds, or meta agents alone",
             "Meta Steps",
             (
                 Line("mixed pool", mixed, "learner", "reward", SIDES["ego"]),

@@ -59,8 +59,8 @@ Block = Callable[[Sources], str]
 # What the six rows of README's table say, and the claim and its measure that each shows.
 FINDINGS = (
     ("mixed pool: the learners cooperate with each other, and rarely with tabular players", MIXED),
-    ("told their opponent, they do not (cooperation lost)", TOLD),
-    ("without tabular opponents, they do not (cooperation lost)", ALONE),
+    ("told their opponent, they do not (drop in cooperation)", TOLD),
+    ("without tabular opponents, they do not (drop in cooperation)", ALONE),
     ("Step 1: cooperation with Tit-for-Tat, inferred within the episode", STEP_1),
     ("Step 2: an extorter's reward per round against that agent", STEP_2),
     ("Step 3: two extorters come to cooperate", STEP_3),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from coopctx.analysis.claims import Checked, Claim, Row
 from coopctx.analysis.verdict import NOT_REPRODUCED, NOT_RUN, PARTLY, REPRODUCED, Verdict, counted
 from coopctx.experiments.agents import AGENTS
-from coopctx.report.rows import PAPERS, by_agent, by_paper, verdict_of
+from coopctx.report.rows import PAPERS, by_agent, by_paper, verdict_of, weakest_row
 
 # A claim of claims.toml by its title, and the measure of it that is shown.
 MIXED = ("Mixed pool: cooperation with learners, best response to the others", "cooperation of the learners")
@@ -26,15 +26,22 @@ CONFIRMED = {  # how a verdict is said of some agents
     NOT_REPRODUCED: "not confirmed for {}",
     NOT_RUN: "not run yet for {}",
 }
+CANNOT_TELL = "cannot be judged for {}, because these agents do not reach cooperation in the baseline, the mixed pool"
+WEAKER = "weaker than in the paper for {}"
+JOINED_BY_OR = (CONFIRMED[NOT_REPRODUCED], CONFIRMED[NOT_RUN], CANNOT_TELL)  # sentences that deny: for PPI or A2C
 
 
 @dataclass(frozen=True)
 class Statement:
-    """What the paper says, in plain words. measure: the claim that decides and its measure; shown: the measure in plain words."""
+    """What the paper says, in plain words. measure: the claim that decides and its measure; shown: the measure in plain words.
+
+    baseline: the claim and the measure without which an ablation cannot be judged, since its measure is a drop from there.
+    """
 
     text: str
     measure: tuple[str, str]
     shown: str
+    baseline: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -58,14 +65,16 @@ QUESTIONS: dict[str, tuple[Statement, ...]] = {
     ),
     "What does cooperation need?": (
         Statement(
-            "Cooperation fails if the agents are told whom they meet",
+            "Agents that are told who their opponent is do not come to cooperate",
             TOLD,
-            "cooperation rate lost when told",
+            "drop in cooperation when agents are told who their opponent is",
+            baseline=MIXED,
         ),
         Statement(
-            "it fails if there are no simple players to learn from",
+            "Agents that never meet simple players do not come to cooperate",
             ALONE,
-            "cooperation rate lost without simple players",
+            "drop in cooperation when agents never meet simple players",
+            baseline=MIXED,
         ),
     ),
     "Can an agent that adapts be exploited?": (
@@ -98,44 +107,93 @@ def _overall(claims: Sequence[Claim]) -> Finding:
     for agent, theirs in by_agent(claims):
         given = [verdict for claim in theirs if (verdict := verdict_of(claim)) is not None]
         counts.append(f"{AGENTS[agent].label}, {len(given)} claims: {counted(given)}")
-    result = "that selfish agents come to cooperate if they meet a mix of opponents"
+    result = "that selfish agents come to cooperate in a mix of opponents"
     sentence = f"The paper's main result, {result}, is {_confirmed(main)}."
     return Finding("Does the paper hold up?", sentence, tuple(counts), ())
 
 
 def _answer(question: str, claims: Sequence[Claim]) -> Finding:
-    told, evidence = [], []
+    told: list[str] = []
+    evidence: list[str] = []
     verdicts: list[tuple[str, Verdict]] = []
     for statement in QUESTIONS[question]:
         title, measure = statement.measure
         theirs = [claim for claim in claims if claim.title == title]
         given = [(AGENTS[claim.agent].label, claim.verdict) for claim in theirs]
-        told.append(f"{statement.text}: {_confirmed(given)}")
+        judged = _joined((AGENTS[claim.agent].label, _said(claim, statement, claims)) for claim in theirs)
+        told.append(f"{statement.text}: {judged}")
         rows = [(claim.agent, row) for claim in theirs for row in claim.rows if row.spec.name == measure]
         if not rows:
             raise KeyError(f"no claim {title!r} with the measure {measure!r}")  # as claims.toml has it
         evidence.append(f"{statement.shown}: {'; '.join(_measured(agent, row) for agent, row in rows)}")
+        evidence += _deciding(theirs, measure)
         verdicts += given
     once = tuple(verdicts) if len(told) == 1 else ()  # where two claims decide, the sentence has to do
-    return Finding(question, f"{'. And '.join(told)}.", tuple(evidence), once)
+    return Finding(question, f"{'. '.join(told)}.", tuple(evidence), once)
+
+
+def _said(claim: Claim, statement: Statement, claims: Sequence[Claim]) -> str:
+    """How a statement is judged for the claim's agent. An ablation that is not confirmed may be weaker, or not to be judged."""
+    if claim.verdict is not NOT_REPRODUCED or statement.baseline is None:
+        return CONFIRMED[claim.verdict]
+    if _row(claims, claim.agent, statement.baseline).verdict is NOT_REPRODUCED:
+        return CANNOT_TELL
+    row = _row(claims, claim.agent, statement.measure)
+    ours, target, threshold = row.ours, row.spec.target, row.spec.threshold
+    if ours is None or target is None or threshold is None or not ours.low > 0:  # nan: one seed
+        return CONFIRMED[NOT_REPRODUCED]
+    return (
+        f"{WEAKER} (cooperation drops by {ours.value:z.2f}, interval {ours.low:z.2f} to {ours.high:z.2f}, in the paper by "
+        f"{target.value:z.2f}; to count as reproduced, all of the interval must be above {threshold.value:.2f}, half of the "
+        "paper's drop)"
+    )
+
+
+def _row(claims: Sequence[Claim], agent: str, measure: tuple[str, str]) -> Row:
+    title, name = measure
+    return next(
+        row for claim in claims if (claim.agent, claim.title) == (agent, title) for row in claim.rows if row.spec.name == name
+    )
+
+
+def _deciding(claims: Sequence[Claim], measure: str) -> list[str]:
+    """The row that decides a claim's verdict, for each claim where that is another one than the row that is shown."""
+    lines = []
+    for claim in claims:
+        row = weakest_row(claim.rows)
+        shown = next((each for each in claim.rows if each.spec.name == measure), None)
+        if row is None or row.verdict != claim.verdict or (shown is not None and shown.verdict == claim.verdict):
+            continue
+        numbers = f"{_value(row)}, must be {row.spec.threshold}{_papers(row)}"
+        lines.append(f"what decides for {AGENTS[claim.agent].label}: {row.spec.name} {numbers}: {row.verdict}")
+    return lines
 
 
 def _confirmed(verdicts: Iterable[tuple[str, Verdict]]) -> str:
-    """``confirmed for PPI and not confirmed for A2C``."""
-    names: dict[Verdict, list[str]] = {}
-    for name, verdict in verdicts:
-        names.setdefault(verdict, []).append(name)
-    said = []
-    for verdict, of in names.items():
-        both = " or " if verdict in (NOT_REPRODUCED, NOT_RUN) else " and "
-        said.append(CONFIRMED[verdict].format(both.join(of)))
+    """``confirmed for PPI, and not confirmed for A2C``."""
+    return _joined((name, CONFIRMED[verdict]) for name, verdict in verdicts)
+
+
+def _joined(judged: Iterable[tuple[str, str]]) -> str:
+    """Agents of which the same is said together, in a list."""
+    names: dict[str, list[str]] = {}
+    for name, words in judged:
+        names.setdefault(words, []).append(name)
+    said = [words.format((" or " if words in JOINED_BY_OR else " and ").join(of)) for words, of in names.items()]
     return ", and ".join(said) or NOT_RUN.word
 
 
 def _measured(agent: str, row: Row) -> str:
     """Ours with its interval and the paper's value: ``PPI 0.84 (0.73 to 0.95), paper 0.89``."""
-    name, ours, target = AGENTS[agent].label, row.ours, row.spec.target
-    if ours is None:
-        return f"{name} not run yet"
-    interval = "one seed" if ours.low != ours.low else f"{ours.low:z.2f} to {ours.high:z.2f}"
-    return f"{name} {ours.value:z.2f} ({interval})" + ("" if target is None else f", paper {target.value:z.2f}")
+    return f"{AGENTS[agent].label} {_value(row)}{_papers(row)}" if row.ours else f"{AGENTS[agent].label} not run yet"
+
+
+def _value(row: Row) -> str:
+    """Ours with its interval."""
+    assert row.ours is not None
+    low, high = row.ours.low, row.ours.high
+    return f"{row.ours.value:z.2f} ({'one seed' if low != low else f'{low:z.2f} to {high:z.2f}'})"
+
+
+def _papers(row: Row) -> str:
+    return "" if row.spec.target is None else f", paper {row.spec.target.value:z.2f}"

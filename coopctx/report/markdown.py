@@ -16,8 +16,7 @@ from coopctx.report.rows import (
     headline,
     measure,
     reference_cells,
-    said,
-    verdict_of,
+    said_of,
 )
 
 
@@ -40,7 +39,7 @@ def markdown_tables(checked: Checked) -> str:
             between = len(COLUMNS) - 1
             lines += ["| claim, and what measures it | " + " | ".join(COLUMNS) + " |", "|---|" + "---:|" * between + "---|"]
             for claim in theirs:
-                lines.append(f"| **{claim.title}** |" + " |" * between + f" **{said(verdict_of(claim))}** |")
+                lines.append(f"| **{claim.title}** |" + " |" * between + f" **{said_of(claim)}** |")
                 lines += [f"| {measure(row)} | {' | '.join(cells(row))} |" for row in claim.rows]
             lines.append("")
     lines += ["**Exact references**, which are no claims of the paper", ""]

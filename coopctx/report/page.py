@@ -27,6 +27,7 @@ from coopctx.report.findings import findings
 from coopctx.report.pictures import Panel, drawn
 from coopctx.report.provenance import Made, provenance
 from coopctx.report.rows import PAPERS, Paper, by_agent, by_paper
+from coopctx.report.watch import with_strangers
 from coopctx.runs.read import Results
 
 TITLE = "Do selfish agents learn to cooperate?"
@@ -48,12 +49,13 @@ class Section:
     """A part of the page: as in sections.toml, with the claims and the panels that there are for it.
 
     number: of the figure in the paper; paper: another one than that of the page, with ``headlines`` of its own; captions: by
-    the panels' letters.
+    the panels' letters; found: what our runs show of it, in a sentence, if that is said here.
     """
 
     name: str
     title: str
     text: str
+    found: str
     number: str
     paper: Paper | None
     captions: Mapping[str, str]
@@ -67,13 +69,14 @@ def page(checked: Checked, runs: Results, command: str, play: bool = False) -> s
     A figure that cannot be drawn is left out; unless ``runs`` is tolerant, RunError says why, if it is not that there is no run.
     """
     names = {"labels": {name: kind.label for name, kind in AGENTS.items()}, "papers": PAPERS, "paper": PAPERS[0]}
-    tools = {name: getattr(rows, name) for name in ("cells", "headline", "measure", "verdict_of")}
+    tools = {name: getattr(rows, name) for name in ("cells", "headline", "measure", "not_run", "verdict_of")}
     return _template().render(
         title=TITLE,
         preset=runs.preset,
         caveat=caveat(runs.preset),
         version=__version__,
         css=Markup(_text("templates/report.css")),  # it is ours
+        seeds=_seeds(checked.claims),
         command=command,
         play=PLAY if play else "",
         findings=findings(checked),
@@ -102,10 +105,12 @@ def sections(checked: Checked, runs: Results) -> list[Section]:
         claims, panels = _claims(checked, data), _panels(data["figure"], runs)
         if claims or panels:
             paper = _paper(data)
-            headlines = [rows.headline(agent, theirs) for agent, theirs in by_agent(claims)] if paper else []
+            headlines = tuple(rows.headline(agent, theirs) for agent, theirs in by_agent(claims)) if paper else ()
             texts = {name: " ".join(data.get(name, "").split()) for name in ("name", "title", "text", "number")}
             beside = blocks(claims, panels)
-            found.append(Section(**texts, paper=paper, captions=data["captions"], headlines=tuple(headlines), blocks=beside))
+            told = with_strangers(runs) if data["figure"] == "arena" else ""
+            section = Section(**texts, found=told, paper=paper, captions=data["captions"], headlines=headlines, blocks=beside)
+            found.append(section)
     return found
 
 
@@ -151,6 +156,16 @@ def _panels(figure: str, runs: Results) -> list[Panel]:
             except NothingToDraw:
                 return []
     return []
+
+
+def _seeds(claims: Sequence[Claim]) -> str:
+    """How many seeds the experiments of each kind of agent have: ``PPI 10, A2C 5 to 10``; empty where none has any."""
+    found = []
+    for agent, theirs in by_agent(claims):
+        numbers = sorted({number for claim in theirs for row in claim.rows for number in row.seeds if number})
+        if numbers:
+            found.append(f"{AGENTS[agent].label} " + " to ".join(map(str, dict.fromkeys((numbers[0], numbers[-1])))))
+    return ", ".join(found)
 
 
 def _test(test: ExtortionTest) -> dict[str, Any]:

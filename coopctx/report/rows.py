@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from coopctx.analysis.intervals import Estimate, interval, number
 from coopctx.analysis.nulls import NULLS
 from coopctx.analysis.references import Reference
 from coopctx.analysis.summaries import LAST_MEASUREMENTS
-from coopctx.analysis.verdict import OF_A_CLAIM, VERDICTS, Verdict, counted
+from coopctx.analysis.verdict import NOT_RUN, OF_A_CLAIM, VERDICTS, Verdict, counted
 from coopctx.experiments.agents import AGENTS
 
 COLUMNS = ("ours", "95 % interval", "n", "untouched", "paper", "null policies", "verdict")
@@ -20,7 +21,7 @@ REFERENCE_COLUMNS = ("ours", "95 % interval", "exact", "difference", "95 % inter
 NO_VERDICT = "–"
 NOTES = (
     "Verdict, one rule for all rows: " + " ".join(f"**{verdict}**: {verdict.means}" for verdict in VERDICTS) + " " + OF_A_CLAIM,
-    "Thresholds, in brackets, and what they mean: "
+    "In brackets after a measure stands its threshold, for which the claim holds. What the thresholds mean: "
     + "; ".join(f"{threshold}: {meaning}" for threshold, meaning in meanings().items())
     + ". A row without one is shown and has no verdict.",
     "Ours: the mean over all n finished seeds (of Step 3: pairs) with its 95 % interval, Student's t, for a difference between "
@@ -97,7 +98,38 @@ def verdict_of(claim: Claim) -> Verdict | None:
 def headline(agent: str, claims: Sequence[Claim]) -> str:
     """How often each verdict was given: ``PPI, 8 claims: 5 reproduced, 1 partly, 2 not reproduced``."""
     given = [verdict for claim in claims if (verdict := verdict_of(claim)) is not None]
-    return f"{AGENTS[agent].label}, {len(given)} claims: {counted(given)}" if given else f"{AGENTS[agent].label}, {OURS_ONLY}"
+    if given:
+        return f"{AGENTS[agent].label}, {len(given)} claims: {counted(given)}"
+    lacking = sum(not_run(claim) == NOT_RUN.word for claim in claims)
+    return f"{AGENTS[agent].label}, {OURS_ONLY}" + (f", {lacking} of {len(claims)} claims {NOT_RUN}" if lacking else "")
+
+
+def strength(row: Row) -> tuple[int, float]:
+    """What orders rows from the weakest: the verdict, then how far all of the interval is on the threshold's side.
+
+    ``row`` has a verdict and is measured.
+    """
+    assert row.verdict is not None and row.ours is not None and row.spec.threshold is not None
+    ends = row.ours.low, row.ours.high
+    sign = 1 if row.spec.threshold.side == "above" else -1
+    return row.verdict.rank, -math.inf if math.isnan(ends[0]) else min(sign * (end - row.spec.threshold.value) for end in ends)
+
+
+def weakest_row(rows: Iterable[Row]) -> Row | None:
+    """The weakest of those rows that are measured and have a verdict; None where there is none."""
+    return min((row for row in rows if row.ours is not None and row.verdict is not None), key=strength, default=None)
+
+
+def not_run(claim: Claim) -> str:
+    """``not run`` where no row of the claim is measured, ``partly not run`` where some are; empty where all are."""
+    lacking = [row.ours is None for row in claim.rows]
+    return NOT_RUN.word if all(lacking) else f"partly {NOT_RUN.word}" if any(lacking) else ""
+
+
+def said_of(claim: Claim) -> str:
+    """A claim's verdict in its column; for one that is ours only, whether it was run."""
+    verdict = verdict_of(claim)
+    return (not_run(claim) or NO_VERDICT) if verdict is None else str(verdict)
 
 
 def said(verdict: Verdict | None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
@@ -25,7 +24,10 @@ from coopctx.report.rows import (
     papers_value,
     reference_cells,
     said,
+    said_of,
+    strength,
     verdict_of,
+    weakest_row,
 )
 
 LINES = 10  # of the short report, with the lines of the files written and of the next command
@@ -53,14 +55,9 @@ def weakest(checked: Checked) -> list[tuple[str, Row]]:
 
     Rows that nothing has measured are passed over, as are those without a threshold.
     """
-    found: dict[str, Row] = {}
-    for claim in checked.claims:
-        for row in claim.rows:
-            if row.ours is None or row.verdict is None:
-                continue
-            if claim.agent not in found or _strength(row) < _strength(found[claim.agent]):
-                found[claim.agent] = row
-    return sorted(found.items(), key=lambda each: _strength(each[1]))
+    every = [(agent, weakest_row(row for claim in theirs for row in claim.rows)) for agent, theirs in by_agent(checked.claims)]
+    found = {agent: row for agent, row in every if row is not None}
+    return sorted(found.items(), key=lambda each: strength(each[1]))
 
 
 def full(checked: Checked, preset: str) -> Group:
@@ -82,14 +79,6 @@ def full(checked: Checked, preset: str) -> Group:
     return Group(*shown, table, Text(), *(Text(note.replace("**", "")) for note in NOTES))
 
 
-def _strength(row: Row) -> tuple[int, float]:
-    """What orders rows from the weakest to the strongest; ``row`` has a verdict."""
-    assert row.verdict is not None and row.ours is not None and row.spec.threshold is not None
-    ends = row.ours.low, row.ours.high
-    sign = 1 if row.spec.threshold.side == "above" else -1
-    return row.verdict.rank, -math.inf if math.isnan(ends[0]) else min(sign * (end - row.spec.threshold.value) for end in ends)
-
-
 def _claim(claim: Claim) -> Sequence[RenderableType]:
     verdict: Verdict | None = verdict_of(claim)
     table = _table(len(IN_A_TERMINAL))
@@ -97,7 +86,7 @@ def _claim(claim: Claim) -> Sequence[RenderableType]:
         *values, word = (cells(row)[i] for i in IN_A_TERMINAL)
         name = measure(row).replace("> ", ">\u00a0").replace("< ", "<\u00a0")
         table.add_row(Text(name), *values, Text(word, style=STYLES[row.verdict]))
-    return Text.assemble("\n", (claim.title, "bold"), ": ", Text(said(verdict), style=STYLES[verdict])), table
+    return Text.assemble("\n", (claim.title, "bold"), ": ", Text(said_of(claim), style=STYLES[verdict])), table
 
 
 def _table(numbers: int) -> Table:

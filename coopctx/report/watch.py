@@ -13,8 +13,10 @@ from coopctx.analysis.intervals import Estimate, interval
 from coopctx.analysis.played import crossplay
 from coopctx.analysis.played.crossplay import COPY, NAIVE, PARTNER, STRANGER, Meeting
 from coopctx.experiments.agents import AGENTS
+from coopctx.experiments.pools import run_name
 from coopctx.figures.episodes import title
 from coopctx.report.blocks import Sources, markdown_table
+from coopctx.runs.read import Results
 
 NOT_PLAYED = "*Not played yet: `make games`.*\n"
 OF_A_KIND = ("partner", "copy", "stranger")  # words in the names of co-players that are agents of the same kind
@@ -45,6 +47,27 @@ def arena(sources: Sources) -> str:
     }
     parts = [_conventions(tables[name]) if name == crossplay.FILE else _series(tables[name]) for name in tables]
     return "\n".join(parts) or NOT_PLAYED
+
+
+def with_strangers(runs: Results) -> str:
+    """A sentence per kind of agent of the mixed pool: mutual cooperation with the training partner, and with other runs' agents.
+
+    Empty where no cross-play was played.
+    """
+    path = runs.folder / runs.preset / crossplay.FILE
+    if not path.exists():
+        return ""
+    with runs.leaving_out_errors():
+        table = crossplay.read(path)
+        fits = {agent: crossplay.conventions(table, run_name(agent, "mixed")) for agent in AGENTS}
+        return " ".join(
+            f"Two {AGENTS[agent].label} agents of the mixed pool that were trained together both cooperate in "
+            f"{fit[PARTNER].value:.0%} of the rounds; with {AGENTS[agent].label} agents of other runs they do so in "
+            f"{fit[STRANGER].value:.0%} ({fit[STRANGER].seeds} seeds)."
+            for agent, fit in fits.items()
+            if fit.keys() >= {PARTNER, STRANGER}
+        )
+    return ""
 
 
 def _conventions(table: pd.DataFrame) -> str:

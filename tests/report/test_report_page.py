@@ -3,6 +3,8 @@
 import base64
 import io
 import re
+from dataclasses import replace
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,16 +15,18 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from coopctx.analysis.claims import Checked, check
+from coopctx.analysis.verdict import NOT_REPRODUCED, REPRODUCED, Verdict
 from coopctx.errors import RunError
 from coopctx.experiments.agents import AGENTS
 from coopctx.experiments.presets import caveat
 from coopctx.report import page as page_module
 from coopctx.report.extortion import extortion_tests
-from coopctx.report.findings import CONFIRMED, findings
+from coopctx.report.findings import ALONE, CONFIRMED, MIXED, STEP_3, findings
 from coopctx.report.page import blocks, page, sections
 from coopctx.report.pages import write_report
 from coopctx.report.pictures import Panel, panels, plain
 from coopctx.report.rows import where
+from coopctx.report.watch import with_strangers
 from coopctx.runs.read import Results
 
 ROOT = Path(__file__).parents[2]
@@ -113,7 +117,7 @@ def test_headings_are_in_order_and_every_picture_is_told_in_words(written):
 def test_five_sentences_say_for_whom_each_statement_is_confirmed(checked):
     found = findings(checked)
     assert len(found) == 5 and all(finding.sentence.endswith(".") for finding in found)
-    shown = [line for finding in found[1:] for line in finding.evidence]
+    shown = [line for finding in found[1:] for line in finding.evidence if not line.startswith("what decides")]
     assert len(shown) == 5 and all(re.search(r": PPI -?\d.*; A2C -?\d.* paper -?\d", line) for line in shown)
     mixed = {claim.agent: claim for claim in checked.claims if claim.title.startswith("Mixed pool: ")}
     for agent, label in (("ppi", "PPI"), ("a2c", "A2C")):
@@ -130,7 +134,72 @@ def test_findings_change_with_the_verdicts():
 
     empty = Results(ROOT / "results", "cpu", asked=[0], only=True)
     alone = confirmed(empty)
-    assert alone != confirmed(COMMITTED) and all("not confirmed for PPI or A2C" in sentence for sentence in alone)
+    assert alone != confirmed(COMMITTED) and all("not confirmed for PPI or A2C" in alone[number] for number in (0, 1, 3, 4))
+    assert alone[2].count("cannot be judged for PPI or A2C") == 2, "without an interval nothing says that the baseline cooperates"
+
+
+def changed(checked: Checked, agent: str, title: str, low: float, high: float, verdict: Verdict) -> Checked:
+    """The first row of a claim has this interval and verdict."""
+
+    def other(claim):
+        if (claim.agent, claim.title) != (agent, title):
+            return claim
+        ours = replace(claim.rows[0].ours, value=(low + high) / 2, low=low, high=high)
+        return replace(claim, rows=(replace(claim.rows[0], ours=ours, verdict=verdict), *claim.rows[1:]))
+
+    return replace(checked, claims=tuple(map(other, checked.claims)))
+
+
+@pytest.mark.parametrize(
+    ("baseline", "low", "high", "verdict", "said"),
+    [
+        (REPRODUCED, 0.6, 0.8, REPRODUCED, "confirmed for PPI"),
+        (REPRODUCED, 0.2, 0.6, NOT_REPRODUCED, "weaker than in the paper for PPI (cooperation drops by 0.40, interval 0.20 to 0.60, in the paper by 0.74; "),
+        (REPRODUCED, -0.1, 0.6, NOT_REPRODUCED, "not confirmed for PPI"),
+        (NOT_REPRODUCED, 0.2, 0.6, NOT_REPRODUCED, "cannot be judged for PPI or A2C, because these agents do not reach cooperation in the baseline"),
+    ],
+)
+def test_an_ablation_is_judged_by_its_drop_and_only_where_the_baseline_cooperates(checked, baseline, low, high, verdict, said):
+    found = changed(changed(checked, "ppi", MIXED[0], 0.4, 0.9, baseline), "ppi", ALONE[0], low, high, verdict)
+    sentence = findings(found)[2].sentence.split("never meet simple players")[1]
+    assert f": {said}" in sentence or f"and {said}" in sentence
+
+
+def test_a_finding_shows_the_row_that_decides(checked):
+    found = changed(changed(checked, "ppi", STEP_3[0], 0.3, 0.4, NOT_REPRODUCED), "a2c", MIXED[0], 0.1, 0.2, NOT_REPRODUCED)
+    first = next(claim for claim in found.claims if (claim.agent, claim.title) == ("ppi", STEP_3[0])).rows[0]
+    lines = findings(found)[4].evidence
+    assert any(line.startswith(f"what decides for PPI: {first.spec.name} 0.35 (0.30 to 0.40), must be < 0.25") for line in lines)
+    assert not any("what decides for A2C" in line for line in findings(found)[1].evidence), "the row that is shown decides"
+
+
+def test_claims_that_were_not_run_say_so_in_their_heading(checked, monkeypatch):
+    monkeypatch.setattr(page_module, "drawn", lambda name, given: [])
+    text = page(checked, COMMITTED, "coopctx report")
+    for claim in checked.claims:
+        heading = re.search(rf"<h3>{AGENTS[claim.agent].label}, claim: {re.escape(escape(claim.title))}(.*?)</h3>", text).group(1)
+        lacking = [row.ours is None for row in claim.rows]
+        if claim.agent == "coala":
+            assert re.sub("<.*?>", "", heading).strip() == ("not run" if all(lacking) else "partly not run" if any(lacking) else "")
+    lacking = sum(all(row.ours is None for row in claim.rows) for claim in checked.claims if claim.agent == "coala")
+    assert f"COALA, ours only, {lacking} of 6 claims not run" in text or not lacking
+
+
+def test_every_word_of_the_glossary_is_used_on_the_page(written):
+    before, glossary, after = re.split('<section id="words">|<section id="mixed-pool">', written.read_text())
+    used = f"{before}{after}{re.sub('<dt>.*?</dt>', '', glossary)}".lower().replace("&nbsp;", " ")
+    for word in re.findall("<dt>(.*?)</dt>", glossary):
+        assert all(part in used for part in word.lower().removeprefix("the ").split(", ")), word
+
+
+def test_cross_play_says_how_training_partners_and_strangers_cooperate():
+    table = pd.read_parquet(ROOT / "results/cpu/arena.parquet").query("player_kind == 'ppi-mixed' and opponent_kind == 'ppi-mixed'")
+    same = table["player_seed"] == table["opponent_seed"]
+    partners = table[same & (table["player_learner"] != table["opponent_learner"])]["mutual_cooperation"].mean()
+    strangers = table[~same]["mutual_cooperation"].mean()
+    told = with_strangers(COMMITTED)
+    assert f"trained together both cooperate in {partners:.0%} of the rounds; with PPI agents of other runs they do so in {strangers:.0%}" in told
+    assert with_strangers(Results(Path("nowhere"), "cpu")) == ""
 
 
 def test_every_claim_stands_in_a_section_beside_the_panels_that_show_it(checked):
@@ -144,7 +213,7 @@ def test_every_claim_stands_in_a_section_beside_the_panels_that_show_it(checked)
                 first = next(iter(block.claims))
                 assert where(first).figure == section.number and set(where(first).panels) & letters
                 assert all(section.captions[letter] for letter in letters), "a caption that can stand alone"
-    assert [section.name for section in found][:4] == ["mixed-pool", "early", "steps-ppi", "steps-a2c"]
+    assert [section.name for section in found][:4] == ["mixed-pool", "steps-ppi", "early", "steps-a2c"], "Figures 1, 2, 3, 4"
 
 
 def test_a_panel_that_no_claim_names_follows_the_one_before(checked):
