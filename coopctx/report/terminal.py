@@ -96,4 +96,3 @@ def _table(numbers: int) -> Table:
         table.add_column(justify="right", no_wrap=True)
     table.expand = True
     return table
-
