@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from coopctx.analysis.intervals import Floats
-from coopctx.errors import RunError
+from coopctx.runs.export import read_export
 from coopctx.runs.schema import KEYS
 
 FILE = "games.parquet"  # beside the runs of a preset: the games that the figure of the episodes shows
@@ -72,15 +71,7 @@ class Scene:
 
 def read(path: Path) -> pd.DataFrame:
     """The table in a file of whole games; RunError naming the file where it is missing or another one."""
-    try:
-        table = pq.read_table(path)
-    except OSError as error:
-        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise RunError(f"{path} is not a Parquet file") from error
-    if not table.schema.equals(SCHEMA):
-        raise RunError(f"{path} does not have the columns of whole games (coopctx evaluate --episodes)")
-    return table.to_pandas()
+    return read_export(path, SCHEMA, "whole games (coopctx evaluate --episodes)")
 
 
 def scenes(table: pd.DataFrame) -> list[Scene]:

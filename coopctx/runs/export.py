@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
@@ -40,6 +41,19 @@ def export(path: Path, table: pa.Table) -> None:
     memory = pa.BufferOutputStream()
     pa.csv.write_csv(table, memory, pa.csv.WriteOptions(quoting_style="needed"))
     write_atomically(path, lambda file: file.write(memory.getvalue()))
+
+
+def read_export(path: Path, schema: pa.Schema, what: str) -> pd.DataFrame:
+    """The table in a Parquet file that `export` wrote; RunError naming the file if it cannot be read or is not ``what``."""
+    try:
+        table = pq.read_table(path)
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise RunError(f"{path} is not a Parquet file") from error
+    if not table.schema.equals(schema):
+        raise RunError(f"{path} does not have the columns of {what}")
+    return table.to_pandas()
 
 
 def _columns(path: Path) -> list[str]:

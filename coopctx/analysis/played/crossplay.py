@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from coopctx.analysis.intervals import Estimate, over_units
-from coopctx.errors import RunError
+from coopctx.runs.export import read_export
 
 FILE, SERIES_FILE = "arena.parquet", "arena-series.parquet"  # beside the runs of a preset: one episode, many in a row
 _WHO = {"{}": pa.string(), "{}_kind": pa.string(), "{}_seed": pa.int64(), "{}_learner": pa.int64()}
@@ -63,15 +62,7 @@ class Meeting:
 
 def read(path: Path) -> pd.DataFrame:
     """The table in a file that ``coopctx arena`` wrote; RunError naming the file where it is missing or another one."""
-    try:
-        table = pq.read_table(path)
-    except OSError as error:
-        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise RunError(f"{path} is not a Parquet file") from error
-    if not table.schema.equals(SCHEMA):
-        raise RunError(f"{path} does not have the columns of a cross-play table (coopctx arena --out)")
-    return table.to_pandas()
+    return read_export(path, SCHEMA, "a cross-play table (coopctx arena --out)")
 
 
 def kinds(table: pd.DataFrame, trained: bool | None = None) -> list[str]:
