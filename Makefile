@@ -24,7 +24,7 @@ OUT ?= $(if $(filter cpu,$(PRESET)),figures,build/figures-$(PRESET))
 SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile
 
 MIXED := ppi-mixed a2c-mixed coala-mixed coala-naive
-STEPS := ppi-tabular a2c-tabular ppi-extortion a2c-extortion
+STEP_RUNS := ppi-tabular a2c-tabular ppi-extortion a2c-extortion
 of = $(foreach run,$(1),$(sort $(wildcard results/$(PRESET)/$(run)/seed-$(2))))
 PACKAGED := a2c-mixed a2c-tabular ppi-extortion ppi-mixed ppi-tabular
 
@@ -70,7 +70,7 @@ figures: $(READY)
 
 games: $(READY)
 	@$(COOPCTX) plot episodes $(call of,ppi-mixed a2c-mixed,0) --episodes results/$(PRESET)/games.parquet --format png --out build
-	@$(COOPCTX) arena $(call of,$(MIXED),[0-2]) $(call of,$(STEPS),[0-2]) --games 16 --out results/$(PRESET)/arena.parquet \
+	@$(COOPCTX) arena $(call of,$(MIXED),[0-2]) $(call of,$(STEP_RUNS),[0-2]) --games 16 --out results/$(PRESET)/arena.parquet \
 	  $(patsubst %,--against %,tit-for-tat always-cooperate always-defect win-stay-lose-shift zd-extort-2 random tabular) \
 	  --against 'axelrod:Tit For 2 Tats' --against axelrod:Gradual
 	@$(COOPCTX) arena $(call of,$(MIXED),[0-2]) --episodes 20 --rounds 10 --games 16 --against naive --against tabular \

@@ -136,6 +136,6 @@ def blank_figures(monkeypatch):
     from coopctx import figures
     from coopctx.report import page
 
-    for name in ("FIGURES", "ALL"):
+    for name in ("PAPER_FIGURES", "ALL"):
         monkeypatch.setattr(figures, name, dict.fromkeys(getattr(figures, name), lambda results: (Figure(), [])))
     monkeypatch.setattr(page, "drawn", lambda name, results: [])

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from matplotlib.image import imread
 
 from coopctx.experiments.presets import load_preset
-from coopctx.figures import FIGURES
+from coopctx.figures import PAPER_FIGURES
 from coopctx.runs.read import Results
 from coopctx.runs.schema import SCHEMAS
 
@@ -65,7 +65,7 @@ def check_play(table: pd.DataFrame, where: str) -> None:
 
 
 def check_figures(folder: Path) -> None:
-    for name in FIGURES:
+    for name in PAPER_FIGURES:
         image = imread(folder / f"{name}.png")[..., :3]
         assert image.std() > 0.05, f"{name}.png is blank"
         pdf = (folder / f"{name}.pdf").read_bytes()
@@ -78,7 +78,7 @@ def check_report(folder: Path) -> None:
     table = markdown.split("**PPI, ")[1].split("\n\n")[1]
     assert table.count("\n") > 20 and "not run" not in table, "report.md lacks measured claims"
     page = (folder / "report.html").read_text()
-    lacking = [name for name in FIGURES if f"<b>Figure {name.removeprefix('fig')}A" not in page]
+    lacking = [name for name in PAPER_FIGURES if f"<b>Figure {name.removeprefix('fig')}A" not in page]
     assert not lacking, f"report.html lacks {lacking}"
     assert "show nothing about the paper" in page and "show nothing about the paper" in markdown, "smoke does not say that it is smoke"
 

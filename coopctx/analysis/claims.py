@@ -22,7 +22,7 @@ from coopctx.analysis.intervals import Estimate, difference, estimate
 from coopctx.analysis.paper import Reading, Target, paper_target
 from coopctx.analysis.references import Reference, references
 from coopctx.analysis.summaries import REDUCERS
-from coopctx.analysis.tables import AGENTS, Tables, tables_of
+from coopctx.analysis.tables import PAPER_AGENTS, Tables, tables_of
 from coopctx.analysis.verdict import Side, Threshold, Verdict, of_claim, of_row
 from coopctx.experiments.pools import partner, pools_of
 from coopctx.experiments.presets import seen_seeds
@@ -129,7 +129,7 @@ def check(runs: Results) -> Checked:
             for tables in agents
             for claim in claims(tables.agent)
         ),
-        tuple(reference for tables in agents if tables.agent in AGENTS for reference in references(tables)),
+        tuple(reference for tables in agents if tables.agent in PAPER_AGENTS for reference in references(tables)),
     )
 
 
@@ -186,7 +186,7 @@ def _measure(row: Mapping[str, Any]) -> Measure:
 def _threshold(chosen: Mapping[str, Any], target: Target | None) -> Threshold:
     side: Side = "above" if "above" in chosen else "below"
     value = target.value / 2 if target is not None and chosen[side] == "half" else chosen[side]
-    return Threshold(side, float(value), chosen["because"])
+    return Threshold(side, float(value))
 
 
 def _target(reading: Iterable[Any], minus: Iterable[Any] | None) -> Target | None:

@@ -32,7 +32,7 @@ NULLS = (*STRATEGIES, PRIOR)
 FILE = "nulls.parquet"  # beside the runs of a preset: the games of their Step-1 agents against the null policies
 LEARNING_AWARE_FILE = "coala-nulls.parquet"  # beside it: the null policies in the place of COALA's meta agents
 _POINTS = 512  # members that stand for the pool: the error of expected play against it is below 0.0005
-STEPS = 30  # iterations in its tables, all with the same values
+ITERATIONS = 30  # iterations in its tables, all with the same values
 _MEASURED = ("cooperation_rate", "reward")
 _CURVES_AT = (0, 8, 10, 30)  # steps with within-episode curves: before training, early, at the end
 
@@ -70,7 +70,7 @@ def _with_training(within: pd.DataFrame) -> dict[str, pd.DataFrame]:
     if within.empty:
         return dict.fromkeys(("training", "episodes"), pd.DataFrame())
     means = within.groupby(["seed", "learner", "opponent", "player"], as_index=False)[list(_MEASURED)].mean()
-    return {"training": _at(means, range(STEPS + 1)), "episodes": _at(within, _CURVES_AT)}
+    return {"training": _at(means, range(ITERATIONS + 1)), "episodes": _at(within, _CURVES_AT)}
 
 
 def games_against(results: Path, preset: str, agent: str) -> pd.DataFrame | None:

@@ -18,7 +18,7 @@ from coopctx.experiments.pools import RunSpec, partner
 from coopctx.experiments.settings import Config
 from coopctx.runs.read import read_run_table
 
-STEPS = ("tabular", "extortion", "mutual-extortion")  # pools of Steps 1, 2, 3
+STEP_POOLS = ("tabular", "extortion", "mutual-extortion")  # pools of Steps 1, 2, 3
 _NO_SURPLUS = 1e-9
 
 
@@ -105,9 +105,9 @@ def measure_steps(agent: str, preset: str, seeds: Sequence[int], results: Path, 
 
     baseline = config.game.payoffs[1][1]
     measures = []
-    for step, pool in enumerate(STEPS, start=1):
+    for step, pool in enumerate(STEP_POOLS, start=1):
         measures += _last_measured(step, SIDES[agent][pool], read(pool, "training"), baseline)
-    training, episodes = read(STEPS[2], "training"), read(STEPS[2], "episodes")
+    training, episodes = read(STEP_POOLS[2], "training"), read(STEP_POOLS[2], "episodes")
     measures += [_before_training(moment, episodes) for moment in BEFORE_TRAINING[agent]]
     return [*measures, _in_training(IN_TRAINING[agent], training), _highest(training, AGENTS[agent].unit)]
 

@@ -17,7 +17,7 @@ LAST_MEASUREMENTS = 5  # a run's final value is the mean over so many (PPI: phas
 FARTHEST = 0.1  # of the training: the largest distance of a within-episode curve from the share asked for
 
 
-def summary(directory: Path) -> dict[str, float]:
+def run_summary(directory: Path) -> dict[str, float]:
     """A finished run's wall_seconds, and its cooperation_<opponent> and reward_<opponent>: means over its learners and its last
     measurements. Raises RunError naming a damaged file."""
     last = last_measurements(read_run_table(directory, "training").to_pandas())

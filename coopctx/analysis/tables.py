@@ -17,7 +17,7 @@ from coopctx.game.matrix import PRISONERS_DILEMMA
 from coopctx.runs.read import Results
 from coopctx.runs.schema import SCHEMAS
 
-AGENTS = {"ppi": "PPI", "a2c": "A2C"}  # the kinds that the paper makes claims about
+PAPER_AGENTS = {"ppi": "PPI", "a2c": "A2C"}  # the kinds that the paper makes claims about
 LEARNING_AWARE = "coala"  # the kind that arXiv:2410.18636 makes claims about
 RUNS = (*POOLS, "mixed-opponent-id")
 PAPERS_GAME = {"payoffs": [list(row) for row in PRISONERS_DILEMMA.payoffs], "noise": 0, "continuation": 1}  # App. A.2
@@ -26,11 +26,11 @@ PAPERS_GAME = {"payoffs": [list(row) for row in PRISONERS_DILEMMA.payoffs], "noi
 def tables_of(runs: Results) -> list[Tables]:
     """The tables of PPI, of A2C, and, if it has a finished run, of COALA. Raises RunError if none has."""
     learning_aware = any(runs.seeds(f"{LEARNING_AWARE}-{name}") for name in pools_of(LEARNING_AWARE))
-    if not learning_aware and not any(runs.seeds(f"{agent}-{name}") for agent in AGENTS for name in RUNS):
+    if not learning_aware and not any(runs.seeds(f"{agent}-{name}") for agent in PAPER_AGENTS for name in RUNS):
         command = shlex.join(["coopctx", "reproduce", *options_for(runs.folder, runs.preset)])
         nothing = f"nothing to report: no finished run under {runs.folder / runs.preset}; make some with: {command}"
         raise RunError("; ".join([nothing, *runs.left_out]))
-    return [Tables(runs, agent) for agent in (*AGENTS, *[LEARNING_AWARE] * learning_aware)]
+    return [Tables(runs, agent) for agent in (*PAPER_AGENTS, *[LEARNING_AWARE] * learning_aware)]
 
 
 class Tables:

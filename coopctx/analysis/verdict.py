@@ -47,11 +47,10 @@ OF_A_CLAIM = "A claim has the verdict of its weakest row (weakest first: not rep
 
 @dataclass(frozen=True)
 class Threshold:
-    """The values for which a claim holds: above or below ``value``, whose meaning is ``because``."""
+    """The values for which a claim holds: above or below ``value``."""
 
     side: Side
     value: float
-    because: str
 
     def holds(self, value: float) -> bool:
         """False for nan."""

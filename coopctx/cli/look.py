@@ -12,9 +12,9 @@ from rich.text import Text
 
 from coopctx.cli import completion, show
 from coopctx.cli.options import (
-    FIGURES,
     FORMATS,
     OTHER_FIGURES,
+    PAPER_FIGURES,
     Device,
     Out,
     Overrides,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def plot(
-    figure: Annotated[str, typer.Argument(**choice("Which figure.", *FIGURES, *OTHER_FIGURES, "all"))],
+    figure: Annotated[str, typer.Argument(**choice("Which figure.", *PAPER_FIGURES, *OTHER_FIGURES, "all"))],
     source: Annotated[
         list[str] | None,
         typer.Argument(
@@ -139,11 +139,11 @@ def report(
 
 def _seed_0(sources: Sources) -> str:
     """What ``coopctx train --agent ppi --pool mixed`` prints of the finished run, as a block of a page."""
-    from coopctx.analysis.summaries import LAST_MEASUREMENTS, summary
+    from coopctx.analysis.summaries import LAST_MEASUREMENTS, run_summary
 
     directory = sources.results / sources.preset / "ppi-mixed" / "seed-0"
     printed = io.StringIO()
-    table = show.runs_table(f"mean of the last {LAST_MEASUREMENTS} measurements", {0: summary(directory)})
+    table = show.runs_table(f"mean of the last {LAST_MEASUREMENTS} measurements", {0: run_summary(directory)})
     Console(file=printed, width=80).print(table)
     lines = [line.rstrip() for line in printed.getvalue().splitlines()]
     where = Path("results", *directory.parts[-3:])  # as in a clone

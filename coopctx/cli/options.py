@@ -22,7 +22,7 @@ from coopctx.game.matrix import NAMED_GAMES
 from coopctx.launch.options import RunOptions
 
 WIDEST = 20  # characters: choices that need more stand in the help text, where they are not cut
-FIGURES = "fig1", "fig2", "fig3", "fig4"
+PAPER_FIGURES = "fig1", "fig2", "fig3", "fig4"
 OTHER_FIGURES = "coala", "sensitivity", "episodes", "arena"
 FORMATS = "png", "pdf", "svg"
 

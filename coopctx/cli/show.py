@@ -80,12 +80,12 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str | Text]], title: 
 
 def report_runs(outcomes: Sequence[Outcome]) -> None:
     """A table of the finished runs and where they are; RunError naming those that failed."""
-    from coopctx.analysis.summaries import LAST_MEASUREMENTS, summary
+    from coopctx.analysis.summaries import LAST_MEASUREMENTS, run_summary
 
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     finished = [outcome for outcome in outcomes if outcome.state != "failed"]
     if finished:
-        measured = {outcome.seed: summary(outcome.directory) for outcome in finished}
+        measured = {outcome.seed: run_summary(outcome.directory) for outcome in finished}
         console.print(runs_table(f"mean of the last {LAST_MEASUREMENTS} measurements", measured))
     for outcome in finished:
         say(f"{outcome.directory}: {ENDINGS[outcome.state]}")
@@ -99,7 +99,7 @@ def report_runs(outcomes: Sequence[Outcome]) -> None:
 
 
 def runs_table(title: str, rows: Mapping[int, Mapping[str, float]]) -> Group:
-    """A line per seed: cooperation and reward against each kind of opponent (`summaries.summary`), and the time.
+    """A line per seed: cooperation and reward against each kind of opponent (`summaries.run_summary`), and the time.
 
     A line per seed and opponent where these are too many, or their names too long, for columns.
     """

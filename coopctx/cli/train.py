@@ -10,7 +10,7 @@ import typer
 
 from coopctx.cli import completion, show
 from coopctx.cli.options import (
-    FIGURES,
+    PAPER_FIGURES,
     Agent,
     DryRun,
     Fresh,
@@ -83,7 +83,7 @@ def train(
 def reproduce(
     options: Options,
     figure: Annotated[
-        list[str] | None, typer.Option("--figure", show_default="the paper's", **choice("Repeatable.", *FIGURES, "coala"))
+        list[str] | None, typer.Option("--figure", show_default="the paper's", **choice("Repeatable.", *PAPER_FIGURES, "coala"))
     ] = None,
     agent: Annotated[
         list[str] | None,

@@ -54,7 +54,7 @@ from coopctx.runs.files import write_parquet
 CO_PLAYERS = 64  # memory-one: the 32 deterministic ones and 32 of U(0, 1)^5
 GAMES = 32  # against each co-player, per seed: then chance adds some 0.025 to the residual of ZD-Extort-2
 MEMORY_ONE, ADAPTIVE, ALL, EXACT = "memory-one", "adaptive", "all", "exact"
-AGENTS = {"extortion": "Step 2", "tabular": "Step 1"}  # pool of the run: name of the player
+PLAYERS = {"extortion": "Step 2", "tabular": "Step 1"}  # pool of the run: name of the player
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def measure_slopes(
             for met, ego, co, opponents in meetings.games(name, seed):
                 keys: dict[str, Any] = {"player": name, "seed": seed, "met": met}
                 points.append(episodes_table(ego, co, opponents).assign(**keys, games=len(ego) // len(opponents)))
-                if name in AGENTS.values():
+                if name in PLAYERS.values():
                     pictures.append(memory_one_fit(ego, episode_thirds(ego.rounds)).assign(**keys))
     common = {"agent": agent, "preset": preset}
     collected = pd.concat(points, ignore_index=True)
@@ -136,7 +136,7 @@ class _Meetings:
     ) -> None:
         self.game, self.rounds = config.game.matrix(), config.game.rounds
         self.references = _references(self.game)
-        self.players = (*AGENTS.values(), *self.references)
+        self.players = (*PLAYERS.values(), *self.references)
         self.spread = spread_of_opponents(CO_PLAYERS, np.random.default_rng(0))
         self.labels = [" ".join(f"{probability:.4g}" for probability in strategy) for strategy in self.spread]
         self._device, self._threads = device, available_cores()

@@ -18,14 +18,14 @@ from coopctx.runs.files import check_folder
 from coopctx.runs.read import Results
 
 Build = Callable[[Results], tuple[Figure, list[str]]]
-FIGURES: dict[str, Build] = {
+PAPER_FIGURES: dict[str, Build] = {
     "fig1": fig1.build,
     "fig2": fig2.build,
     "fig3": fig3.build,
     "fig4": partial(fig2.build, agent=fig2.A2C),
 }
 ALL: dict[str, Build] = {
-    **FIGURES,
+    **PAPER_FIGURES,
     "coala": coala.build,
     "sensitivity": sensitivity.build,
     "episodes": episodes.build,

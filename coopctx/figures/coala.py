@@ -20,7 +20,7 @@ from coopctx.figures.style import COLOURS, SIDES
 from coopctx.runs.read import Results
 
 SIZE = (12.4, 9.6)  # inches
-STEPS = ("1. Learners are extorted", "2. Extorters who meet", "3. It takes a mixed pool")
+COLUMN_TITLES = ("1. Learners are extorted", "2. Extorters who meet", "3. It takes a mixed pool")
 Side = Literal["ego", "co"]
 Labelled = dict[str, tuple[str, LineStyleType]]  # the end of a pool's name: how it is shown
 RULES: Labelled = {"": ("COALA-PG", "-"), "-m-fos": ("M-FOS", "--"), "-batch-unaware": ("batch-unaware", ":")}
@@ -57,7 +57,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Panel:
+class LinePlot:
     """A panel; lines without finished runs are left out; limits: of the y-axis."""
 
     title: str
@@ -70,10 +70,10 @@ class Panel:
         return "Avg. Reward" if self.lines[0].quantity == "reward" else "Cooperation Rate"
 
 
-def _exact() -> tuple[Panel, Panel, Panel]:
+def _exact() -> tuple[LinePlot, LinePlot, LinePlot]:
     naive, mutual, mixed, meta = (Runs("coala", f"exact-{pool}") for pool in ("naive", "mutual", "mixed", "meta"))
     return (
-        Panel(
+        LinePlot(
             "Exact game: meta agent and naive learner",
             "Naive Learner's Step",
             (
@@ -82,13 +82,13 @@ def _exact() -> tuple[Panel, Panel, Panel]:
             ),
             (-0.6, 1.6),
         ),
-        Panel(
+        LinePlot(
             "Exact game: two meta agents that extort",
             "Meta Steps",
             (Line("with each other", mutual, "learner", "reward", SIDES["ego"]),),
             (-0.1, 1.1),
         ),
-        Panel(
+        LinePlot(
             "Exact game: both kinds, or meta agents alone",
             "Meta Steps",
             (
@@ -100,7 +100,7 @@ def _exact() -> tuple[Panel, Panel, Panel]:
     )
 
 
-def _sampled(rounds: int = 10) -> tuple[Panel, Panel, Panel]:
+def _sampled(rounds: int = 10) -> tuple[LinePlot, LinePlot, LinePlot]:
     naive = {rule: Runs("coala", f"naive{rule}") for rule in RULES}
     within = [
         Line(f"{label}, {who}", naive[rule], "naive", "reward", SIDES[player], player, style, "episodes", rounds)
@@ -121,18 +121,18 @@ def _sampled(rounds: int = 10) -> tuple[Panel, Panel, Panel]:
         for pool, (label, style) in pools.items()
     ]
     return (
-        Panel("Sampled: within the meta-trajectory", "Inner Episode", tuple(within), (-0.9, 1.7)),
-        Panel("Sampled: against naive learners", "Batches", tuple(training), (-0.1, 1.3)),
-        Panel("Sampled: meta agents with each other", "Batches", tuple(together), (-0.02, 1.02)),
+        LinePlot("Sampled: within the meta-trajectory", "Inner Episode", tuple(within), (-0.9, 1.7)),
+        LinePlot("Sampled: against naive learners", "Batches", tuple(training), (-0.1, 1.3)),
+        LinePlot("Sampled: meta agents with each other", "Batches", tuple(together), (-0.02, 1.02)),
     )
 
 
-def _in_context() -> tuple[Panel, Panel, Panel]:
+def _in_context() -> tuple[LinePlot, LinePlot, LinePlot]:
     extortion, mutual, mixed, alone = (
         Runs("ppi", pool) for pool in ("extortion", "mutual-extortion", "mixed", "learners")
     )
     return (
-        Panel(
+        LinePlot(
             "PPI: extorter and Fixed-ICL",
             "Training Phase",
             (
@@ -141,13 +141,13 @@ def _in_context() -> tuple[Panel, Panel, Panel]:
             ),
             (-0.6, 1.6),
         ),
-        Panel(
+        LinePlot(
             "PPI: two extorters",
             "Training Phase",
             (Line("with each other", mutual, "learner", "cooperation_rate", SIDES["ego"]),),
             (-0.02, 1.02),
         ),
-        Panel(
+        LinePlot(
             "PPI: both kinds, or learners alone",
             "Training Phase",
             (
@@ -174,8 +174,8 @@ def build(results: Results) -> tuple[Figure, list[str]]:
         )
     figure = Figure(figsize=SIZE)
     grid = figure.add_gridspec(3, 3, left=0.06, right=0.985, bottom=0.105, top=0.915, wspace=0.28, hspace=0.55)
-    for column, step in enumerate(STEPS):
-        figure.text(0.06 + column * 0.318, 0.965, step, weight="bold", size=13, va="top")
+    for column, title in enumerate(COLUMN_TITLES):
+        figure.text(0.06 + column * 0.318, 0.965, title, weight="bold", size=13, va="top")
     for r, row in enumerate(rows):
         for c, panel in enumerate(row):
             _draw(figure.add_subplot(grid[r, c]), panel, [(line, tables[line]) for line in panel.lines])
@@ -184,7 +184,7 @@ def build(results: Results) -> tuple[Figure, list[str]]:
     return figure, [text for runs in ours for text in missing(runs, results, runs.command(results))]
 
 
-def _draw(axes: Axes, panel: Panel, lines: Sequence[tuple[Line, pd.DataFrame]]) -> None:
+def _draw(axes: Axes, panel: LinePlot, lines: Sequence[tuple[Line, pd.DataFrame]]) -> None:
     axes.set_title(panel.title, size=10.5, loc="left")
     drawn = [(line, table) for line, table in lines if len(table)]
     axes.set(xlabel=panel.x_label, ylabel=panel.y_label, ylim=panel.limits)

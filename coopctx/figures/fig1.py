@@ -33,7 +33,7 @@ class Condition:
 
 
 @dataclass(frozen=True)
-class Panel:
+class AgentPanel:
     """The panel of one kind of agent."""
 
     letter: str
@@ -48,8 +48,8 @@ CONDITIONS = (
     Condition("learners", False, "No Tabular Opp.", ":", ("learner",)),
 )
 PANELS = (
-    Panel("A", "ppi", "PPI", "Training Phase"),
-    Panel("B", "a2c", "A2C", "Training Iteration"),
+    AgentPanel("A", "ppi", "PPI", "Training Phase"),
+    AgentPanel("B", "a2c", "A2C", "Training Iteration"),
 )
 # Quantity, label, the paper's y-limits, ticks. Rates get a sliver of room so that lines at 0 and 1 are not cut in half.
 QUANTITIES = (
@@ -76,7 +76,7 @@ def build(results: Results) -> tuple[Figure, list[str]]:
     return figure, [line for panel in drawn for line in _missing(panel.agent, results)]
 
 
-def draw_panel(part: SubFigure, panel: Panel, tables: Mapping[Condition, pd.DataFrame], preset: str) -> None:
+def draw_panel(part: SubFigure, panel: AgentPanel, tables: Mapping[Condition, pd.DataFrame], preset: str) -> None:
     """One agent's panel: reward and cooperation rate of learner 1 over training, legends and caption below."""
     part.text(0.01, 0.985, f"{panel.letter}. {panel.symbol} - Training Progress", weight="bold", size=13, va="top")
     grid = part.add_gridspec(1, 2, left=0.105, right=0.955, bottom=0.445, top=0.895, wspace=0.37)
@@ -106,7 +106,7 @@ def _ego_rows(table: pd.DataFrame, opponent: str) -> pd.DataFrame:
     return table[(table["learner"] == 1) & (table["player"] == "ego") & (table["opponent"] == opponent)]
 
 
-def _legends(part: SubFigure, panel: Panel, conditions: Sequence[Condition]) -> None:
+def _legends(part: SubFigure, panel: AgentPanel, conditions: Sequence[Condition]) -> None:
     """Two columns as in the paper: the meaning of colours and of line styles, as far as they are drawn."""
     agent = rf"$\mathit{{{panel.symbol}}}^1$"
     labels = {"learner": rf"{agent} vs. $\mathit{{{panel.symbol}}}^2$", "tabular": rf"{agent} vs. $\mathit{{Tabular}}$"}

@@ -40,7 +40,7 @@ LINES: list[tuple[str, LineStyleType]] = [  # the first one: nothing else differ
 
 
 @dataclass(frozen=True)
-class Panel:
+class SettingPanel:
     """A setting of one kind of runs.
 
     own: the preset's value. lines: for each set of other settings that differ from the preset's (as `label` has it, empty
@@ -94,14 +94,14 @@ def build(results: Results) -> tuple[Figure, list[str]]:
     return figure, []
 
 
-def _panels(runs: pd.DataFrame, preset: str) -> list[Panel]:
+def _panels(runs: pd.DataFrame, preset: str) -> list[SettingPanel]:
     found = []
     groups: Iterable[tuple[Any, pd.DataFrame]] = runs.groupby(["name", "agent", "pool", "opponent"])
     for (name, agent, pool, opponent), theirs in groups:
         own = sweep_table.own_settings(agent, pool, preset)
         varied = {knob for changed in theirs["changed"] for knob in changed}
         found += [
-            Panel(name, agent, opponent, knob, own[knob], lines)
+            SettingPanel(name, agent, opponent, knob, own[knob], lines)
             for knob in sweep_table.SETTINGS
             if knob in varied and (lines := _lines(theirs, knob, own[knob]))
         ]
@@ -122,7 +122,7 @@ def _lines(runs: pd.DataFrame, knob: str, own: Any) -> dict[str, pd.DataFrame]:
     return {rest: rows for rest, rows in lines.items() if rows["value"].nunique() > 1}
 
 
-def _draw(axes: Axes, panel: Panel, several: bool) -> None:
+def _draw(axes: Axes, panel: SettingPanel, several: bool) -> None:
     places = panel.places
     axes.axvline(places[panel.own], color=INK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1, gid="own")
     for (rest, rows), (colour, line_style) in zip(panel.lines.items(), cycle(LINES), strict=False):
@@ -153,7 +153,7 @@ def _draw(axes: Axes, panel: Panel, several: bool) -> None:
     axes.set_xticklabels([spelt(value) for value in places])
 
 
-def _caption(panels: Sequence[Panel], preset: str) -> str:
+def _caption(panels: Sequence[SettingPanel], preset: str) -> str:
     points = {
         f"{panel.name} {label({panel.knob: value})}{f' with {rest}' if rest else ''}": tuple(sorted(rows["seed"]))
         for panel in panels

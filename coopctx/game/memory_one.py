@@ -89,28 +89,6 @@ def long_run_payoffs(
     return settled @ reward, settled @ reward[_SWAPPED]
 
 
-def random_ending_payoffs(
-    p: ArrayLike,
-    q: ArrayLike,
-    continuation: float,
-    payoffs: Payoffs = PRISONERS_DILEMMA.payoffs,
-    noise: float = 0.0,
-) -> tuple[Floats, Floats]:
-    """Expected sums of both players' rewards if another round follows with probability ``continuation``, float64 ``[...]``.
-
-    With the first round's distribution d over joint actions and the chain M, sum_t c^t d M^t S = d (I - c M)^-1 S, the
-    discounted value at discount c. A game has 1 / (1 - c) rounds on average. Raises as `expected_play`, and ValueError
-    unless 0 <= continuation < 1.
-    """
-    if not 0 <= continuation < 1:
-        raise ValueError(f"continuation must be at least 0 and below 1, not {continuation}")
-    reward = payoff_vector(payoffs)
-    both = np.stack([reward, reward[_SWAPPED]], -1)  # [4, 2]
-    values = np.linalg.solve(np.eye(4) - continuation * transition_matrix(p, q, noise), both)  # [..., 4, 2]
-    sums = (_opening(p, q, noise)[..., None, :] @ values)[..., 0, :]
-    return sums[..., 0], sums[..., 1]
-
-
 def best_response(
     opponents: ArrayLike,
     rounds: int,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from coopctx.analysis.steps import STEP_POOLS
 from coopctx.errors import RunError, UsageError, unknown
 from coopctx.experiments.agents import AGENTS
 from coopctx.experiments.pools import COALA_POOLS, RunSpec, with_needs
@@ -17,12 +18,12 @@ from coopctx.report.pages import write_report
 from coopctx.runs.read import Results
 
 MIXED, TOLD, ALONE = ("mixed", False), ("mixed", True), ("learners", False)  # pool, opponent ID
-STEPS = ("tabular", False), ("extortion", False), ("mutual-extortion", False)
-FIGURES = {  # the kinds of agents and the conditions whose runs each needs
+STEPS_1_TO_3 = tuple((pool, False) for pool in STEP_POOLS)
+RUNS_OF = {  # the kinds of agents and the conditions whose runs each needs
     "fig1": (("ppi", "a2c"), (MIXED, TOLD, ALONE)),
-    "fig2": (("ppi",), STEPS),
+    "fig2": (("ppi",), STEPS_1_TO_3),
     "fig3": (("ppi", "a2c"), (MIXED,)),
-    "fig4": (("a2c",), STEPS),
+    "fig4": (("a2c",), STEPS_1_TO_3),
     "coala": (("coala",), tuple((pool, False) for pool in COALA_POOLS)),
 }
 OF_THE_PAPER = ("fig1", "fig2", "fig3", "fig4")  # what is reproduced where nothing else is asked for
@@ -40,7 +41,7 @@ class Reproduction:
 
 def available_figures() -> tuple[str, ...]:
     """The figures that show a kind of agent which is registered (`AGENTS`)."""
-    return tuple(name for name, (shown, _) in FIGURES.items() if set(shown) & set(AGENTS))
+    return tuple(name for name, (shown, _) in RUNS_OF.items() if set(shown) & set(AGENTS))
 
 
 def figures_for(figures: Sequence[str], agents: Sequence[str]) -> tuple[str, ...]:
@@ -51,7 +52,7 @@ def figures_for(figures: Sequence[str], agents: Sequence[str]) -> tuple[str, ...
     if figures:
         return tuple(figures)
     if agents:
-        return tuple(name for name in available_figures() if set(FIGURES[name][0]) & set(agents))
+        return tuple(name for name in available_figures() if set(RUNS_OF[name][0]) & set(agents))
     return OF_THE_PAPER
 
 
@@ -70,7 +71,7 @@ def plan(figures: Sequence[str], agents: Sequence[str], seeds: Sequence[int], op
     chosen = agents or tuple(AGENTS)
     specs = [
         RunSpec(agent, pool, opponent_id, seed, options.preset)
-        for shown, conditions in (FIGURES[figure] for figure in figures_for(figures, agents))
+        for shown, conditions in (RUNS_OF[figure] for figure in figures_for(figures, agents))
         for agent in shown
         if agent in chosen
         for pool, opponent_id in conditions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from coopctx.analysis.steps import STEPS
+from coopctx.analysis.steps import STEP_POOLS
 from coopctx.errors import RunError, UsageError
 from coopctx.experiments.pools import EARLY_ROUND, RunSpec
 from coopctx.experiments.presets import load_preset
@@ -19,13 +19,13 @@ def train_steps(agent: str, seeds: Sequence[int], options: RunOptions) -> Config
     Step 3 of a seed also needs Steps 1 and 2 of another seed (`RunSpec.needs`). Raises UsageError for impossible settings,
     RunError naming the runs that failed, Interrupted on Ctrl-C.
     """
-    config = load_preset(options.preset, options.overrides, STEPS[2])
+    config = load_preset(options.preset, options.overrides, STEP_POOLS[2])
     _check_game(config)
-    wanted = {STEPS[2]: [RunSpec(agent, STEPS[2], False, seed, options.preset) for seed in seeds]}
-    for earlier, later in ((STEPS[1], STEPS[2]), (STEPS[0], STEPS[1])):
+    wanted = {STEP_POOLS[2]: [RunSpec(agent, STEP_POOLS[2], False, seed, options.preset) for seed in seeds]}
+    for earlier, later in ((STEP_POOLS[1], STEP_POOLS[2]), (STEP_POOLS[0], STEP_POOLS[1])):
         needed = {need.seed: need for spec in wanted[later] for need in spec.needs()}
         wanted[earlier] = [needed[seed] for seed in sorted(needed)]
-    for pool in STEPS:
+    for pool in STEP_POOLS:
         outcomes = train(wanted[pool], options)
         failed = [f"seed {outcome.seed}: {outcome.message}" for outcome in outcomes if outcome.state == "failed"]
         if failed:

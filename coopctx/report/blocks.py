@@ -15,9 +15,9 @@ from coopctx.analysis.extortion import in_a_word
 from coopctx.analysis.intervals import interval, number
 from coopctx.analysis.paper import Reading, paper_readings, paper_target
 from coopctx.analysis.summaries import late_training
-from coopctx.analysis.tables import AGENTS
+from coopctx.analysis.tables import PAPER_AGENTS
 from coopctx.errors import RunError
-from coopctx.experiments.agents import AGENTS as KINDS
+from coopctx.experiments.agents import AGENTS
 from coopctx.experiments.pools import run_name
 from coopctx.report import rows as report
 from coopctx.report.extortion import extortion_fits
@@ -71,12 +71,12 @@ def findings(sources: Sources) -> str:
     """The paper's argument in six rows, for both kinds of agents: one measure of a claim, and the verdict of the claim."""
     found = {(claim.agent, claim.title, row.spec.name): (row, claim) for claim in sources.checked.claims for row in claim.rows}
     headings = ["claim"]
-    for name in AGENTS.values():
+    for name in PAPER_AGENTS.values():
         headings += [f"{name} here", "paper", "verdict"]
     lines = []
     for words, (title, measure) in FINDINGS:
         cells = [words]
-        for agent in AGENTS:
+        for agent in PAPER_AGENTS:
             row, claim = found[agent, title, measure]
             ours = "–" if row.ours is None else f"{row.ours.value:z.2f}"
             cells += [ours, "–" if row.spec.target is None else report.short(row.spec.target.value), str(claim.verdict)]
@@ -127,7 +127,7 @@ def course(agent: str, sources: Sources) -> str:
     rows = sources.training(run_name(agent, "mixed"))
     rows = rows[(rows["opponent"] == "learner") & (rows["player"] == "ego") & (rows["learner"] == 1)]
     as_long = rows["iteration"].max() == end  # then iterations name the columns, otherwise shares of training
-    headings, ours, theirs = [KINDS[agent].unit if as_long else "share of training"], ["here"], ["paper"]
+    headings, ours, theirs = [AGENTS[agent].unit if as_long else "share of training"], ["here"], ["paper"]
     for reading in paper:
         headings.append(str(reading[4]) if as_long else f"{reading[4] / end:.0%}")
         at = _nearest(rows["iteration"], reading[4] / end)
@@ -139,7 +139,7 @@ def course(agent: str, sources: Sources) -> str:
 def caption(sources: Sources) -> str:
     """The caption of Figure 1: what was averaged, and how far the seeds of the mixed pool differ."""
     told = []
-    for agent, symbol in AGENTS.items():
+    for agent, symbol in PAPER_AGENTS.items():
         late = late_training(agent, "cooperation_rate", "learner", sources.training(run_name(agent, "mixed")))
         if len(late):
             above = int((late > SETTLED).sum())
@@ -217,7 +217,7 @@ def sensitivity(sources: Sources) -> str:
 
 # Settings ----------------------------------------------------------------------------------------------------------
 
-STEPS = {
+POOL_LABELS = {
     "mixed": "mixed pool",
     "learners": "no tabular opponents",
     "tabular": "Step 1",
@@ -228,12 +228,12 @@ STEPS = {
 
 def settings(agent: str, sources: Sources) -> str:
     """The settings in which the preset differs from preset ``paper``, and in which runs."""
-    values = {pool: [_settings(agent, pool, preset) for preset in ("paper", sources.preset)] for pool in STEPS}
+    values = {pool: [_settings(agent, pool, preset) for preset in ("paper", sources.preset)] for pool in POOL_LABELS}
     lines = []
     for name in values["mixed"][0]:
         runs: dict[tuple[str, str], list[str]] = {}  # the runs that have these two values
         for pool, (paper, ours) in values.items():
-            runs.setdefault((paper[name], ours[name]), []).append(STEPS[pool])
+            runs.setdefault((paper[name], ours[name]), []).append(POOL_LABELS[pool])
         lines += [
             [f"`{name}`", "all" if len(runs) == 1 else ", ".join(where), paper, ours]
             for (paper, ours), where in runs.items()
@@ -249,7 +249,7 @@ def _settings(agent: str, pool: str, preset: str) -> dict[str, str]:
 
 def _reading(agent: str, condition: Condition, opponent: str, quantity: str) -> tuple[str, str, str, str]:
     """Figure, panel, series and metric of the paper's reading of a line of Figure 1."""
-    symbol = AGENTS[agent]
+    symbol = PAPER_AGENTS[agent]
     other = f"{symbol}2" if opponent == "learner" else "Tabular"
     return "1", PANELS[agent], f"{condition.paper}: {symbol}1 vs {other}", quantity
 
@@ -290,6 +290,6 @@ BLOCKS: Mapping[str, Block] = {
     **{
         f"{block.__name__}-{agent}": partial(block, agent)
         for block in (course, conditions, seeds, extortion, settings)
-        for agent in AGENTS
+        for agent in PAPER_AGENTS
     },
 }

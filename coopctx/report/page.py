@@ -24,7 +24,7 @@ from coopctx.figures.runs import NothingToDraw
 from coopctx.report import rows
 from coopctx.report.extortion import ExtortionTest, extortion_tests
 from coopctx.report.findings import findings
-from coopctx.report.pictures import Panel, drawn
+from coopctx.report.pictures import PagePanel, drawn
 from coopctx.report.provenance import Made, provenance
 from coopctx.report.rows import PAPERS, Paper, by_agent, by_paper
 from coopctx.report.watch import with_strangers
@@ -41,7 +41,7 @@ class Block:
     """Claims, and the panels of the figure that show what they are about."""
 
     claims: tuple[Claim, ...]
-    panels: tuple[Panel, ...]
+    panels: tuple[PagePanel, ...]
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def sections(checked: Checked, runs: Results) -> list[Section]:
     return found
 
 
-def blocks(claims: Sequence[Claim], panels: Sequence[Panel]) -> tuple[Block, ...]:
+def blocks(claims: Sequence[Claim], panels: Sequence[PagePanel]) -> tuple[Block, ...]:
     """Each panel beside the first claim that the paper shows in it, and the claims without one of their own below that.
 
     A panel that no claim names stands with the one before it; where panels have no letters, all stand together.
@@ -124,7 +124,7 @@ def blocks(claims: Sequence[Claim], panels: Sequence[Panel]) -> tuple[Block, ...
         for letter in rows.where(claim).panels:
             first.setdefault(letter, number)
     at = 0
-    places: list[tuple[int, Panel]] = []
+    places: list[tuple[int, PagePanel]] = []
     for panel in panels:
         at = first.get(panel.letter, at)
         places.append((at, panel))
@@ -148,7 +148,7 @@ def _paper(section: Mapping[str, Any]) -> Paper | None:
     return next((paper for paper in PAPERS if paper.name == section.get("paper")), None)
 
 
-def _panels(figure: str, runs: Results) -> list[Panel]:
+def _panels(figure: str, runs: Results) -> list[PagePanel]:
     if figure in ALL:
         with runs.leaving_out_errors():
             try:

@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 from coopctx.analysis.claims import Checked, check
-from coopctx.analysis.tables import AGENTS, RUNS
+from coopctx.analysis.tables import PAPER_AGENTS, RUNS
 from coopctx.experiments.pools import options_for
 from coopctx.figures.runs import Runs, missing
 from coopctx.report.markdown import markdown
@@ -38,7 +38,7 @@ def lacking(runs: Results) -> list[str]:
     if runs.asked is None:
         return []
     wanted = [
-        Runs(agent, run.removesuffix("-opponent-id"), run.endswith("-opponent-id")) for agent in AGENTS for run in RUNS
+        Runs(agent, run.removesuffix("-opponent-id"), run.endswith("-opponent-id")) for agent in PAPER_AGENTS for run in RUNS
     ]
     return [line for each in wanted for line in missing(each, runs, each.command(runs))]
 

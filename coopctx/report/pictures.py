@@ -55,7 +55,7 @@ class Key:
 
 
 @dataclass(frozen=True)
-class Panel:
+class PagePanel:
     """Plots that belong together. letter: that of the paper's panel, if it has one; notes: what the figure itself says below."""
 
     letter: str
@@ -65,7 +65,7 @@ class Panel:
     notes: str
 
 
-def panels(figure: Figure) -> list[Panel]:
+def panels(figure: Figure) -> list[PagePanel]:
     """The panels of a figure as `coopctx.figures` builds it; the same figure gives the same bytes."""
     figure.set_dpi(DPI)
     canvas = FigureCanvasAgg(figure)
@@ -76,7 +76,7 @@ def panels(figure: Figure) -> list[Panel]:
     return [_panel(holder, holder is figure, dots, canvas, notes) for holder in holders]
 
 
-def drawn(name: str, results: Results) -> list[Panel]:
+def drawn(name: str, results: Results) -> list[PagePanel]:
     """The panels of the figure ``name`` (`coopctx.figures.ALL`). Raises NothingToDraw where there is no finished run of it."""
     with matplotlib.rc_context(style.RC):
         figure, _ = ALL[name](results)
@@ -93,7 +93,7 @@ def plain(text: str) -> str:
     return " ".join(re.sub(r"\$\\mathit\{([^}]*)\}(?:\^(\d))?(_\{\w+\})?\$", words, text).split())
 
 
-def _panel(holder: Figure | SubFigure, whole: bool, dots: NDArray[np.uint8], canvas: FigureCanvasAgg, notes: str) -> Panel:
+def _panel(holder: Figure | SubFigure, whole: bool, dots: NDArray[np.uint8], canvas: FigureCanvasAgg, notes: str) -> PagePanel:
     texts = [] if whole else [plain(text.get_text()) for text in holder.texts]
     title = texts[0] if texts else ""
     letter = re.search(r"\b([A-Z])\. ", title)
@@ -108,7 +108,7 @@ def _panel(holder: Figure | SubFigure, whole: bool, dots: NDArray[np.uint8], can
         cut = dots[max(top, 0) : bottom, max(int(box.x0) - MARGIN, 0) : int(box.x1) + MARGIN]
         pictures.append(_picture(cut, _words(axes, title, known)))
     name = title.partition(f"{letter.group(1)}. ")[2] if letter else title
-    return Panel(letter.group(1) if letter else "", name, keys, tuple(pictures), texts[1] if len(texts) > 1 else notes)
+    return PagePanel(letter.group(1) if letter else "", name, keys, tuple(pictures), texts[1] if len(texts) > 1 else notes)
 
 
 def _boxes(plots: Sequence[Axes], canvas: FigureCanvasAgg) -> list[Bbox]:

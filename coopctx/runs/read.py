@@ -113,11 +113,6 @@ class Results:
                 self.left_out.append(str(error))
 
 
-def read_table(results: Path, preset: str, name: str, table: str) -> pd.DataFrame:
-    """`Results.table` of one run, read anew."""
-    return Results(results, preset).table(name, table)
-
-
 def read_run_table(directory: Path, table: str) -> pa.Table:
     """A finished run's table; RunError naming the file if it is missing, or differs from what the run wrote."""
     return _table_of(directory, table, read_manifest(directory))

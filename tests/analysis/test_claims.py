@@ -9,7 +9,7 @@ from studies import ENDS, ROUNDS, RUNS, Where, study
 
 from coopctx.analysis import claims, nulls, tables
 from coopctx.analysis.intervals import difference, estimate
-from coopctx.analysis.tables import AGENTS, LEARNING_AWARE, Tables
+from coopctx.analysis.tables import LEARNING_AWARE, PAPER_AGENTS, Tables
 from coopctx.analysis.verdict import NOT_REPRODUCED, NOT_RUN, REPRODUCED
 from coopctx.experiments.presets import preset_names, seen_seeds
 from coopctx.game.arena import play
@@ -126,7 +126,7 @@ def test_each_interval_is_the_one_for_its_kind_of_row(monkeypatch):
 # Who learns nothing, and the paper --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("agent", [*AGENTS, LEARNING_AWARE])
+@pytest.mark.parametrize("agent", [*PAPER_AGENTS, LEARNING_AWARE])
 def test_no_null_policy_is_on_the_right_side_of_all_thresholds_of_a_claim(agent):
     tables = Tables(Results(ROOT / "results", "cpu"), agent)
     for claim in claims.claims(agent):
@@ -246,7 +246,7 @@ def test_runs_with_the_papers_values_and_spread_reproduce_every_claim(monkeypatc
     study(monkeypatch, of_the_paper(seeds), seeds)
     found = checked()
     assert [(claim.agent, claim.title) for claim in found if claim.verdict is not REPRODUCED] == []
-    assert len(found) == 16 and ENDS.keys() == AGENTS.keys()
+    assert len(found) == 16 and ENDS.keys() == PAPER_AGENTS.keys()
 
 
 def test_a_difference_is_held_against_the_difference_of_two_readings_and_half_of_it():
@@ -260,7 +260,7 @@ def test_a_difference_is_held_against_the_difference_of_two_readings_and_half_of
 
 
 def test_the_paper_itself_is_on_the_right_side_of_every_threshold():
-    for agent in AGENTS:
+    for agent in PAPER_AGENTS:
         for claim in claims.claims(agent):
             assert any(row.threshold for row in claim.rows)
             for row in claim.rows:

@@ -9,7 +9,7 @@ from coopctx.analysis.paper import Target
 from coopctx.analysis.verdict import NOT_REPRODUCED, NOT_RUN, PARTLY, REPRODUCED, VERDICTS, Threshold, counted, of_claim, of_row
 
 PAPER = Target(0.89, 0.05, "Fig. 1A")
-ABOVE, BELOW = Threshold("above", 0.5, "more often than not"), Threshold("below", 0.5, "less often than not")
+ABOVE, BELOW = Threshold("above", 0.5), Threshold("below", 0.5)
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def test_every_setting_that_is_offered_is_taken(offered):
 def test_the_names_offered_are_those_that_are_known():
     assert set(completion.OPPONENTS) == {*NAMED_STRATEGIES, "tabular"}
     assert set(completion.PACKAGED) == set(packaged_agents())
-    assert {*options.FIGURES, *options.OTHER_FIGURES} == set(plots.ALL) and set(options.FORMATS) == set(style.FORMATS)
+    assert {*options.PAPER_FIGURES, *options.OTHER_FIGURES} == set(plots.ALL) and set(options.FORMATS) == set(style.FORMATS)
 
 
 def test_the_script_for_the_shell_is_shown(capsys, monkeypatch):

@@ -103,7 +103,7 @@ def sandbox(coopctx_main, monkeypatch, undisturbed):
     monkeypatch.setattr(evaluation, "meet", briefly)
     monkeypatch.setattr(cross_play, "_play", pair_briefly)
     monkeypatch.setattr(cross_play, "play_series", series_briefly)
-    for name in ("FIGURES", "ALL"):
+    for name in ("PAPER_FIGURES", "ALL"):
         monkeypatch.setattr(plots, name, dict.fromkeys(getattr(plots, name), no_figure))
     for module in (claims, blocks):
         monkeypatch.setattr(module, "check", lambda runs: claims.Checked((), ()))

@@ -189,7 +189,7 @@ def test_curves_missing_from_a_table_are_named(tmp_path):
 
 def test_the_same_layout_serves_another_kind_of_agent(tmp_path):
     write_run(tmp_path, "extortion", 0, agent="a2c")
-    figure, missing = plots.FIGURES["fig4"](Results(tmp_path, "cpu"))
+    figure, missing = plots.PAPER_FIGURES["fig4"](Results(tmp_path, "cpu"))
     _, (axes, _) = panels(figure)["C"]
     assert list(lines(axes)) == ["a2c-extortion/1/fixed-icl/ego", "a2c-extortion/1/fixed-icl/co"]
     assert axes.get_xlabel() == "Gradient Steps"
@@ -197,7 +197,7 @@ def test_the_same_layout_serves_another_kind_of_agent(tmp_path):
     assert panels(figure)["D"][1][0].get_ylim() == (-1.4, 2.4)
     assert "extort-probe --agent a2c --seeds 0-9" in missing[0]
     with pytest.raises(NothingToDraw, match="no finished run for fig4"):
-        plots.FIGURES["fig4"](Results(tmp_path, "smoke"))
+        plots.PAPER_FIGURES["fig4"](Results(tmp_path, "smoke"))
 
 
 def test_figure_three_has_a_panel_for_each_kind_of_agent(results, tmp_path):

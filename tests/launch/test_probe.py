@@ -13,7 +13,7 @@ from tiny_runs import TINY, config, spec, train
 
 from coopctx.analysis.extortion import extortion_fit, memory_one_table, spread_of_opponents
 from coopctx.analysis.paper import paper_value
-from coopctx.analysis.steps import STEPS, measure_steps
+from coopctx.analysis.steps import STEP_POOLS, measure_steps
 from coopctx.cli import app as cli
 from coopctx.cli import show
 from coopctx.errors import RunError, UsageError
@@ -45,7 +45,7 @@ def rate(pool: str, seed: int, phase: int, learner: int, player: str) -> float:
 def finished(tmp_path_factory):
     """Finished runs of all steps with known numbers, eight phases, rewards as the game has it."""
     results = tmp_path_factory.mktemp("probe")
-    for pool, seed in itertools.product(STEPS, SEEDS):
+    for pool, seed in itertools.product(STEP_POOLS, SEEDS):
         which = spec(pool, seed=seed)
         with Run.open(which.directory(results), which.keys, {}, "cpu") as run:
             learners = (1, 2) if pool == "mutual-extortion" else (1,)

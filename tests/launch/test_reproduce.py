@@ -114,8 +114,8 @@ def test_all_figures_of_ten_seeds_are_sixty_runs_of_each_agent_none_before_what_
 
 
 def test_every_figure_that_is_drawn_is_known():
-    assert set(reproduce.available_figures()) == {*plots.FIGURES, "coala"} <= set(plots.ALL)
-    assert set(reproduce.OF_THE_PAPER) == set(plots.FIGURES)
+    assert set(reproduce.available_figures()) == {*plots.PAPER_FIGURES, "coala"} <= set(plots.ALL)
+    assert set(reproduce.OF_THE_PAPER) == set(plots.PAPER_FIGURES)
 
 
 def test_coala_s_runs_are_made_for_whoever_asks_for_them():

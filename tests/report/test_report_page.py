@@ -24,7 +24,7 @@ from coopctx.report.extortion import extortion_tests
 from coopctx.report.findings import ALONE, CONFIRMED, MIXED, STEP_3, findings
 from coopctx.report.page import blocks, page, sections
 from coopctx.report.pages import write_report
-from coopctx.report.pictures import Panel, panels, plain
+from coopctx.report.pictures import PagePanel, panels, plain
 from coopctx.report.rows import where
 from coopctx.report.watch import with_strangers
 from coopctx.runs.read import Results
@@ -218,7 +218,7 @@ def test_every_claim_stands_in_a_section_beside_the_panels_that_show_it(checked)
 
 def test_a_panel_that_no_claim_names_follows_the_one_before(checked):
     claims = [claim for claim in checked.claims if claim.agent == "ppi" and where(claim).figure == "2"]
-    drawn = [Panel(letter, "", (), (), "") for letter in "ABCDEF"]
+    drawn = [PagePanel(letter, "", (), (), "") for letter in "ABCDEF"]
     beside = [("".join(panel.letter for panel in block.panels), [claim.title.split(":")[0] for claim in block.claims]) for block in blocks(claims, drawn)]
     assert beside == [("AB", ["Step 1"]), ("CD", ["Step 2"]), ("EF", ["Step 3", "Step 3 before training"])]
     assert [(len(block.claims), len(block.panels)) for block in blocks((), drawn)] == [(0, 6)]

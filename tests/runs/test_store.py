@@ -20,7 +20,7 @@ from coopctx.experiments.pools import RunSpec
 from coopctx.experiments.presets import load_preset
 from coopctx.runs.files import write_atomically
 from coopctx.runs.manifest import read_manifest
-from coopctx.runs.read import Results, read_run_table, read_table
+from coopctx.runs.read import Results, read_run_table
 from coopctx.runs.run import Run
 from coopctx.runs.schema import KEYS, REPRODUCIBLE, SCHEMAS
 
@@ -118,7 +118,7 @@ def test_a_killed_run_resumes_from_its_last_checkpoint(tmp_path):
         assert run.state["actions"][0].dtype == torch.int8
         run.record("training", [training_row(2)])
         run.finish({})
-    assert read_table(tmp_path, "smoke", "ppi-mixed", "training")["iteration"].tolist() == [1, 2]
+    assert Results(tmp_path, "smoke").table("ppi-mixed", "training")["iteration"].tolist() == [1, 2]
 
 
 def test_the_wall_time_adds_up_over_resumes(tmp_path, monkeypatch):
@@ -184,13 +184,13 @@ def test_rows_come_back_over_all_finished_seeds_in_order(tmp_path):
         run.record("training", [training_row(1)])
         run.checkpoint(STATE)
     assert Results(tmp_path, "smoke").seeds("ppi-mixed") == [2, 10]
-    frame = read_table(tmp_path, "smoke", "ppi-mixed", "training")
+    frame = Results(tmp_path, "smoke").table("ppi-mixed", "training")
     assert frame["seed"].tolist() == [2, 10] and frame["cooperation_rate"].tolist() == [0.02, 0.1]
     assert frame["opponent_id"].tolist() == [False, False] and frame["agent"].tolist() == ["ppi", "ppi"]
 
 
 def test_no_runs_give_a_frame_with_columns_and_no_rows(tmp_path):
-    frame = read_table(tmp_path, "smoke", "ppi-mixed", "episodes")
+    frame = Results(tmp_path, "smoke").table("ppi-mixed", "episodes")
     assert len(frame) == 0 and list(frame.columns) == SCHEMAS["episodes"].names
     assert Results(tmp_path, "smoke").seeds("ppi-mixed") == []
 
@@ -203,7 +203,7 @@ def test_numbers_of_numpy_and_torch_may_be_recorded(tmp_path):
         "episodes": np.int64(7),
     }
     finish(tmp_path, rows=[row])
-    read = read_table(tmp_path, "smoke", "ppi-mixed", "training").iloc[0]
+    read = Results(tmp_path, "smoke").table("ppi-mixed", "training").iloc[0]
     assert (read.cooperation_rate, read.reward, read.episodes) == (0.25, 0.5, 7)
 
 
@@ -404,7 +404,7 @@ def test_a_manifest_of_another_schema_version_is_refused(tmp_path):
 def test_a_damaged_table_is_refused_by_name(tmp_path, how):
     path = finish(tmp_path) / "training.parquet"
     damage(path, how)
-    message = refusal(read_table, tmp_path, "smoke", "ppi-mixed", "training")
+    message = refusal(Results(tmp_path, "smoke").table, "ppi-mixed", "training")
     assert str(path) in message and "damaged" in message
 
 
@@ -417,7 +417,7 @@ def test_a_missing_table_is_refused_by_name(tmp_path):
 
 def test_a_run_copied_under_another_seed_is_refused(tmp_path):
     finish(tmp_path).rename(directory(tmp_path, 1))
-    assert "belongs to seed 0, not to seed-1" in refusal(read_table, tmp_path, "smoke", "ppi-mixed", "training")
+    assert "belongs to seed 0, not to seed-1" in refusal(Results(tmp_path, "smoke").table, "ppi-mixed", "training")
 
 
 def test_a_checkpoint_without_its_manifest_is_refused(tmp_path):
@@ -467,7 +467,7 @@ def test_seeds_of_different_settings_are_not_averaged(tmp_path):
     finish(tmp_path, seed=0)
     with open_run(tmp_path, seed=1, config=OTHER_CONFIG) as run:
         run.finish({"learner1.weight": torch.ones(2, 2)})
-    message = refusal(read_table, tmp_path, "smoke", "ppi-mixed", "training")
+    message = refusal(Results(tmp_path, "smoke").table, "ppi-mixed", "training")
     assert "cannot be averaged: ppi.rollouts: 2 there, 7 here" in message
 
 
@@ -521,5 +521,5 @@ def test_each_manifest_is_read_once(tmp_path, monkeypatch):
     results = Results(tmp_path, "smoke")
     assert results.seeds("ppi-mixed") == [0, 1, 2]
     for table in REPRODUCIBLE:
-        assert results.table("ppi-mixed", table).equals(read_table(tmp_path, "smoke", "ppi-mixed", table))
-    assert len(read) == 3 + 3 * len(REPRODUCIBLE), "once for the results, and once more by each call of read_table"
+        assert results.table("ppi-mixed", table).equals(Results(tmp_path, "smoke").table("ppi-mixed", table))
+    assert len(read) == 3 + 3 * len(REPRODUCIBLE), "once for the results, and once more by each comparison"

@@ -41,11 +41,6 @@ def play(first: Tensor, second: Tensor, rewards: Tensor, discount: float) -> Pla
     return Play(visits, ahead @ rewards)
 
 
-def returns(first: Tensor, second: Tensor, rewards: Tensor, discount: float) -> Tensor:
-    """J of the first player, per round, ``[...]``."""
-    return play(first, second, rewards, discount).visits @ rewards
-
-
 def gradient(first: Tensor, second: Tensor, played: Play, discount: float) -> Tensor:
     """dJ / d logits of the first player, ``[..., 5]``, written out so that it can itself be differentiated.
 

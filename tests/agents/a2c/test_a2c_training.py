@@ -17,7 +17,7 @@ from coopctx.experiments.settings import Config
 from coopctx.game.matrix import PRISONERS_DILEMMA
 from coopctx.game.streams import stream
 from coopctx.runs.progress import SilentProgress
-from coopctx.runs.read import read_table, read_weights
+from coopctx.runs.read import Results, read_weights
 from coopctx.runs.run import Run
 from coopctx.runs.schema import REPRODUCIBLE
 
@@ -104,7 +104,7 @@ def test_same_seed_same_run_whatever_the_threads_and_another_seed_another(tmp_pa
         train(tmp_path / results, spec(), threads=1 if results == "a" else 2)
     assert parquet(tmp_path / "a", spec()) == parquet(tmp_path / "b", spec())
     train(tmp_path / "a", spec(seed=1))
-    table = read_table(tmp_path / "a", "smoke", "a2c-mixed", "training")
+    table = Results(tmp_path / "a", "smoke").table("a2c-mixed", "training")
     rewards = [table[table.seed == seed].reward.tolist() for seed in (0, 1)]
     assert rewards[0] != rewards[1]
 
@@ -121,16 +121,16 @@ def test_same_seed_same_run_whatever_the_threads_and_another_seed_another(tmp_pa
 )
 def test_every_measurement_learner_opponent_and_player_has_its_row(tmp_path, which, learners, opponents):
     train(tmp_path, which)
-    table = read_table(tmp_path, "smoke", which.name, "training")
+    table = Results(tmp_path, "smoke").table(which.name, "training")
     grid = (0, 2, 3, 4, 6)  # every second, the first curves' and the last
     expected = [(p, n, o, side) for p in grid for n in learners for o in opponents for side in ("ego", "co")]
     assert sorted(zip(table.iteration, table.learner, table.opponent, table.player, strict=True)) == sorted(expected)
     assert table.cooperation_rate.between(0, 1).all() and table.reward.between(-1, 2).all()
     assert set(table.episodes) == ({5} if len(opponents) == 2 else {10})
-    curves = read_table(tmp_path, "smoke", which.name, "episodes")
+    curves = Results(tmp_path, "smoke").table(which.name, "episodes")
     assert set(curves.opponent) == opponents | {"tit-for-tat", "always-cooperate", "always-defect"}
     assert set(curves.iteration) == {3, 6} and set(curves.learner) == {1}
-    diagnostics = read_table(tmp_path, "smoke", which.name, "diagnostics")
+    diagnostics = Results(tmp_path, "smoke").table(which.name, "diagnostics")
     assert set(diagnostics.quantity) == {"loss_policy", "loss_value", "entropy", "gradient_norm"}
     assert set(diagnostics.iteration) == {2, 3, 4, 6} and set(diagnostics.learner) == learners
     keys = ["iteration", "learner", "opponent", "player"]
@@ -184,14 +184,14 @@ def test_batches_grow_geometrically_and_learners_are_told_which_games_are_of_one
     run.run_all()
     sizes = [round(10 * 4 ** (k / 5)) for k in range(6)]
     assert seen == [(k + 1, size, True) for k, size in enumerate(sizes) for _ in (1, 2)]
-    table = read_table(tmp_path, "smoke", spec(opponent_id=True).name, "training")
+    table = Results(tmp_path, "smoke").table(spec(opponent_id=True).name, "training")
     assert set(table.episodes) == {8, 2}, "measurements keep the first batch's size"
 
 
 def test_step_two_meets_only_the_frozen_agent_of_step_one(steps):
-    table = read_table(steps, "smoke", "a2c-extortion", "training")
+    table = Results(steps, "smoke").table("a2c-extortion", "training")
     assert set(table.opponent) == {"fixed-icl"} and set(table.learner) == {1} and set(table.player) == {"ego", "co"}
-    assert set(read_table(steps, "smoke", "a2c-extortion", "episodes").opponent) == {"fixed-icl"}
+    assert set(Results(steps, "smoke").table("a2c-extortion", "episodes").opponent) == {"fixed-icl"}
 
 
 def test_the_frozen_agent_is_step_ones_and_stays_as_it_was(steps, tmp_path):
@@ -239,4 +239,4 @@ def test_without_the_native_kernel_the_same_is_learned(tmp_path, monkeypatch):
 
 def test_another_game_trains_too(tmp_path):
     train(tmp_path, spec(), config(spec(), "game.payoffs=[[1, 0, 0], [0, 1, 0], [0, 0, 1]]"))
-    assert set(read_table(tmp_path, "smoke", "a2c-mixed", "episodes").opponent) == {"learner", "tabular"}
+    assert set(Results(tmp_path, "smoke").table("a2c-mixed", "episodes").opponent) == {"learner", "tabular"}

@@ -16,12 +16,17 @@ def logits(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, 5, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
+def returns(first: Tensor, second: Tensor) -> Tensor:
+    """J of the first player, per round."""
+    return exact.play(first, second, PD, GAMMA).visits @ PD
+
+
 def test_returns_are_the_discounted_sums_of_a_very_long_game() -> None:
     first, second = logits(7), logits(7, seed=1)
     played = expected_play(torch.sigmoid(first).numpy(), torch.sigmoid(second).numpy(), 400)
     weights = (1 - GAMMA) * GAMMA ** np.arange(400)
-    np.testing.assert_allclose(exact.returns(first, second, PD, GAMMA), played.reward @ weights, atol=1e-12)
-    np.testing.assert_allclose(exact.returns(second, first, PD, GAMMA), played.co_reward @ weights, atol=1e-12)
+    np.testing.assert_allclose(returns(first, second), played.reward @ weights, atol=1e-12)
+    np.testing.assert_allclose(returns(second, first), played.co_reward @ weights, atol=1e-12)
     visits = exact.play(first, second, PD, GAMMA).visits
     np.testing.assert_allclose(visits.sum(-1), 1)
     np.testing.assert_allclose(visits[:, :2].sum(-1), played.cooperation @ weights, atol=1e-12)
@@ -31,7 +36,7 @@ def test_returns_are_the_discounted_sums_of_a_very_long_game() -> None:
 
 def test_the_written_gradient_is_that_of_automatic_differentiation() -> None:
     first, second = logits(6).requires_grad_(), logits(6, seed=1)
-    exact.returns(first, second, PD, GAMMA).sum().backward()
+    returns(first, second).sum().backward()
     written = exact.gradient(first, second, exact.play(first, second, PD, GAMMA), GAMMA)
     torch.testing.assert_close(written, first.grad)
 
@@ -47,7 +52,7 @@ def test_naive_learners_ascend_their_own_return() -> None:
                 phi.requires_grad_()
                 played = exact.play(meta[agent], phi, PD, GAMMA).visits
                 torch.testing.assert_close(visits[agent, learner, step], played.detach())
-                (ascent,) = torch.autograd.grad(exact.returns(phi, meta[agent], PD, GAMMA), phi)
+                (ascent,) = torch.autograd.grad(returns(phi, meta[agent]), phi)
                 phi = (phi + 2.0 * ascent).detach()
 
 
@@ -73,7 +78,7 @@ def test_a_mixed_pool_weighs_both_gradients(share: float) -> None:
     others = []
     for agent in range(3):
         own = metas[agent].clone().requires_grad_()
-        rivals = [exact.returns(own, metas[other], PD, GAMMA) for other in range(3) if other != agent]
+        rivals = [returns(own, metas[other]) for other in range(3) if other != agent]
         others.append(torch.autograd.grad(sum(rivals) / 2, own)[0])
     mixed = exact.meta_gradient(metas, naive, PD, GAMMA, 2.0, 5, naive_share=share)
     torch.testing.assert_close(mixed, share * shaping + (1 - share) * torch.stack(others))

@@ -59,8 +59,8 @@ def test_exact_naive_learners_take_steps_on_their_own_return():
     rewards = []
     for _ in range(3):
         phi.requires_grad_()
-        rewards.append(exact.returns(own, phi, PD, 0.95).mean().item())
-        (ascent,) = torch.autograd.grad(exact.returns(phi, own, PD, 0.95).sum(), phi)
+        rewards.append((exact.play(own, phi, PD, 0.95).visits @ PD).mean().item())
+        (ascent,) = torch.autograd.grad((exact.play(phi, own, PD, 0.95).visits @ PD).sum(), phi)
         phi = (phi + 5.0 * ascent).detach()
     found = curves(pool="exact-naive", null="tit-for-tat", opponent="naive", player="ego")["reward"]
     np.testing.assert_allclose(found, rewards, atol=1e-6)

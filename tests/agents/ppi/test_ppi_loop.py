@@ -13,7 +13,7 @@ from coopctx.game.episodes import Episodes
 from coopctx.game.matrix import PRISONERS_DILEMMA
 from coopctx.game.tabular import TabularPlayer
 from coopctx.runs.progress import SilentProgress
-from coopctx.runs.read import read_table, read_weights
+from coopctx.runs.read import Results, read_weights
 from coopctx.runs.schema import SCHEMAS
 
 CPU = torch.device("cpu")
@@ -252,4 +252,4 @@ def test_the_weights_that_are_kept_are_those_after_the_last_fit(tmp_path, monkey
     for learner in kept[0]._learners:
         for name, tensor in learner.model.state_dict().items():
             assert torch.equal(weights[f"learner{learner.number}.{name}"], tensor)
-    assert set(read_table(tmp_path, "smoke", "ppi-mixed", "training").iteration) == {1, 2}
+    assert set(Results(tmp_path, "smoke").table("ppi-mixed", "training").iteration) == {1, 2}

@@ -12,7 +12,7 @@ from coopctx.agents.ppi.training import PPITraining
 from coopctx.errors import UsageError
 from coopctx.experiments.pools import RunSpec
 from coopctx.runs.progress import SilentProgress
-from coopctx.runs.read import read_table
+from coopctx.runs.read import Results
 
 
 class InterruptAfter(SilentProgress):
@@ -41,7 +41,7 @@ def test_same_seed_same_parquet_and_another_seed_another(tmp_path):
         train(tmp_path / results, spec(), config(), threads=1 if results == "a" else 2)
     train(tmp_path / "a", spec(seed=1), config())
     assert parquet(tmp_path / "a", spec()) == parquet(tmp_path / "b", spec())
-    table = read_table(tmp_path / "a", "smoke", "ppi-mixed", "training")
+    table = Results(tmp_path / "a", "smoke").table("ppi-mixed", "training")
     rewards = [table[table.seed == seed].reward.tolist() for seed in (0, 1)]
     assert rewards[0] != rewards[1]
 
@@ -58,19 +58,19 @@ def test_same_seed_same_parquet_and_another_seed_another(tmp_path):
 )
 def test_every_phase_learner_opponent_and_player_has_its_row(tmp_path, which, learners, opponents):
     train(tmp_path, which, config())
-    table = read_table(tmp_path, "smoke", which.name, "training")
+    table = Results(tmp_path, "smoke").table(which.name, "training")
     expected = [(p, n, o, side) for p in (1, 2, 3) for n in learners for o in opponents for side in ("ego", "co")]
     assert sorted(zip(table.iteration, table.learner, table.opponent, table.player, strict=True)) == sorted(expected)
     assert table.cooperation_rate.between(0, 1).all()
     assert table.reward.between(-1, 2).all()
-    curves = read_table(tmp_path, "smoke", which.name, "episodes")
+    curves = Results(tmp_path, "smoke").table(which.name, "episodes")
     named = {"tit-for-tat", "always-cooperate", "always-defect"}
     assert set(curves.opponent) == opponents | named
     assert set(curves.iteration) == {1, 3}
     assert curves.groupby(["iteration", "opponent", "player"])["round"].apply(list).map(lambda r: r == [*range(1, 9)]).all()
     always = curves[(curves.player == "co") & curves.opponent.str.startswith("always")]
     assert (always.cooperation_rate == (always.opponent == "always-cooperate")).all()
-    diagnostics = read_table(tmp_path, "smoke", which.name, "diagnostics")
+    diagnostics = Results(tmp_path, "smoke").table(which.name, "diagnostics")
     for opponent in opponents:
         for quantity in ("nll_action", "nll_observation", "nll_bayes", "squared_error_reward", "kl"):
             values = diagnostics[diagnostics.quantity == f"{quantity}_{opponent}"]
@@ -93,15 +93,15 @@ def test_the_exact_observer_is_measured_on_the_very_episodes_that_the_model_is(t
     monkeypatch.setattr(phases, "bayes_nll", observer)
     train(tmp_path, spec(), config())
     assert len(observed) == 3 * 4 and all(one is other for one, other in zip(observed, held_out, strict=True))
-    recorded = read_table(tmp_path, "smoke", "ppi-mixed", "diagnostics").query("quantity.str.startswith('nll_bayes')")["value"]
+    recorded = Results(tmp_path, "smoke").table("ppi-mixed", "diagnostics").query("quantity.str.startswith('nll_bayes')")["value"]
     assert sorted(recorded) == list(range(1, 13))
 
 
 def test_averages_over_rounds_equal_the_phases_averages(tmp_path):
     train(tmp_path, spec(), config())
     keys = ["iteration", "learner", "opponent", "player"]
-    curves = read_table(tmp_path, "smoke", "ppi-mixed", "episodes").groupby(keys)[["cooperation_rate", "reward"]].mean()
-    table = read_table(tmp_path, "smoke", "ppi-mixed", "training").set_index(keys)[["cooperation_rate", "reward"]]
+    curves = Results(tmp_path, "smoke").table("ppi-mixed", "episodes").groupby(keys)[["cooperation_rate", "reward"]].mean()
+    table = Results(tmp_path, "smoke").table("ppi-mixed", "training").set_index(keys)[["cooperation_rate", "reward"]]
     both = curves.join(table, suffixes=("", "_phase"), how="inner")
     assert len(both) == 2 * 2 * 2  # phases, opponents, players of learner 1
     pd.testing.assert_series_equal(both.cooperation_rate, both.cooperation_rate_phase, check_names=False)
@@ -167,7 +167,7 @@ def test_an_agent_without_opponent_id_is_told_nothing(tmp_path):
 def test_another_game_trains_too(tmp_path):
     settings = config("game.payoffs=[[1, 0, 0], [0, 1, 0], [0, 0, 1]]")
     train(tmp_path, spec(), settings)
-    assert set(read_table(tmp_path, "smoke", "ppi-mixed", "episodes").opponent) == {"learner", "tabular"}
+    assert set(Results(tmp_path, "smoke").table("ppi-mixed", "episodes").opponent) == {"learner", "tabular"}
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from coopctx.agents.ppi.training import PPITraining
 from coopctx.errors import RunError
 from coopctx.experiments.pools import partner
 from coopctx.runs.progress import SilentProgress
-from coopctx.runs.read import read_table, read_weights
+from coopctx.runs.read import Results, read_weights
 
 CPU = torch.device("cpu")
 
@@ -32,10 +32,10 @@ def training(results, pool, tmp_path) -> PPITraining:
 
 
 def test_step_two_meets_only_the_frozen_agent_of_step_one(steps):
-    table = read_table(steps, "smoke", "ppi-extortion", "training")
+    table = Results(steps, "smoke").table("ppi-extortion", "training")
     assert set(table.opponent) == {"fixed-icl"} and set(table.learner) == {1}
     assert set(table.player) == {"ego", "co"}
-    assert set(read_table(steps, "smoke", "ppi-extortion", "episodes").opponent) == {"fixed-icl"}
+    assert set(Results(steps, "smoke").table("ppi-extortion", "episodes").opponent) == {"fixed-icl"}
 
 
 def test_step_three_starts_from_two_different_step_two_agents_and_measures_them_first(steps, tmp_path):
@@ -54,7 +54,7 @@ def test_step_three_runs_resumes_and_repeats(steps, tmp_path):
     which = spec("mutual-extortion")
     train(steps, which, config())
     first = parquet(steps, which)
-    curves = read_table(steps, "smoke", which.name, "episodes")
+    curves = Results(steps, "smoke").table(which.name, "episodes")
     assert set(curves.iteration) == {0, 1, 3}
     for file in which.directory(steps).iterdir():
         file.unlink()
