@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -45,8 +45,25 @@ class Episodes:
         return self._with(tensor.to(device) for tensor in self.tensors().values())
 
     def tensors(self) -> dict[str, Tensor]:
-        """The tensors by name, as a checkpoint stores them."""
+        """The tensors by name."""
         return {name: getattr(self, name) for name in ("observations", "actions", "rewards", "identity")}
+
+    def packed(self) -> dict[str, Tensor]:
+        """The tensors by name on the CPU, as a file stores them; rewards as codes of the few values that occur.
+
+        In place of ``rewards``: reward_values float32 [values], at most 256 of them, and reward_codes uint8 [games, rounds].
+        """
+        tensors = self.to(torch.device("cpu")).tensors()
+        bits = tensors.pop("rewards").view(torch.int32)  # equal only if the very same number: 0.0 and -0.0 are two
+        values, codes = bits.unique(return_inverse=True)
+        return {**tensors, "reward_values": values.view(torch.float32), "reward_codes": codes.to(torch.uint8)}
+
+    @classmethod
+    def unpacked(cls, tensors: Mapping[str, Tensor], over: int | None = None) -> Episodes:
+        """The episodes of which `packed` made ``tensors``."""
+        codes = tensors["reward_codes"]
+        rewards = tensors["reward_values"].index_select(0, codes.flatten().int()).view(codes.shape)
+        return cls(tensors["observations"], tensors["actions"], rewards, tensors["identity"], over)
 
     @staticmethod
     def concatenate(parts: Sequence[Episodes]) -> Episodes:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from coopctx.errors import RunError, UsageError
 from coopctx.runs.files import check_ordinary, check_writable, write_atomically, write_parquet
-from coopctx.runs.schema import MANIFEST, OWN_FILES
+from coopctx.runs.schema import MANIFEST, is_own
 
 ENDINGS = (".parquet", ".csv")
 
@@ -26,7 +26,7 @@ def check_export(path: Path, schema: pa.Schema, option: str = "--out", endings: 
     check_ordinary(path)
     if path.suffix not in endings:
         raise UsageError(f"{option} must end in {' or '.join(endings)}, not {str(path)!r}")
-    if path.name in OWN_FILES and (path.parent / MANIFEST).exists():
+    if is_own(path.name) and (path.parent / MANIFEST).exists():
         raise RunError(f"cannot write {path}: it belongs to the run there")
     if path.exists() and _columns(path) != schema.names:
         raise RunError(f"cannot write {path}: there is a file that {option} did not write; choose another name")

@@ -1,7 +1,8 @@
 """A run's directory: manifest, parquet tables, weights, and the checkpoint from which a killed run resumes.
 
 Every file is replaced atomically, so a crash or a full disk leaves the last good version. An unfinished run resumes from
-its checkpoint alone, which contains the learners' state and all rows recorded so far; its parquet files are for readers.
+its checkpoint, which contains the learners' state and all rows recorded so far, and from the parts of their data that the
+checkpoint names, each written once to a file of its own; its parquet files are for readers.
 Wall-clock times are in the manifest and the timings table only, so the other tables of two equal runs are equal byte for
 byte.
 """
@@ -9,12 +10,13 @@ byte.
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import json
 import platform
 import shlex
 import time
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,7 +26,7 @@ import pyarrow as pa
 from coopctx._version import __version__, commit
 from coopctx.errors import CoopctxError, RunError
 from coopctx.experiments.configuration import digest
-from coopctx.runs.checkpoint import read_checkpoint, write_checkpoint
+from coopctx.runs.checkpoint import check_part, read_checkpoint, read_part, write_checkpoint, write_part
 from coopctx.runs.files import check_writable, delete, sha256, write_atomically, write_parquet
 from coopctx.runs.lock import locked
 from coopctx.runs.manifest import is_manifest, read_manifest, refuse_other_run
@@ -36,7 +38,6 @@ from coopctx.runs.schema import (
     FILES,
     KEYS,
     MANIFEST,
-    OWN_FILES,
     PREVIOUS,
     SCHEMA_VERSION,
     SCHEMAS,
@@ -44,6 +45,9 @@ from coopctx.runs.schema import (
     TEMPORARY,
     WEIGHTS,
     WHEN,
+    is_own,
+    is_part,
+    part_file,
 )
 
 if TYPE_CHECKING:  # torch takes seconds to import, and refusing a bad directory does not need it
@@ -58,7 +62,7 @@ class Run:
     finished: the run is complete; nothing is left to do.
     state: the learners' state at the last checkpoint; None if the run starts from the beginning.
     iteration: the last iteration (PPI: phase) in the checkpoint; 0 if there is none.
-    warning: one line if the last checkpoint is damaged and the one before it is used; otherwise empty.
+    warning: one line if the last checkpoint or its data is damaged and the one before it is used; otherwise empty.
     """
 
     def __init__(
@@ -72,6 +76,7 @@ class Run:
         self.warning = ""
         self._newest_is_sound = True
         self.rows: dict[str, list[tuple[Any, ...]]] = {table: [] for table in SCHEMAS}
+        self._parts: dict[str, str] = {}  # file names, in the order in which they were written, and checksums
         self._earlier_seconds = 0.0
         self._opened = time.monotonic()
         self._resources = contextlib.ExitStack()
@@ -107,12 +112,13 @@ class Run:
             run = cls(directory, keys, manifest.get("configuration", config), manifest)
             if run.finished:
                 _check_tables_present(directory)
-                delete(directory, (*TEMPORARY, *CHECKPOINTS))  # left by a process killed at the very end
+                delete(directory, (*TEMPORARY, *CHECKPOINTS, *_parts_in(directory)))  # left by one killed at the very end
             else:
                 # The new manifest replaces the old one between two deletions, so that at every moment the directory
                 # is recognised as ours and never holds a checkpoint of the old run and the manifest of the new one.
                 delete(directory, (*TEMPORARY, *CHECKPOINTS) if fresh else TEMPORARY)
                 run._resume()
+                delete(directory, _parts_in(directory) - run._parts.keys())  # written after the checkpoint
                 run._begin(device, threads, command)
                 delete(directory, (WEIGHTS, *TABLE_FILES.values()) if fresh else ())
             run._resources = resources.pop_all()
@@ -146,12 +152,22 @@ class Run:
                 raise ValueError(f"{table} rows have the columns {schema.names}, not {sorted(full)}")
             self.rows[table].append(tuple(CASTS[field.type](full[field.name]) for field in schema))
 
+    def append(self, learner: int, iteration: int, tensors: Mapping[str, Tensor]) -> None:
+        """Write the data that this iteration added to a learner's to a file of their own, which every later checkpoint names."""
+        name = part_file(learner, iteration)
+        self._parts[name] = write_part(self.directory / name, tensors)
+
+    def appended(self, learner: int) -> Iterator[dict[str, Tensor]]:
+        """What was appended for this learner up to the checkpoint, in order, mapped from the files."""
+        return (read_part(self.directory / name) for name in fnmatch.filter(self._parts, part_file(learner, "*")))
+
     def checkpoint(self, state: dict[str, Any]) -> None:
         """Save `state` (tensors, numbers, strings, lists, dictionaries) and all rows, for a killed run to resume from."""
         self.state = state
         contents = {
             "state": state,
             "rows": self.rows,
+            "parts": self._parts,
             "wall_seconds": self._wall_seconds(),
             "configuration_hash": self.manifest["configuration_hash"],
         }
@@ -170,14 +186,14 @@ class Run:
         write_atomically(self.directory / WEIGHTS, lambda file: file.write(packed))
         sums = {name: sha256((self.directory / name).read_bytes()) for name in (*TABLE_FILES.values(), WEIGHTS)}
         self._write_manifest(state="finished", finished=_now(), sha256=sums)
-        delete(self.directory, CHECKPOINTS)
+        delete(self.directory, (*CHECKPOINTS, *self._parts))
 
     def fail(self, message: str) -> None:
         """Write to the manifest why the run stopped. The run can be resumed from its last checkpoint."""
         self._write_manifest(state="failed", error=message)
 
     def _resume(self) -> None:
-        """Read the last checkpoint; if it is damaged, the one before it."""
+        """Read the last checkpoint; if it or a part of its data is damaged, the one before it."""
         newest, previous = (self.directory / name for name in CHECKPOINTS)
         if not newest.exists() and not previous.exists():
             return
@@ -193,12 +209,16 @@ class Run:
             except RunError:
                 raise error from None
             self._newest_is_sound = False
-            self.warning = f"{newest} is damaged: going on from the checkpoint before it"
+            self.warning = f"{str(error).partition(';')[0]}: going on from the checkpoint before it"
 
     def _take_over(self, path: Path) -> None:
         contents = read_checkpoint(path)
         if contents["configuration_hash"] != self.manifest["configuration_hash"]:
             raise RunError(f"{path} belongs to another configuration than {MANIFEST} beside it; --fresh starts over")
+        parts = contents.get("parts", {})  # checkpoints of earlier versions have all data in the state
+        for name, checksum in parts.items():
+            check_part(path.parent / name, checksum)
+        self._parts = parts
         self.state = contents["state"]
         self.rows = contents["rows"]
         self._earlier_seconds = contents["wall_seconds"]
@@ -269,13 +289,18 @@ def _prepare(directory: Path, fresh: bool) -> None:
     """Create `directory`, or check that it holds nothing but a run before any file is changed."""
     check_writable(directory)
     present = {entry.name for entry in directory.iterdir()}
-    foreign = sorted(present - OWN_FILES)
+    foreign = sorted(name for name in present if not is_own(name))
     if foreign and (MANIFEST not in present or not is_manifest(directory / MANIFEST)):
         raise RunError(
             f"{directory} holds something that is not a coopctx run ({foreign[0]}); choose another --results"
         )
-    if not fresh and MANIFEST not in present and present & set(FILES):
-        raise RunError(f"{directory} has no {MANIFEST} beside {min(present & set(FILES))}; --fresh starts over")
+    kept = {name for name in present if name in FILES or is_part(name)}
+    if kept and not fresh and MANIFEST not in present:
+        raise RunError(f"{directory} has no {MANIFEST} beside {min(kept)}; --fresh starts over")
+
+
+def _parts_in(directory: Path) -> set[str]:
+    return {path.name for path in directory.iterdir() if is_part(path.name)}
 
 
 def _check_tables_present(directory: Path) -> None:

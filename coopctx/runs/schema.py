@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -36,5 +37,21 @@ TABLE_FILES = {table: f"{table}.parquet" for table in SCHEMAS}
 FILES = (MANIFEST, CHECKPOINT, PREVIOUS, WEIGHTS, *TABLE_FILES.values())
 TEMPORARY = tuple(f"{name}.tmp" for name in FILES)
 OWN_FILES = frozenset({*FILES, *TEMPORARY, LOCK})
+PART = re.compile(r"data-\d+-\d+\.safetensors")  # see `part_file`
 STATES = ("running", "finished", "failed")
 CHECKSUM = "checksum"  # the last entry of a manifest; the oldest manifests do not have it
+
+
+def part_file(learner: int, iteration: int | str) -> str:
+    """The name of the file with the part of a learner's data that this iteration added (``"*"``: the pattern of them all)."""
+    return f"data-{learner}-{iteration}.safetensors"
+
+
+def is_part(name: str) -> bool:
+    """Whether this is the name of such a file, or of its temporary one."""
+    return PART.fullmatch(name.removesuffix(".tmp")) is not None
+
+
+def is_own(name: str) -> bool:
+    """Whether a file of this name in a run's directory is one that coopctx writes there."""
+    return name in OWN_FILES or is_part(name)

@@ -96,6 +96,25 @@ def test_an_unknown_strategy_is_refused_with_the_nearest_name():
         named_strategy("tit-for-tot", stream(0))
 
 
+@pytest.mark.parametrize("over", [None, 5])
+def test_packed_episodes_come_back_bit_for_bit(over):
+    """A zero's sign too; a reward takes a byte, not four."""
+    rewards = torch.tensor([-1.0, 0.0, -0.0, 0.1, 2.0])[torch.randint(5, (9, 7), generator=stream(0, "rewards"))]
+    codes = [torch.randint(5, (9, rounds), generator=stream(0, "codes"), dtype=torch.uint8) for rounds in (8, 7)]
+    episodes = Episodes(*codes, rewards, torch.rand(9, 10, generator=stream(0, "identity")), over)
+    packed = episodes.packed()
+    assert {name: tensor.element_size() for name, tensor in packed.items() if len(tensor) == 9} == {
+        "observations": 1,
+        "actions": 1,
+        "identity": 4,
+        "reward_codes": 1,
+    }
+    back = Episodes.unpacked(packed, over)
+    assert back.over == over
+    for name, tensor in episodes.tensors().items():
+        assert back.tensors()[name].numpy().tobytes() == tensor.numpy().tobytes(), name
+
+
 def test_episodes_select_and_concatenate():
     first, second = play(PRISONERS_DILEMMA, 7, 6, (player(P, "a"), player(Q, "b")))
     both = Episodes.concatenate([first, second])

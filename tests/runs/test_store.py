@@ -349,6 +349,76 @@ def test_a_process_killed_between_the_two_renames_of_a_checkpoint_loses_one_at_m
     assert not [name for name in names(directory(tmp_path)) if "checkpoint" in name]
 
 
+# Data beside the checkpoint ---------------------------------------------------------------------------------------
+
+
+def with_data(results: Path, iterations: int) -> Path:
+    """A run that appended to two learners' data in every iteration."""
+    with open_run(results) as run:
+        for iteration in range(iterations):
+            for learner in (1, 2):
+                run.append(learner, iteration, {"actions": torch.full((3, 2), 10 * learner + iteration, dtype=torch.uint8)})
+            run.checkpoint({"step": iteration})
+    return directory(results)
+
+
+def appended(run: Run, learner: int) -> list[int]:
+    return [int(part["actions"][0, 0]) for part in run.appended(learner)]
+
+
+def part(learner: int, iteration: int) -> str:
+    return f"data-{learner}-{iteration}.safetensors"
+
+
+def test_appended_data_come_back_in_order_and_go_when_the_run_is_finished(tmp_path):
+    folder = with_data(tmp_path, 12)
+    with open_run(tmp_path) as run:
+        assert appended(run, 1) == [*range(10, 22)] and appended(run, 2) == [*range(20, 32)]
+        run.finish({"learner1.weight": torch.ones(2, 2)})
+    assert names(folder) == {"run.json", "weights.safetensors", *(f"{table}.parquet" for table in SCHEMAS)}
+
+
+def test_data_appended_after_the_checkpoint_are_forgotten_with_what_came_after_it(tmp_path):
+    folder = with_data(tmp_path, 2)
+    with open_run(tmp_path) as run:
+        run.append(1, 2, {"actions": torch.zeros(1, 1)})
+    (folder / f"{part(2, 2)}.tmp").write_bytes(b"left by a killed process")
+    with open_run(tmp_path) as run:
+        assert names(folder) & {part(1, 2), f"{part(2, 2)}.tmp"} == set()
+        assert appended(run, 1) == [10, 11] and run.warning == ""
+
+
+@pytest.mark.parametrize("how", ["truncated", "emptied", "bit flipped", "deleted"])
+def test_the_newest_data_damaged_the_checkpoint_before_them_is_used(tmp_path, how):
+    folder = with_data(tmp_path, 3)
+    strike(folder / part(2, 2), how)
+    with open_run(tmp_path) as run:
+        assert run.state == {"step": 1} and appended(run, 2) == [20, 21]
+        assert str(folder / part(2, 2)) in run.warning and "going on from the checkpoint before it" in run.warning
+        run.append(2, 2, {"actions": torch.full((1, 1), 7)})
+        run.checkpoint({"step": 2})
+    with open_run(tmp_path) as run:
+        assert run.state == {"step": 2} and appended(run, 2) == [20, 21, 7] and appended(run, 1) == [10, 11]
+
+
+@pytest.mark.parametrize("how", ["truncated", "emptied", "bit flipped", "deleted"])
+def test_earlier_data_damaged_are_refused_by_name(tmp_path, how):
+    folder = with_data(tmp_path, 3)
+    strike(folder / part(1, 1), how)
+    before = names(folder)
+    message = refusal(open_run, tmp_path)
+    assert str(folder / part(1, 1)) in message and "--fresh" in message and names(folder) == before
+    with open_run(tmp_path, fresh=True) as run:
+        assert run.state is None and names(folder) == {"run.json", ".lock"}
+
+
+def strike(path: Path, how: str) -> None:
+    if how == "deleted":
+        path.unlink()
+    else:
+        damage(path, how)
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_no_flipped_bit_of_a_checkpoint_goes_unnoticed(tmp_path_factory, data):

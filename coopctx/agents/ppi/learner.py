@@ -27,8 +27,8 @@ class PPILearner:
     """A model and all episodes that its agent has played. Two learners of a run share nothing but the seed.
 
     number: 1 or 2, which learner of the run it is; part of the name of each of its random streams. identity_size: the size of
-    the co-player's identity z (App. A.4.1), 0 without it. data: to be set to D_0 before the first fit; extended after every
-    phase.
+    the co-player's identity z (App. A.4.1), 0 without it. data: to be set to D_0 before the first fit, and extended after
+    every phase.
     """
 
     data: Episodes
@@ -125,13 +125,12 @@ class PPILearner:
         return PPIPlayer(self.model, self.planner, self._stream("play", *purpose), threads)
 
     def state(self) -> dict[str, Any]:
-        """The state for a checkpoint: weights and data (random streams are derived per phase)."""
-        return {"model": self.model.state_dict(), "data": self.data.to(torch.device("cpu")).tensors()}
+        """The state for a checkpoint: the weights (random streams are derived per phase, and the data has files of its own)."""
+        return {"model": self.model.state_dict()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Set the learner to a `state`."""
+        """Set the learner to a `state`; its ``data`` stays as it is."""
         self.model.load_state_dict(state["model"])
-        self.data = Episodes(**state["data"]).to(self._device)
 
 
 def _minibatches(size: int, batch: int, generator: torch.Generator) -> Iterator[Tensor]:

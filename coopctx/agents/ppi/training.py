@@ -58,19 +58,32 @@ class PPITraining(Loop):
         with self._timed("measure"):
             self._record_held_out(iteration, self._collected)
         for learner in self._learners:
-            own = [match.ego for match in self._collected if match.learner == learner.number]
-            learner.data = Episodes.concatenate([learner.data, *own])
+            new = Episodes.concatenate([match.ego for match in self._collected if match.learner == learner.number])
+            self._run.append(learner.number, iteration, new.packed())
+            learner.data = Episodes.concatenate([learner.data, new])
 
     def _begin(self) -> None:
         """D_0, and models that are fitted to it or taken from other runs. Models from other runs play before any training."""
         for learner in self._learners:
             learner.data = self._initial_data(learner.number).to(self._device)
+            self._run.append(learner.number, 0, learner.data.packed())
         if self._pool.pretrained:
             for learner, agent in zip(self._learners, self._needed, strict=True):
                 learner.model.load_state_dict(agent.weights[0])
             self._collected = self._collect(0)
         else:
             self._fit(0)
+
+    def _restore(self) -> int:
+        """Set the learners to the last checkpoint, each with the data that it had. Returns its phase, or -1 if there is none."""
+        phase = super()._restore()
+        if self._run.state is not None:
+            for learner, saved in zip(self._learners, self._run.state["learners"], strict=True):
+                if "data" in saved:  # a checkpoint of an earlier version contains all data itself
+                    self._run.append(learner.number, phase, Episodes(**saved["data"]).packed())
+                parts = [Episodes.unpacked(part, self._game.over) for part in self._run.appended(learner.number)]
+                learner.data = Episodes.concatenate(parts).to(self._device)
+        return phase
 
     # Fitting -----------------------------------------------------------------------------------------------------
 

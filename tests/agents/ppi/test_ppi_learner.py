@@ -180,14 +180,12 @@ def test_it_plans_as_its_settings_say_and_draws_from_a_stream_of_its_own():
     assert player._generator.initial_seed() == stream(SEED, "learner 2", "play", 4, "learner").initial_seed()
 
 
-def test_a_restored_learner_has_the_weights_and_the_data_and_fits_the_same():
+def test_a_restored_learner_has_the_weights_and_fits_the_same_to_the_same_data():
     one, other = learner(), learner()
     one.fit(0)
-    one.data = Episodes.concatenate([one.data, episodes(3, seed=5)])
+    one.data = other.data = Episodes.concatenate([one.data, episodes(3, seed=5)])
     other.restore(copy.deepcopy(one.state()))
     assert torch.equal(weights(other.model), weights(one.model))
-    for name, tensor in one.data.tensors().items():
-        assert torch.equal(other.data.tensors()[name], tensor)
     assert one.fit(1) == other.fit(1)
     assert torch.equal(weights(other.model), weights(one.model))
 

@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file
 from tiny_runs import CPU, config, open_run, parquet, spec, train
 
 from coopctx.agents.ppi import training as phases
@@ -11,8 +12,11 @@ from coopctx.agents.ppi.model import Losses
 from coopctx.agents.ppi.training import PPITraining
 from coopctx.errors import UsageError
 from coopctx.experiments.pools import RunSpec
+from coopctx.game.episodes import Episodes
+from coopctx.runs.checkpoint import read_checkpoint, write_checkpoint
 from coopctx.runs.progress import SilentProgress
 from coopctx.runs.read import Results
+from coopctx.runs.schema import CHECKPOINT, CHECKPOINTS
 
 
 class InterruptAfter(SilentProgress):
@@ -34,6 +38,50 @@ def test_a_resumed_run_ends_with_the_same_parquet_as_an_uninterrupted_one(tmp_pa
             train(tmp_path / "stopped", which, config(), InterruptAfter(phase))
     train(tmp_path / "stopped", which, config())
     assert parquet(tmp_path / "stopped", which) == parquet(tmp_path / "whole", which)
+
+
+def test_a_checkpoint_contains_the_weights_and_nothing_that_grows_with_the_data(tmp_path):
+    """Episodes are in files of their own, one per learner and phase, which no later phase changes."""
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, spec(), config(), InterruptAfter(1))
+    folder = spec().directory(tmp_path)
+    written = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.glob("data-*")}
+    assert set(written) == {f"data-{learner}-{phase}.safetensors" for learner in (1, 2) for phase in (0, 1)}
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, spec(), config(), InterruptAfter(2))
+    assert {name: ((folder / name).read_bytes(), (folder / name).stat().st_mtime_ns) for name in written} == written
+    games = {name: len(load_file(folder / f"data-1-{name}.safetensors")["actions"]) for name in (0, 1, 2)}
+    assert games == {0: 40, 1: 10, 2: 10}
+    learners = read_checkpoint(folder / CHECKPOINT)["state"]["learners"]
+    model = training(tmp_path / "other", spec())._learners[0].model
+    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    for learner in learners:
+        assert set(learner) == {"model"} and {name: tensor.shape for name, tensor in learner["model"].items()} == shapes
+    train(tmp_path, spec(), config())
+    assert not [*folder.glob("data-*")]
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_checkpoint_of_an_earlier_version_with_all_data_in_it_resumes_to_the_same_end(tmp_path, damaged):
+    """From the newest, or where it is damaged from the one before it."""
+    train(tmp_path / "whole", spec(), config())
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "old", spec(), config(), InterruptAfter(2))
+    folder = spec().directory(tmp_path / "old")
+    for file in CHECKPOINTS:
+        contents = read_checkpoint(folder / file)
+        for number, learner in enumerate(contents["state"]["learners"], start=1):
+            parts = [Episodes.unpacked(load_file(folder / name)) for name in contents["parts"] if f"-{number}-" in name]
+            learner["data"] = Episodes.concatenate(parts).tensors()
+        write_checkpoint(folder / file, None, {name: part for name, part in contents.items() if name != "parts"})
+    if damaged:
+        (folder / CHECKPOINT).write_bytes(b"")
+    for path in folder.glob("data-*"):
+        path.unlink()
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "old", spec(), config(), InterruptAfter(2 if damaged else 3))
+    train(tmp_path / "old", spec(), config())
+    assert parquet(tmp_path / "old", spec()) == parquet(tmp_path / "whole", spec())
 
 
 def test_same_seed_same_parquet_and_another_seed_another(tmp_path):
