@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from coopctx.errors import CoopctxError
     from coopctx.evaluation import envs
     from coopctx.evaluation.agent import Agent, load
-    from coopctx.evaluation.play import Evaluation, evaluate
+    from coopctx.evaluation.meetings import Evaluation
+    from coopctx.evaluation.play import evaluate
     from coopctx.experiments.presets import load_preset
     from coopctx.game.arena import play
     from coopctx.game.episodes import Episodes
@@ -53,7 +54,8 @@ _MODULES = {
     "agents.trained": ("TrainedAgent",),
     "errors": ("CoopctxError",),
     "evaluation.agent": ("Agent", "load"),
-    "evaluation.play": ("Evaluation", "evaluate"),
+    "evaluation.meetings": ("Evaluation",),
+    "evaluation.play": ("evaluate",),
     "experiments.presets": ("load_preset",),
     "game.arena": ("play",),
     "game.episodes": ("Episodes",),

@@ -26,6 +26,7 @@ from coopctx.cli.options import (
 )
 from coopctx.cli.options import path as typed_path
 from coopctx.errors import UsageError
+from coopctx.experiments.checks import check_number
 from coopctx.experiments.pools import options_for
 
 if TYPE_CHECKING:
@@ -217,7 +218,8 @@ def evaluate(
     coopctx evaluate ppi-mixed --against ppi-mixed --games 32 --episodes games.parquet
     """
     from coopctx.evaluation import games as played
-    from coopctx.evaluation.play import Evaluation, check_out, evaluate, write_curves
+    from coopctx.evaluation.meetings import Evaluation, check_out, write_curves
+    from coopctx.evaluation.play import evaluate
     from coopctx.evaluation.tables import tables
 
     if out is not None:
@@ -283,10 +285,9 @@ def play(
     with show.console.status("loading"):
         from coopctx.agents.trained import TrainedAgent
         from coopctx.evaluation.person.game import PersonsGame, check_rounds
-        from coopctx.evaluation.play import check_number
 
     check_rounds(rounds)
-    check_number(0, "--seed", seed)
+    check_number("--seed", seed, 0)
     agent = TrainedAgent.load(run)
     agent.learner_weights(learner)
     if html is not None:

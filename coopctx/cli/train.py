@@ -189,11 +189,12 @@ def extort_probe(
     where = agent, asked.preset, chosen, asked.results, config
     show.console.print(show.steps_table(measure_steps(*where), asked.preset))
     if slopes:
-        from coopctx.evaluation.slopes import measure_slopes, tables, write
+        from coopctx.evaluation.slopes import measure_slopes, write
+        from coopctx.evaluation.tables import slopes_tables
 
         with show.console.status("loading") as status:
             found = measure_slopes(*where, device=asked.device, report=status.update)
-        show.console.print(tables(found))
+        show.console.print(slopes_tables(found))
         for path in write(found, agent, asked.preset, asked.results):
             show.say(f"{path}: written")
     figure = {"ppi": "fig2", "a2c": "fig4"}[agent]

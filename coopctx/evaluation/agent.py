@@ -11,8 +11,10 @@ import torch
 from coopctx.agents.beliefs import beliefs_table, replayed
 from coopctx.agents.trained import PACKAGED, TrainedAgent
 from coopctx.errors import UsageError
+from coopctx.evaluation.meetings import Evaluation
 from coopctx.evaluation.opponents import Contestant
-from coopctx.evaluation.play import Evaluation, check_number, evaluate
+from coopctx.evaluation.play import evaluate
+from coopctx.experiments.checks import check_number
 from coopctx.game.episodes import Episodes
 from coopctx.game.matrix import START, MatrixGame
 from coopctx.game.streams import stream
@@ -42,7 +44,7 @@ class Agent(TrainedAgent):
         has prediction, q_c, q_d, prior and policy, A2C policy and value. seed: of the planner's random numbers. Raises
         UsageError for a history that cannot be read.
         """
-        check_number(0, "seed", seed)
+        check_number("seed", seed, 0)
         game = self.config.game.matrix()
         if game.n_actions != 2:
             raise UsageError(f"beliefs are shown for games of two actions; {self.directory} was trained with {game.n_actions}")

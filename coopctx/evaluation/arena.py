@@ -19,15 +19,17 @@ from coopctx.agents.others import TABULAR
 from coopctx.agents.trained import TrainedAgent
 from coopctx.analysis.played.crossplay import NAIVE, SCHEMA
 from coopctx.errors import UsageError
-from coopctx.evaluation.opponents import FEWEST_ROUNDS, Host
-from coopctx.evaluation.play import GAMES_AT_ONCE, check_number, torch_threads
+from coopctx.evaluation.opponents import Host
+from coopctx.evaluation.play import GAMES_AT_ONCE, check_games
 from coopctx.evaluation.series import Anew, Lasting, Naive, Seat, play_series
 from coopctx.experiments.agents import AGENTS
+from coopctx.experiments.checks import check_number
 from coopctx.experiments.pools import run_name
 from coopctx.experiments.presets import load_preset
 from coopctx.game.episodes import Episodes
 from coopctx.game.matrix import COOPERATE, DEFECT
 from coopctx.game.streams import stream
+from coopctx.game.threads import torch_threads
 from coopctx.machine import resolve_device
 
 
@@ -73,9 +75,8 @@ def arena(
     Raises UsageError for a name or number that will not do; RunError for a directory without a finished run, or a run of
     another game.
     """
-    numbers = ("--episodes", episodes, 1), ("--games", games, 1), ("--rounds", rounds, FEWEST_ROUNDS), ("--seed", seed, 0)
-    for name, value, least in numbers:
-        check_number(least, name, value)
+    check_number("--episodes", episodes, 1)
+    check_games(games, rounds, seed)
     if not runs:
         raise UsageError("an arena needs a run: give directories of finished runs, or packaged agents")
     place = torch.device(resolve_device(device))

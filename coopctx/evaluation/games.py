@@ -12,7 +12,7 @@ import torch
 from coopctx.agents.beliefs import Beliefs, beliefs_table
 from coopctx.analysis.games import SCHEMA
 from coopctx.errors import UsageError
-from coopctx.evaluation.play import Evaluation, Meeting
+from coopctx.evaluation.meetings import Evaluation, Meeting
 from coopctx.game.episodes import Episodes
 from coopctx.game.matrix import MatrixGame
 from coopctx.runs.export import check_export, export

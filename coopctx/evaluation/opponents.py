@@ -135,6 +135,11 @@ def agent_of(who: Contestant) -> TrainedAgent | None:
     return TrainedAgent.load(who) if is_run else None
 
 
+def first_agent(contestants: Iterable[Contestant]) -> TrainedAgent | None:
+    """The first trained agent among ``contestants``, whose game is played; None if there is none."""
+    return next(filter(None, map(agent_of, contestants)), None)
+
+
 def shown(agent: TrainedAgent) -> str:
     """An agent's name in tables: a packaged agent's own name, otherwise its directory."""
     return agent.directory.name if agent.directory.parent == PACKAGED else str(agent.directory)

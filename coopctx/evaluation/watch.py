@@ -14,12 +14,14 @@ from coopctx.agents.others import TABULAR
 from coopctx.agents.trained import TrainedAgent
 from coopctx.errors import RunError
 from coopctx.evaluation.games import games_table
-from coopctx.evaluation.opponents import FEWEST_ROUNDS, Host
-from coopctx.evaluation.play import Evaluation, check_number, meet, torch_threads
+from coopctx.evaluation.meetings import Evaluation
+from coopctx.evaluation.opponents import Host
+from coopctx.evaluation.play import check_games, meet
 from coopctx.evaluation.watched import watched
 from coopctx.experiments.pools import RunSpec
 from coopctx.game.player import Player
 from coopctx.game.streams import stream
+from coopctx.game.threads import torch_threads
 from coopctx.machine import resolve_device
 
 PARTNER, UNTRAINED_PARTNER = "its training partner", "its untrained partner"
@@ -52,9 +54,7 @@ def watch(
     partner, with a copy of itself, with a stranger (the same run's next seed, if it lies beside it) and with tabular players;
     and the Step-2 agent of its kind and seed with its Fixed-ICL, if both lie beside it. Raises as `evaluate`.
     """
-    numbers = ("--games", games, 1), ("--rounds", rounds, FEWEST_ROUNDS), ("--seed", seed, 0)
-    for name, value, least in numbers:
-        check_number(least, name, value)
+    check_games(games, rounds, seed)
     agent, place = TrainedAgent.load(run), torch.device(resolve_device(device))
     host = Host(agent, rounds, place)
     tables = []

@@ -72,6 +72,12 @@ def checked(name: str, hint: Any, value: Any) -> Any:
     )
 
 
+def check_number(name: str, value: int | None, least: int) -> None:
+    """UsageError, naming the option or argument, unless the value is None or an integer from ``least`` to `LARGEST_INTEGER`."""
+    if value is not None:
+        checked(name, Annotated[int, Limit(f">= {least}", lambda number: number >= least)], value)
+
+
 _KINDS = {
     int: "an integer",
     float: "a number",

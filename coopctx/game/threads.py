@@ -1,10 +1,23 @@
-"""Threads in which PyTorch rounds exactly as in the thread that starts them."""
+"""PyTorch's threads: their number, and threads of Python in which PyTorch rounds as in the thread that starts them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import torch
+
+
+@contextmanager
+def torch_threads(n: int) -> Iterator[None]:
+    """PyTorch uses ``n`` threads in this block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def thread_pool(size: int) -> ThreadPoolExecutor:

@@ -5,7 +5,8 @@ import pytest
 
 import coopctx
 from coopctx.errors import RunError
-from coopctx.evaluation.play import curves, evaluate, summary
+from coopctx.evaluation.meetings import curves
+from coopctx.evaluation.play import evaluate
 from coopctx.experiments.configuration import to_dict, with_defaults
 from coopctx.experiments.presets import load_preset
 from coopctx.game.memory_one import best_response
@@ -48,7 +49,7 @@ def test_evaluation_holds_a_noisy_game_against_its_own_best_response(tmp_path):
     exact = best_response([1, 1, 0, 1, 0], 12, ((4, 0), (3, 2)), 0.1, 0.7)
     assert np.array(against_tft.best.reward)[0] == pytest.approx(exact.reward)
     going_on = against_tft.ego.going_on().numpy()
-    told = summary(against_tft)
+    told = against_tft.measures()
     lost = (exact.reward - against_tft.ego.rewards.numpy())[going_on]
     assert told["regret"] == pytest.approx(lost.mean(), abs=1e-6)
     assert told["best_response_reward"] == pytest.approx((exact.reward * going_on).sum() / going_on.sum())

@@ -13,7 +13,7 @@ from tiny_runs import config, spec, train
 import coopctx
 from coopctx.agents.trained import PACKAGED, packaged_agents
 from coopctx.errors import RunError, UsageError
-from coopctx.evaluation.play import SCHEMA, summary
+from coopctx.evaluation.meetings import SCHEMA
 
 ROOT = Path(__file__).parents[2]
 RUN = ROOT / "results" / "cpu" / "ppi-mixed" / "seed-3"
@@ -88,7 +88,7 @@ def test_an_agent_is_evaluated_against_a_name_a_player_and_several(agent):
 def test_the_same_games_however_they_are_asked_for(agent):
     asked = coopctx.evaluate("a2c-tabular", "grim", games=4), agent.evaluate(["grim"], games=4)
     assert asked[0].rounds.equals(asked[1].rounds)
-    assert summary(asked[0].meetings[0])["reward"] == asked[0].table.loc["grim", "reward"]
+    assert asked[0].meetings[0].measures()["reward"] == asked[0].table.loc["grim", "reward"]
     assert list(asked[0].rounds.columns) == SCHEMA.names
 
 

@@ -18,8 +18,9 @@ from coopctx.cli import app as cli
 from coopctx.cli import show
 from coopctx.errors import CoopctxError, RunError, UsageError
 from coopctx.evaluation import play as evaluation
+from coopctx.evaluation.meetings import SCHEMA, curves
 from coopctx.evaluation.opponents import Host
-from coopctx.evaluation.play import SCHEMA, curves, evaluate, meet, summary
+from coopctx.evaluation.play import evaluate, meet
 from coopctx.game.matrix import PRISONERS_DILEMMA, MatrixGame
 from coopctx.game.memory_one import best_response, expected_play
 from coopctx.game.streams import stream
@@ -68,7 +69,7 @@ def directory(results, pool="mixed", **options):
 
 
 def test_always_defect_against_tit_for_tat_by_hand():
-    told = summary(met(player("always-defect"), player("tit-for-tat"), rounds=12))
+    told = met(player("always-defect"), player("tit-for-tat"), rounds=12).measures()
     assert told["reward"] == pytest.approx(2 / 12)  # 2 in the first round, 0 ever after
     assert told["co_reward"] == pytest.approx(-1 / 12)
     assert told["cooperation"] == 0 and told["co_cooperation"] == pytest.approx(1 / 12)
@@ -81,14 +82,14 @@ def test_always_defect_against_tit_for_tat_by_hand():
 
 def test_a_best_response_has_no_regret():
     for co in ("always-cooperate", "always-defect", "random"):
-        told = summary(met(player("always-defect"), player(co)))
+        told = met(player("always-defect"), player(co)).measures()
         assert abs(told["regret"]) <= 4 * told["regret_error"] + 1e-9
 
 
 @pytest.mark.parametrize("ego", ["generous-tit-for-tat", "win-stay-lose-shift"])
 def test_what_is_measured_is_what_is_expected(ego):
     rounds, games = 9, 4000
-    told = summary(met(player(ego), player("zd-extort-2"), rounds, games))
+    told = met(player(ego), player("zd-extort-2"), rounds, games).measures()
     exact = expected_play(NAMED_STRATEGIES[ego], NAMED_STRATEGIES["zd-extort-2"], rounds)
     near = partial(pytest.approx, abs=4.5 / np.sqrt(games))
     assert told["reward"] == near(exact.reward.mean()) and told["co_reward"] == near(exact.co_reward.mean())
@@ -106,7 +107,7 @@ def test_no_memory_one_player_beats_the_best_response_to_the_very_opponents_it_m
     meeting = met(player("always-defect"), opponents, rounds=6, games=40)
     drawn = opponents.policies[..., 0].double().numpy()
     assert (meeting.best.reward.sum(1) >= expected_play(strategy, drawn, 6).reward.sum(1) - 1e-9).all()
-    told = summary(meeting)
+    told = meeting.measures()
     defecting = expected_play((0, 0, 0, 0, 0), drawn, 6).reward.mean()
     assert told["reward"] == pytest.approx(defecting, abs=5 * told["regret_error"])
     assert told["regret"] >= -5 * told["regret_error"]
@@ -130,9 +131,9 @@ def test_many_games_are_played_in_batches_each_with_its_own_best_response(monkey
 
 
 def test_one_game_has_no_standard_error_and_three_actions_no_best_response():
-    assert np.isnan(summary(met(player("random"), player("grim"), games=1))["regret_error"])
+    assert np.isnan(met(player("random"), player("grim"), games=1).measures()["regret_error"])
     game = MatrixGame.of([[2, 0, 1], [3, 1, 0], [0, 2, 1]])
-    assert "regret" not in summary(met(pool(1, 3), pool(2, 3), game=game))
+    assert "regret" not in met(pool(1, 3), pool(2, 3), game=game).measures()
 
 
 def test_an_agent_with_opponent_id_is_told_its_opponent():
@@ -164,7 +165,7 @@ def test_a_run_meets_everyone_and_its_curves_are_written(run, tmp_path):
     assert egos["best_response_reward"].notna().all() and cos["best_response_reward"].isna().all()
     assert np.allclose(egos["reward"], 2 * cos["cooperation_rate"].to_numpy() - egos["cooperation_rate"])
     for meeting in evaluated.meetings:
-        told, rows = summary(meeting), egos[egos.opponent == meeting.opponent]
+        told, rows = meeting.measures(), egos[egos.opponent == meeting.opponent]
         assert told["reward"] == pytest.approx(rows["reward"].mean())
         assert told["regret"] == pytest.approx((rows["best_response_reward"] - rows["reward"]).mean())
         assert told["regret"] >= -5 * told["regret_error"] - 1e-9
@@ -199,7 +200,7 @@ def test_the_other_run_plays_with_the_weights_of_its_first_learner(run):
 
 
 def test_an_agent_with_opponent_id_is_evaluated_too(run):
-    told = [summary(meeting) for meeting in evaluate(run(opponent_id=True), ["grim", TABULAR, str(run())], games=4).meetings]
+    told = [meeting.measures() for meeting in evaluate(run(opponent_id=True), ["grim", TABULAR, str(run())], games=4).meetings]
     assert all(np.isfinite(list(values.values())).all() for values in told)
 
 

@@ -18,6 +18,7 @@ from coopctx.cli import app as cli
 from coopctx.cli import show
 from coopctx.errors import RunError, UsageError
 from coopctx.evaluation import slopes
+from coopctx.evaluation.tables import slopes_tables
 from coopctx.experiments.presets import load_preset
 from coopctx.game.tabular import NAMED_STRATEGIES
 from coopctx.launch.engines import Processes
@@ -262,7 +263,7 @@ def test_slopes_are_written_and_shown(found, tmp_path):
     ]
     assert len(pq.read_table(paths[1])) == len(found.points)
     console = Console(width=80, record=True)
-    console.print(slopes.tables(found))
+    console.print(slopes_tables(found))
     text = console.export_text()
     assert "…" not in text
     assert re.search(r"ZD-Extort-2 +exact +2\.000 +- +0\.000 +0\.184 +yes", text)

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from coopctx.agents.others import TABULAR
 from coopctx.errors import UsageError, unknown
-from coopctx.evaluation.opponents import Contestant, Host, agent_of, guests
-from coopctx.evaluation.play import check_number
+from coopctx.evaluation.opponents import Contestant, Host, first_agent, guests
+from coopctx.experiments.checks import check_number
 from coopctx.game.matrix import NAMED_GAMES, START, MatrixGame
 from coopctx.game.player import Player, checked_actions
 from coopctx.game.seats import Seats
@@ -50,12 +50,12 @@ class Opposition:
         rounds: int | None = None,
         game: Game | None = None,
     ) -> None:
-        check_number(1, "num_envs", games)
-        check_number(1, "rounds", rounds)
+        check_number("num_envs", games, 1)
+        check_number("rounds", rounds, 1)
         asked = guests(opponent)
         if not asked:
             raise UsageError("there must be an opponent")
-        host = Host(next(filter(None, map(agent_of, asked)), None), rounds, _CPU, None if game is None else as_game(game))
+        host = Host(first_agent(asked), rounds, _CPU, None if game is None else as_game(game))
         self.game, self.rounds, self.games = host.game, host.rounds, games
         if self.game.over is not None and games > 1:
             raise UsageError(f"a game with a random ending is played by itself, not {games} at once")

@@ -11,7 +11,7 @@ from pettingzoo import ParallelEnv
 
 from coopctx.errors import UsageError
 from coopctx.evaluation.envs.opposition import Game, as_game
-from coopctx.evaluation.play import check_number
+from coopctx.experiments.checks import check_number
 from coopctx.game.matrix import PRISONERS_DILEMMA, START
 
 PLAYERS = ("player_0", "player_1")
@@ -32,7 +32,7 @@ class TwoLearners(ParallelEnv[str, np.int64, int]):
         rounds: int = 100,
         render_mode: str | None = None,
     ) -> None:
-        check_number(1, "rounds", rounds)
+        check_number("rounds", rounds, 1)
         if render_mode not in (None, "ansi"):
             raise UsageError(f"render_mode must be None or 'ansi', not {render_mode!r}")
         self.game, self.rounds, self.render_mode = as_game(game), rounds, render_mode
