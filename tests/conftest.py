@@ -95,6 +95,14 @@ def coopctx_main(capsys, monkeypatch, tmp_path):
 
 
 @pytest.fixture
+def no_short_runs(monkeypatch):
+    """A dry run makes no short runs to estimate by: every run is said to take a minute."""
+    from coopctx.launch.calibration import Calibration
+
+    monkeypatch.setattr(Calibration, "seconds", lambda self, spec, config, done: 60.0)
+
+
+@pytest.fixture
 def witness(monkeypatch):
     """Of all games that are played from now on, but for those inside the native kernel."""
     from witness import Witness

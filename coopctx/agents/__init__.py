@@ -28,19 +28,26 @@ class Classes:
     """Where the classes of one kind of agent are, each as ``"module:name"`` below `coopctx.agents`.
 
     training: the class that carries out one run, with the arguments of `execute`. model: the function behind `model_of`.
-    player: the function behind `player_of`. untrained: the function behind `untrained_of`.
+    player: the function behind `player_of`. untrained: the function behind `untrained_of`. work, sample: the functions behind
+    `work_of` and `sample_of`.
     """
 
     training: str
     model: str
     player: str
     untrained: str
+    work: str
+    sample: str
+
+
+def _classes(agent: str, training: str) -> Classes:
+    functions = f"{agent}.player:model_of", f"{agent}.player:player_of", f"{agent}.player:untrained"
+    return Classes(f"{agent}.training:{training}", *functions, f"{agent}.work:work", f"{agent}.work:sample")
 
 
 CLASSES = {
-    "ppi": Classes("ppi.training:PPITraining", "ppi.player:model_of", "ppi.player:player_of", "ppi.player:untrained"),
-    "a2c": Classes("a2c.training:A2CTraining", "a2c.player:model_of", "a2c.player:player_of", "a2c.player:untrained"),
-    "coala": Classes("coala.training:training_of", "coala.player:model_of", "coala.player:player_of", "coala.player:untrained"),
+    agent: _classes(agent, training)
+    for agent, training in (("ppi", "PPITraining"), ("a2c", "A2CTraining"), ("coala", "training_of"))
 }
 
 
@@ -67,6 +74,22 @@ def untrained_of(agent: str, config: Config, identity_size: int, generator: torc
 def player_of(agent: str, model: nn.Module, config: Config, generator: torch.Generator, threads: int = 1) -> Believer:
     """A player of this kind with ``model``, which it does not change; it draws from ``generator`` alone."""
     return _load(CLASSES[agent].player)(model, config, generator, threads)
+
+
+def work_of(spec: RunSpec, config: Config, threads: int, device: torch.device, done: int) -> dict[str, float]:
+    """The work left in a run after iteration ``done`` (-1: all of it), by part of its timings table, each in a unit of its own.
+
+    threads: that the run may use. `coopctx.agents.work.REST` is what that table does not time.
+    """
+    return _load(CLASSES[spec.agent].work)(spec, config, threads, device, done)
+
+
+def sample_of(spec: RunSpec, config: Config, size: int) -> tuple[RunSpec, Config]:
+    """A short run whose parts cost per unit of work what those of ``spec`` cost; size: how long, 0 for the shortest.
+
+    It needs no other run. Runs that cost the same have the same sample.
+    """
+    return _load(CLASSES[spec.agent].sample)(spec, config, size)
 
 
 def _load(address: str) -> Any:

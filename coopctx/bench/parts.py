@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import math
 import statistics
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 from coopctx.bench.race import IN_USE, REFERENCE, Engine, engines, pytorch, using
 from coopctx.bench.rows import IterationRate, PhaseRate, Sizes
-from coopctx.errors import RunError
 from coopctx.experiments.pools import POOLS, RunSpec
 from coopctx.experiments.settings import Config, MeasureConfig
-from coopctx.launch.job import Job, run_one
-from coopctx.runs.progress import SilentProgress
-from coopctx.runs.read import read_run_table
+from coopctx.launch.calibration import timed_run
 
 
 def measure_phase(config: Config, threads: int, repeats: int, sizes: Sizes) -> list[PhaseRate]:
@@ -86,12 +81,7 @@ def _timings(config: Config, threads: int) -> dict[str, float]:
 
 def _timed_run(agent: str, config: Config, threads: int, iteration: int) -> dict[str, float]:
     """Seconds of each part that a mixed run with this configuration records at ``iteration``."""
-    with tempfile.TemporaryDirectory(prefix="coopctx-bench-") as directory:
-        job = Job(RunSpec(agent, "mixed", False, 0, "bench"), config, Path(directory), "cpu", threads, True, ())
-        outcome = run_one(job, SilentProgress())
-        if outcome.state == "failed":
-            raise RunError(f"the timed run failed: {outcome.message}")
-        timings = read_run_table(job.directory, "timings").to_pandas()
+    timings, _ = timed_run(RunSpec(agent, "mixed", False, 0, "bench"), config, threads)
     recorded = timings[timings.iteration == iteration]
     return dict(zip(recorded.part, recorded.seconds.astype(float), strict=True))
 

@@ -153,7 +153,7 @@ def sweep(
     specs = [RunSpec(*who, opponent_id, seed, asked.preset) for seed in chosen]
     requests = sweep.plan(vary, specs, asked)
     if dry_run:
-        _look(requests, asked, asked.results)
+        _look(requests, asked)
         return
     found = sweep.sweep(requests, out, asked)
     show.warn_of(asked.preset)
@@ -201,12 +201,13 @@ def extort_probe(
     show.following(show.quoted(["coopctx", "plot", figure, *options_for(asked.results, asked.preset)]))
 
 
-def _look(requests: Sequence[Request], options: RunOptions, also: Path | None = None) -> None:
+def _look(requests: Sequence[Request], options: RunOptions) -> None:
     """List the runs, and what they will take; RunError where one cannot be gone on with."""
     from coopctx.launch import plan
     from coopctx.launch.jobs import workers_for
 
-    planned = plan.look(requests, also)
+    with show.console.status("measuring the speed of short runs"):
+        planned = plan.look(requests, options)
     show.console.print(show.planned_table(planned, plan.estimate(planned, workers_for(options.jobs, options.engine))))
     show.fail_each([run.message for run in planned if run.message], f"{len(requests)} runs")
     show.following("the same command without --dry-run")

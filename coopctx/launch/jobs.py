@@ -80,9 +80,7 @@ def train_runs(requests: Sequence[Request], options: RunOptions) -> list[Outcome
     for results in dict.fromkeys(request.results for request in requests):
         check_writable(results)
     unfinished = sum(fresh or not is_finished(request.directory) for request in requests)
-    workers = min(most, unfinished) or 1
-    cores = engine.cores()
-    threads = max(1, min(sum(cores) // workers, *cores))  # a run is on one machine
+    workers, threads = shared(most, unfinished, engine.cores())
     jobs = [_job(request, config, place, threads, options) for request, config in zip(requests, configs, strict=True)]
     try:
         with _progresses(options.console) as (new_progress, overall):
@@ -103,6 +101,12 @@ def workers_for(jobs: int | None, engine: Engine) -> int:
     if jobs is not None and jobs < 1:
         raise UsageError(f"--jobs must be an integer >= 1, not {jobs}")
     return jobs or sum(engine.cores())
+
+
+def shared(most: int, unfinished: int, cores: Sequence[int]) -> tuple[int, int]:
+    """How many runs are carried out at a time, ``most`` or fewer, and the threads of each; cores: of each machine."""
+    workers = min(most, unfinished) or 1
+    return workers, max(1, min(sum(cores) // workers, *cores))  # a run is on one machine
 
 
 def _carry_out(

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from statistics import median
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from coopctx.errors import RunError
+from coopctx.errors import CoopctxError, RunError
 from coopctx.experiments.configuration import to_dict
 from coopctx.experiments.presets import load_preset
+from coopctx.launch.calibration import Calibration
 from coopctx.launch.display import duration
-from coopctx.launch.jobs import Request
-from coopctx.runs.manifest import is_finished, read_manifest
+from coopctx.launch.jobs import Request, shared, workers_for
+from coopctx.launch.options import RunOptions
+from coopctx.machine import resolve_device
 from coopctx.runs.run import standing
-from coopctx.runs.schema import MANIFEST
 
 
 @dataclass(frozen=True)
 class Planned:
     """A run, its state, and the time that is left.
 
-    state: "damaged" if it cannot be resumed; message says why. iteration: the last one completed (PPI: phase). seconds: left,
-    estimated from finished runs of the same name and preset; None if there is none.
+    state: "damaged" if it cannot be resumed; message says why. iteration: the last one completed (PPI: phase). seconds: left, as
+    `Calibration` estimates it; None if it cannot, and unknown says why.
     """
 
     request: Request
@@ -31,40 +30,43 @@ class Planned:
     iteration: int = 0
     seconds: float | None = None
     message: str = ""
+    unknown: str = ""
 
 
-def look(requests: Sequence[Request], also: Path | None = None) -> list[Planned]:
-    """The state of each run; nothing is changed. Raises UsageError for impossible settings.
+def look(requests: Sequence[Request], options: RunOptions) -> list[Planned]:
+    """The state of each run, and the time it takes if the command is carried out on this machine. Nothing is changed.
 
-    also: another results folder, whose finished runs give the estimate for runs that have none of their name in their own.
+    Raises UsageError for impossible settings, RunError if there is no such device.
     """
-    measured: dict[Path, tuple[float | None, int]] = {}
-    for request in requests:
-        folder = request.directory.parent
-        if folder not in measured:
-            measured[folder] = _measured([folder] if also is None else [folder, request.spec.directory(also).parent])
-    return [_look(request, *measured[request.directory.parent]) for request in requests]
+    found = [_standing(request) for request in requests]
+    place = resolve_device(options.device, options.engine.cuda)
+    unfinished = sum(run.state in UNFINISHED for run in found)
+    _, threads = shared(workers_for(options.jobs, options.engine), unfinished, options.engine.cores())
+    calibration = Calibration(threads, place)
+    return [_timed(run, calibration) if run.state in UNFINISHED else run for run in found]
 
 
-def _look(request: Request, seconds: float | None, iterations: int) -> Planned:
+UNFINISHED = "to resume", "to do"
+
+
+def _standing(request: Request) -> Planned:
     spec = request.spec
     settings = to_dict(load_preset(spec.preset, request.overrides, spec.pool))
     try:
         state, iteration = standing(request.directory, spec.keys, settings)
     except RunError as error:
         return Planned(request, "damaged", message=str(error))
-    left = 0.0 if state == "finished" else seconds and seconds * max(0.0, 1 - iteration / iterations)
-    return Planned(request, state, iteration, left)
+    return Planned(request, state, iteration, seconds=0.0)
 
 
-def _measured(folders: Sequence[Path]) -> tuple[float | None, int]:
-    """Median wall seconds of the finished seeds in the first folder that has any, and their iterations; or None and 1."""
-    for folder in folders:
-        seeds = [path.parent for path in folder.glob(f"seed-*/{MANIFEST}") if is_finished(path.parent)]
-        manifests = [read_manifest(seed) for seed in seeds]
-        if manifests:
-            return median(manifest["wall_seconds"] for manifest in manifests), max(1, manifests[0]["iteration"])
-    return None, 1
+def _timed(run: Planned, calibration: Calibration) -> Planned:
+    spec = run.request.spec
+    config = load_preset(spec.preset, run.request.overrides, spec.pool)
+    done = run.iteration if run.state == "to resume" else -1
+    try:
+        return replace(run, seconds=calibration.seconds(spec, config, done))
+    except CoopctxError as error:
+        return replace(run, seconds=None, unknown=str(error))
 
 
 def estimate(planned: Sequence[Planned], workers: int) -> str:
@@ -72,15 +74,14 @@ def estimate(planned: Sequence[Planned], workers: int) -> str:
     states = [run.state for run in planned]
     counted = (f"{states.count(state)} {state}" for state in ("finished", "to resume", "to do", "damaged") if state in states)
     lines = [f"{len(planned)} runs: {', '.join(counted)}."]
-    left = [run for run in planned if run.state in ("to resume", "to do")]
+    left = [run for run in planned if run.state in UNFINISHED]
     seconds = [run.seconds for run in left if run.seconds is not None]
     if seconds:
         at_a_time = min(workers, len(seconds))
         lines.append(
-            f"About {duration(sum(seconds))} of work by what finished runs of the same name took; "
+            f"About {duration(sum(seconds))} of work, by short runs on this machine just now; "
             f"{at_a_time} at a time, about {duration(max(sum(seconds) / at_a_time, *seconds))}."
         )
-    unknown = dict.fromkeys(run.request.spec.name for run in left if run.seconds is None)
-    if unknown:
-        lines.append(f"Time unknown, as no finished run tells: {', '.join(unknown)}.")
+    unknown = {run.unknown: run.request.spec.name for run in left if run.seconds is None}
+    lines += [f"Time of {name} unknown: {why}." for why, name in unknown.items()]
     return "\n".join(lines)

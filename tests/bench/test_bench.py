@@ -191,7 +191,7 @@ def test_an_iteration_is_the_mean_of_those_after_the_first_at_the_full_batch(mon
 
 
 def test_a_failed_run_is_told(monkeypatch):
-    monkeypatch.setattr("coopctx.bench.parts.run_one", lambda job, progress: Outcome(0, job.directory, "failed", "no space"))
+    monkeypatch.setattr("coopctx.launch.calibration.run_one", lambda job, progress: Outcome(0, job.directory, "failed", "no space"))
     with pytest.raises(RunError, match="no space"):
         phase_seconds(load_preset("smoke", SMALL), 1, TOY)
 

@@ -132,7 +132,7 @@ def test_seeds_that_nobody_asked_for_are_not_missed(finished):
     assert "ppi-mixed: no finished run of seeds 1-2 (coopctx train --agent ppi --pool mixed --preset smoke --seeds 0-2)" in out
 
 
-def test_settings_that_change_nothing_are_refused(coopctx_main):
+def test_settings_that_change_nothing_are_refused(coopctx_main, no_short_runs):
     for words, told in (
         (["--agent", "a2c", "--pool", "mixed", "--set", "ppi.rollouts=4"], "ppi.rollouts: a run of a2c does not read it"),
         (["--agent", "ppi", "--pool", "mixed", "--set", "a2c.batch_size=4"], "a2c.batch_size: a run of ppi does not read it"),
@@ -202,7 +202,7 @@ def test_hints_can_be_pasted(coopctx_main, monkeypatch):
     assert "pip install '.[ray]'" in err and "coopctx[ray]" not in err
 
 
-def test_every_command_ends_with_the_next_one(finished, monkeypatch):
+def test_every_command_ends_with_the_next_one(finished, no_short_runs):
     for command in (
         [*struck.train("ppi", Path("results"))],
         ["evaluate", finished.run, "--against", "tit-for-tat", "--games", "2"],
@@ -233,7 +233,7 @@ def test_a_closed_standard_output_is_no_traceback(tmp_path):
 
 
 def test_a_reader_that_has_seen_enough_is_no_error_message(tmp_path):
-    ended = shell("(coopctx train -h; coopctx reproduce --dry-run) | head -1", tmp_path)
+    ended = shell("(coopctx train -h; coopctx settings) | head -1", tmp_path)
     assert ended.stderr == ""
 
 
@@ -245,7 +245,7 @@ def test_read_only_says_so(finished, monkeypatch):
         assert status == 1 and "read-only" in err and err.count("\n") == 1, command
 
 
-def test_tables_fit_80_columns(finished, monkeypatch, capsys):
+def test_tables_fit_80_columns(finished, monkeypatch, capsys, no_short_runs):
     for command in (
         [*struck.train("ppi", Path("results"))],
         ["evaluate", finished.run, "--games", "2"],

@@ -45,7 +45,7 @@ def words_of(line: str) -> list[str]:
 
 
 @pytest.fixture
-def beside_the_results(tmp_path, monkeypatch):
+def beside_the_results(tmp_path, monkeypatch, no_short_runs):
     """An empty folder with the committed results as links: what is written or replaced there stays there."""
     for directory, _, files in os.walk(ROOT / "results"):
         here = tmp_path / Path(directory).relative_to(ROOT)

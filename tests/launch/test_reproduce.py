@@ -138,40 +138,61 @@ def test_what_no_agent_has_is_refused():
 # Looking without touching -------------------------------------------------------------------------------------------
 
 
-def test_a_dry_run_tells_states_and_times_and_touches_nothing(coopctx_main, stub):
+class Clock:
+    """In place of short runs: a phase takes 10 seconds and what comes before the first one 1, whatever the run."""
+
+    def __init__(self, threads: int, device: str) -> None:
+        self.threads, self.device = threads, device
+
+    def seconds(self, spec, config, done: int) -> float:
+        if spec.pool == "learners":
+            raise RunError("no clock")
+        return 10.0 * (config.ppi.phases - max(done, 0)) + (done < 0)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    monkeypatch.setattr(dry_run, "Calibration", Clock)
+
+
+def test_a_dry_run_tells_states_and_times_and_touches_nothing(coopctx_main, stub, clock):
     results = Path("results")
     put(results, spec("mixed", 0))
     put(results, spec("mixed", 1), phases=(1, 2), finish=False)
-    seconds = dry_run.look([ask(spec("mixed", 2))])[0].seconds
-    assert seconds is not None and seconds >= 0
     before = sorted(Path().rglob("*"))
-    status, out, err = coopctx_main(*COMMAND, "--figure", "fig1", "--dry-run")
+    status, out, err = coopctx_main(*COMMAND, "--figure", "fig1", "--dry-run", "--jobs", "2")
     assert (status, err) == (0, "") and sorted(Path().rglob("*")) == before and stub.order == []
     lines = [line.split() for line in out.splitlines()]
     assert ["ppi-mixed", "0", "finished"] in lines
-    assert ["ppi-mixed", "1", "to", "resume", "after", "2", "~", "0:00"] in lines
+    assert ["ppi-mixed", "1", "to", "resume", "after", "2", "~", "0:10"] in lines
+    assert ["ppi-mixed-opponent-id", "1", "to", "do", "~", "0:31"] in lines
     assert ["ppi-learners", "1", "to", "do", "unknown"] in lines
     assert "6 runs: 1 finished, 1 to resume, 4 to do." in out
-    assert "as no finished run tells: ppi-mixed-opponent-id, ppi-learners." in out
+    assert "About 1:12 of work, by short runs on this machine just now; 2 at a time, about 0:36." in " ".join(out.split())
+    assert out.count("Time of ppi-learners unknown: no clock.") == 1
 
 
-def test_the_estimate_is_the_median_of_measured_runs_less_what_is_done(tmp_path, monkeypatch):
+def test_the_longest_run_is_waited_for():
     planned = [
         dry_run.Planned(ask(spec("mixed", 0)), "to do", seconds=100.0),
         dry_run.Planned(ask(spec("mixed", 1)), "to resume", 2, 40.0),
         dry_run.Planned(ask(spec("mixed", 2)), "finished", 3, 0.0),
     ]
-    text = " ".join(dry_run.estimate(planned, 2).split())
-    assert "About 2:20 of work by what finished runs of the same name took; 2 at a time, about 1:40." in text
-    for seed, wall in ((0, 30.0), (1, 90.0), (2, 60.0)):
-        monkeypatch.setattr(Run, "_wall_seconds", lambda self, wall=wall: wall)
-        put(tmp_path, spec("mixed", seed))
-    put(tmp_path, spec("mixed", 3), phases=(1,), finish=False)
-    looked = dry_run.look([ask(spec("mixed", seed), tmp_path) for seed in (0, 3, 4)])
-    assert [run.seconds for run in looked] == pytest.approx([0.0, 40.0, 60.0])
+    text = " ".join(dry_run.estimate(planned, 4).split())
+    assert "About 2:20 of work, by short runs on this machine just now; 2 at a time, about 1:40." in text
 
 
-def test_a_dry_run_names_what_cannot_be_gone_on_with(coopctx_main):
+@pytest.mark.parametrize(("jobs", "threads"), [(1, 5), (2, 2), (None, 2), (5, 2)])
+def test_short_runs_have_the_threads_that_the_runs_will_have(tmp_path, monkeypatch, jobs, threads):
+    asked = []
+    monkeypatch.setattr(dry_run, "Calibration", lambda *arguments: asked.append(arguments) or Clock(*arguments))
+    monkeypatch.setattr(Processes, "cores", lambda self: [5])
+    options = RunOptions(Processes(), "smoke", results=tmp_path, device="cpu", jobs=jobs)
+    dry_run.look([ask(spec("mixed", seed), tmp_path) for seed in (0, 1)], options)
+    assert asked == [(threads, "cpu")]
+
+
+def test_a_dry_run_names_what_cannot_be_gone_on_with(coopctx_main, clock):
     put(Path("results"), spec("mixed", 0), overrides=("ppi.rollouts=9",))
     manifest = Path("results/smoke/ppi-mixed/seed-1/run.json")
     manifest.parent.mkdir()

@@ -18,6 +18,7 @@ from coopctx.experiments.pools import POOLS, RunSpec
 from coopctx.figures import sensitivity, style
 from coopctx.launch import engines, jobs, sweep
 from coopctx.launch import job as job_module
+from coopctx.launch.calibration import Calibration
 from coopctx.launch.options import RunOptions
 from coopctx.runs.manifest import read_manifest
 from coopctx.runs.read import Results
@@ -158,14 +159,22 @@ def test_bad_input_is_refused_in_one_line_and_nothing_is_begun(coopctx_main, stu
     assert not list(Path().rglob("run.json"))
 
 
-def test_a_dry_run_tells_the_settings_and_estimates_by_the_presets_own_runs(coopctx_main, stub):
+@pytest.fixture
+def clock(monkeypatch):
+    """In place of short runs: so many seconds a run as it has rollouts."""
+    seconds = lambda self, spec, config, done: float(config.ppi.rollouts)  # noqa: E731
+    monkeypatch.setattr(Calibration, "seconds", seconds)
+
+
+def test_a_dry_run_tells_the_settings_and_what_each_takes(coopctx_main, stub, clock):
     assert coopctx_main("train", "--agent", "ppi", "--pool", "mixed", "--preset", "smoke", "--seed", "1")[0] == 0
     before = sorted(Path().rglob("*"))
     status, out, err = coopctx_main(*SWEEP, *ROLLOUTS, "--dry-run")
     assert (status, err) == (0, "") and sorted(Path().rglob("*")) == before and len(stub.run) == 1
     lines = [line.split() for line in out.splitlines()]
     assert ["ppi-mixed", "1", "finished"] in lines
-    assert ["ppi-mixed", "ppi.rollouts=4", "0", "to", "do", "~"] in [line[:-1] for line in lines]  # however long it took
+    assert ["ppi-mixed", "0", "to", "do", "~", "0:02"] in lines
+    assert ["ppi-mixed", "ppi.rollouts=4", "0", "to", "do", "~", "0:04"] in lines
     assert "4 runs: 1 finished, 3 to do." in out
 
 
@@ -244,7 +253,7 @@ def test_a_run_from_before_a_setting_existed_has_its_default(coopctx_main, stub)
     assert sweep_table.add(RESULTS, "smoke", []) == PARQUET and PARQUET.read_bytes() == before
 
 
-def test_reports_and_other_figures_do_not_see_sweeps(coopctx_main, stub):
+def test_reports_and_other_figures_do_not_see_sweeps(coopctx_main, stub, clock):
     coopctx_main(*SWEEP, "--vary", "ppi.rollouts=4")
     with pytest.raises(RunError, match="nothing to report"):
         claims.check(Results(RESULTS, "smoke"))
