@@ -18,7 +18,6 @@ COOPCTX := $(VENV)/bin/coopctx
 SMOKE := build/smoke
 PRESET ?= cpu
 SEEDS ?= 0-9
-OUT ?= $(if $(filter cpu,$(PRESET)),figures,build/figures-$(PRESET))
 
 # A file of tests stays in one process: its tests share what is made once.
 SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile
@@ -82,7 +81,7 @@ nulls: $(READY)
 	@$(VENV)/bin/python -m coopctx.agents.coala.nulls results/$(PRESET)/coala-nulls.parquet $(PRESET)
 
 reproduce: $(READY)
-	@$(COOPCTX) reproduce --preset $(PRESET) --seeds $(SEEDS) --out $(OUT)
+	@$(COOPCTX) reproduce --preset $(PRESET) --seeds $(SEEDS) $(if $(OUT),--out $(OUT))
 
 smoke: $(READY)
 	@rm -rf $(SMOKE)

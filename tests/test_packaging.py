@@ -108,8 +108,8 @@ def test_an_installed_wheel_works_without_the_checkout(wheel, tmp_path):
     toy = [f"--set=ppi.{key}={value}" for key, value in {"phases": 1, "initial_episodes": 8, "episodes_per_phase": 4}.items()]
     trained = run(*script, "train", "--agent", "ppi", "--pool", "tabular", "--preset", "smoke", *toy)
     assert "results/smoke/ppi-tabular/seed-0: written" in trained
-    assert "figures/report.html: written" in run(*script, "report", "--preset", "smoke")
-    assert (work / "figures" / "report.html").stat().st_size > 10_000
+    assert "figures-smoke/report.html: written" in run(*script, "report", "--preset", "smoke")
+    assert (work / "figures-smoke" / "report.html").stat().st_size > 10_000
     where = run(sys.executable, "-c", "import coopctx; print(coopctx.__file__)").strip()
     assert where == str(home / "coopctx" / "__init__.py")
 

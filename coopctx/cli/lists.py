@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from coopctx.cli import show
-from coopctx.cli.options import Results
+from coopctx.cli.options import ResultsOption
 from coopctx.errors import UsageError, suggestion
 from coopctx.experiments.agents import AGENTS
 from coopctx.experiments.presets import preset_names
@@ -57,7 +57,7 @@ def settings(
     show.following(f"coopctx train {who} --set {chosen[0].name}=VALUE --results FOLDER")
 
 
-def runs(results: Results = Path("results")) -> None:
+def runs(results: ResultsOption = Path("results")) -> None:
     """List the runs in a results folder, sweeps included: state, and the next command to type.
 
     \b

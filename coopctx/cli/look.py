@@ -19,9 +19,10 @@ from coopctx.cli.options import (
     Out,
     Overrides,
     Preset,
-    Results,
+    ResultsOption,
     Seeds,
     choice,
+    figures_folder,
     parse_seeds,
 )
 from coopctx.cli.options import path as typed_path
@@ -44,8 +45,8 @@ def plot(
             autocompletion=completion.agents,
         ),
     ] = None,
-    results: Results = Path("results"),
-    out: Out = Path("figures"),
+    results: ResultsOption = Path("results"),
+    out: Out = None,
     preset: Preset = "cpu",
     seeds: Seeds = None,
     formats: Annotated[
@@ -80,14 +81,16 @@ def plot(
     if source or against or games or episodes:
         from coopctx.cli.watch import plot_source
 
-        plot_source(figure, source or [], out, formats or ["png", "pdf"], against or [], games, episodes)
+        plot_source(figure, source or [], out, preset, formats or ["png", "pdf"], against or [], games, episodes)
         return
     asked = parse_seeds(None, seeds) if seeds else None
     from coopctx.figures import draw
-    from coopctx.runs.read import Results as Found
+    from coopctx.runs.read import Results
 
-    drawing = draw(figure, Found(results, preset, asked, only=asked is not None, tolerant=True), out, formats or ["png", "pdf"])
+    found = Results(results, preset, asked, only=asked is not None, tolerant=True)
+    drawing = draw(figure, found, figures_folder(out, preset), formats or ["png", "pdf"])
     show.warn_of(preset)
+    show.name_unknown(found)
     for line in (*drawing.missing, *drawing.paths):
         show.say(line)
     show.fail_each(drawing.left_out, "what was to be read")
@@ -95,10 +98,10 @@ def plot(
 
 
 def report(
-    results: Results = Path("results"),
+    results: ResultsOption = Path("results"),
     preset: Preset = "cpu",
     seeds: Seeds = None,
-    out: Out = Path("figures"),
+    out: Out = None,
     full: Annotated[bool, typer.Option("--full", help="Print every measure of every claim.")] = False,
     fill: Annotated[
         list[Path] | None,
@@ -119,14 +122,15 @@ def report(
     from coopctx.report.blocks import BLOCKS, Sources
     from coopctx.report.fill import fill as fill_blocks
     from coopctx.report.pages import lacking, write_report
-    from coopctx.runs.read import Results as Found
+    from coopctx.runs.read import Results
 
-    found = Found(results, preset, asked, only=asked is not None, tolerant=True)
+    found = Results(results, preset, asked, only=asked is not None, tolerant=True)
     sources = Sources(found)
     checked = sources.checked
     show.warn_of(preset)
+    show.name_unknown(found)
     show.console.print((terminal.full if full else terminal.brief)(checked, preset))
-    for path in write_report(found, out, checked):
+    for path in write_report(found, figures_folder(out, preset), checked):
         show.say(f"{path}: written")
     for line in lacking(found):
         show.say(line)
@@ -248,7 +252,7 @@ def evaluate(
     if episodes is not None:
         played.write_games(episodes, found)
         show.say(f"{episodes}: written")
-    show.following(show.quoted(["coopctx", "play", runs[0]]))
+    show.following(show.quoted(["coopctx", "plot", "episodes", episodes] if episodes else ["coopctx", "play", runs[0]]))
 
 
 def play(

@@ -41,6 +41,11 @@ def path(text: str | Path) -> Path:
     return Path(text)
 
 
+def figures_folder(out: Path | None, preset: str) -> Path:
+    """``out`` or, without it, ``figures``, and for another preset than cpu a folder of its own: ``figures-smoke``."""
+    return out or Path("figures" if preset == "cpu" else f"figures-{preset}")
+
+
 def who_and_whom(agent: str | None, pool: str | None, preset: str, usual: tuple[str, str] | None = None) -> tuple[str, str]:
     """The kind of agent and the pool: as typed, or as the file says, or the usual ones; UsageError where one is not given."""
     said = experiment_in(preset) if isinstance(preset, ConfigFile) else Experiment(None, None)
@@ -74,9 +79,15 @@ RunsAgent = Annotated[str | None, typer.Option(show_default=False, **choice("Who
 _POOLS = choice("The opponents.", *dict.fromkeys((*POOLS, *COALA_POOLS, CUSTOM)))
 Pool = Annotated[str | None, typer.Option(show_default=False, **_POOLS)]
 OpponentId = Annotated[bool, typer.Option("--opponent-id", help="Ablation: tell it its opponent.")]
-_PRESET = {"callback": _known_preset, **choice("Size of the runs.", *preset_names())}
-Preset = Annotated[str, typer.Option(**_PRESET)]
-RunsPreset = Annotated[str | None, typer.Option(show_default="cpu", **_PRESET)]
+_PRESET = {"callback": _known_preset, "autocompletion": completion.one_of(*preset_names())}
+_PRESETS = "|".join(preset_names())
+Preset = Annotated[
+    str,
+    typer.Option(
+        metavar=f"{_PRESETS}|FILE.toml", help="Size of the runs, or the FILE.toml that they were trained with.", **_PRESET
+    ),
+]
+RunsPreset = Annotated[str | None, typer.Option(metavar=_PRESETS, help="Size of the runs.", show_default="cpu", **_PRESET)]
 Config = Annotated[
     Path | None,
     typer.Option(
@@ -99,11 +110,19 @@ Overrides = Annotated[
     ),
 ]
 Game = Annotated[str | None, typer.Option(show_default="the preset's", **choice("What is played.", *NAMED_GAMES))]
-Results = Annotated[Path, typer.Option(parser=path, metavar="FOLDER", help="Where the runs are kept.")]
-Out = Annotated[Path, typer.Option(parser=path, metavar="FOLDER", help="Where the figures (and the report) go.")]
+ResultsOption = Annotated[Path, typer.Option(parser=path, metavar="FOLDER", help="Where the runs are kept.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        parser=path,
+        metavar="FOLDER",
+        help="Where the figures (and the report) go.",
+        show_default="figures, or figures-PRESET for another preset than cpu",
+    ),
+]
 Device = Annotated[str, typer.Option(**choice("auto: CUDA where there is one.", "auto", "cpu", "cuda"))]
 Jobs = Annotated[int | None, typer.Option(metavar="N", help="Runs at a time.", show_default="one per core")]
-Engine = Annotated[
+EngineOption = Annotated[
     str,
     typer.Option(
         **choice(
@@ -123,10 +142,10 @@ def run_options(
     config: Config = None,
     game: Game = None,
     overrides: Overrides = None,
-    results: Results = Path("results"),
+    results: ResultsOption = Path("results"),
     device: Device = "auto",
     jobs: Jobs = None,
-    engine: Engine = "local",
+    engine: EngineOption = "local",
 ) -> RunOptions:
     """What these options come to."""
     if preset is not None and config is not None:

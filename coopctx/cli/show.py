@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # torch and pandas take seconds to import
     from coopctx.analysis.steps import StepMeasure
     from coopctx.launch.job import Outcome
     from coopctx.launch.plan import Planned
+    from coopctx.runs.read import Results
 
 ENDINGS = {"finished": "written", "unchanged": "was finished already, nothing to do (--fresh starts over)"}
 
@@ -51,6 +52,12 @@ def warn_of(preset: str) -> None:
     """What must be known of a preset before its numbers are looked at; nothing for most."""
     if text := caveat(preset):
         console.print(Text(text, style="bold yellow"))
+
+
+def name_unknown(runs: Results) -> None:
+    """Name, in one line on standard error, the folders that are left out because no run has such a name."""
+    if folders := runs.unknown():
+        complain(f"left out, because no run has such a name: {', '.join(map(str, folders))}")
 
 
 def fail_each(failures: Sequence[str], all_of: str) -> None:

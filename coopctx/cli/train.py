@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -22,6 +21,7 @@ from coopctx.cli.options import (
     Seeds,
     SeveralSeeds,
     choice,
+    figures_folder,
     parse_seeds,
     who_and_whom,
     with_run_options,
@@ -90,7 +90,7 @@ def reproduce(
         typer.Option("--agent", show_default="the figures' own", **choice("Whose runs; repeatable.", *AGENTS)),
     ] = None,
     seeds: SeveralSeeds = "0-9",
-    out: Out = Path("figures"),
+    out: Out = None,
     dry_run: DryRun = False,
 ) -> None:
     """Run whatever the figures still lack, then draw them and write the report. The same command goes on where it stopped.
@@ -110,7 +110,8 @@ def reproduce(
     if dry_run:
         _look(requests, asked)
         return
-    found = reproduce.reproduce(requests, reproduce.figures_for(figure or [], agent or []), chosen, out, asked)
+    figures, folder = reproduce.figures_for(figure or [], agent or []), figures_folder(out, asked.preset)
+    found = reproduce.reproduce(requests, figures, chosen, folder, asked)
     show.warn_of(asked.preset)
     for line in (*found.missing, *found.written):
         show.say(line)
@@ -133,7 +134,7 @@ def sweep(
     pool: Pool = None,
     opponent_id: OpponentId = False,
     seeds: SeveralSeeds = "0-2",
-    out: Out = Path("figures"),
+    out: Out = None,
     dry_run: DryRun = False,
 ) -> None:
     """Vary a setting: the runs at each value, all sweeps of the preset in one parquet, final cooperation against each setting.
@@ -155,7 +156,7 @@ def sweep(
     if dry_run:
         _look(requests, asked)
         return
-    found = sweep.sweep(requests, out, asked)
+    found = sweep.sweep(requests, figures_folder(out, asked.preset), asked)
     show.warn_of(asked.preset)
     if found.written:
         show.console.print(show.sweep_table(*sweep.finals(requests, asked.results)))

@@ -12,7 +12,7 @@ import typer
 from rich.text import Text
 
 from coopctx.cli import completion, show
-from coopctx.cli.options import Device
+from coopctx.cli.options import Device, figures_folder
 from coopctx.cli.options import path as typed_path
 from coopctx.errors import UsageError
 from coopctx.runs.export import check_export, export
@@ -86,7 +86,8 @@ def arena(
 def plot_source(
     figure: str,
     source: Sequence[str],
-    out: Path,
+    out: Path | None,
+    preset: str,
     formats: Sequence[str],
     against: Sequence[str],
     games: int | None,
@@ -94,10 +95,10 @@ def plot_source(
 ) -> None:
     """Draw whole games of runs, or of a file, or the cross-play of a file, as ``<figure>-<name>``.
 
-    UsageError for options that do not go together.
+    preset: for the default of ``out``, unless the games name theirs. UsageError for options that do not go together.
     """
     from coopctx import figures
-    from coopctx.analysis.games import scenes as scenes_of
+    from coopctx.analysis import games as games_table
 
     if figure not in ("episodes", "arena"):
         raise UsageError(f"plot {figure} takes no RUN, FILE, --against, --games or --episodes; they are for: episodes, arena")
@@ -108,17 +109,16 @@ def plot_source(
         raise UsageError("plot arena takes one FILE.parquet, which coopctx arena --out wrote")
     if files and (len(source) > 1 or against or games or episodes):
         raise UsageError("a FILE.parquet is drawn alone, without --against, --games and --episodes")
-    if files:
-        path = Path(files[0])
-        build = figures.arena.build_from if figure == "arena" else figures.episodes.build_from
-        drawn, name = partial(build, path), f"{figure}-{path.stem}"
+    if figure == "arena":
+        drawn = partial(figures.arena.build_from, Path(files[0]))  # the file does not tell a preset
     else:
-        played = _watched(source, against, games, episodes)
-        drawn = partial(figures.episodes.figure, scenes_of(played.to_pandas()), "watch")
-        name = "-".join(["episodes", *_short(source)])
-    for written in figures.save(drawn, name, out, formats):
+        shown = games_table.read(Path(files[0])) if files else _watched(source, against, games, episodes).to_pandas()
+        drawn = partial(figures.episodes.figure, games_table.scenes(shown), ", ".join(source))
+        preset = shown["preset"].iloc[0] if len(shown) else preset
+    name = "-".join([figure, *([Path(files[0]).stem] if files else _short(source))])
+    for written in figures.save(drawn, name, figures_folder(out, preset), formats):
         show.say(written)
-    show.following(show.quoted(["coopctx", "evaluate", source[0]]) if not files else f"coopctx plot {figure}")
+    show.following(f"coopctx plot {figure}" if files else show.quoted(["coopctx", "evaluate", source[0]]))
 
 
 def _watched(runs: Sequence[str], against: Sequence[str], games: int | None, episodes: Path | None) -> pa.Table:

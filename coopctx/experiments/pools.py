@@ -195,6 +195,13 @@ def run_name(agent: str, pool: str, opponent_id: bool = False) -> str:
     return f"{agent}-{pool}" + ("-opponent-id" if opponent_id else "")
 
 
+def run_names() -> set[str]:
+    """The names of all runs that there can be."""
+    names = {run_name(agent, pool) for agent in AGENTS for pool in pools_of(agent)}
+    others = AGENTS.keys() - {"coala"}
+    return names | {run_name(agent, *rest) for agent in others for rest in ((CUSTOM, False), ("mixed", True))}
+
+
 def all_needs(spec: RunSpec) -> list[RunSpec]:
     """The runs that ``spec`` needs, directly or indirectly: each once, and after the runs that it needs itself."""
     return with_needs(spec.needs())

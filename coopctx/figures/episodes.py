@@ -5,7 +5,6 @@ side by side; the agent's beliefs are in the same order.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,13 +40,8 @@ def build(results: Results) -> tuple[Figure, list[str]]:
     if not path.exists():
         raise NothingToDraw(f"no games in {path} (make games, or coopctx plot episodes RUN --episodes {path})")
     with results.leaving_out_errors():
-        return build_from(path), []
+        return figure(games.scenes(games.read(path)), str(path)), []
     raise NothingToDraw(results.left_out[-1])
-
-
-def build_from(path: Path) -> Figure:
-    """The figure of a file of games; RunError naming it if it is another one or has no rows."""
-    return figure(games.scenes(games.read(path)), str(path))
 
 
 def figure(scenes: Sequence[Scene], name: str) -> Figure:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from coopctx.errors import RunError
 from coopctx.experiments.configuration import comparable, differing_keys, digest
+from coopctx.experiments.pools import run_names
 from coopctx.runs.files import sha256
 from coopctx.runs.manifest import read_manifest
 from coopctx.runs.schema import MANIFEST, SCHEMAS, TABLE_FILES, WEIGHTS
@@ -46,6 +47,11 @@ class Results:
         """The runs that have a finished seed, by name."""
         there = self.folder / self.preset
         return sorted({path.parents[1].name for path in there.glob(f"*/seed-*/{MANIFEST}") if self.seeds(path.parents[1].name)})
+
+    def unknown(self) -> list[Path]:
+        """The folders of the preset whose names are no names of runs."""
+        there = (path for path in sorted((self.folder / self.preset).glob("*/")) if not path.name.startswith("."))
+        return [path for path in there if path.name not in run_names()]
 
     def seeds(self, name: str) -> list[int]:
         """The finished seeds of a run, in order."""

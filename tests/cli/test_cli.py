@@ -353,5 +353,5 @@ def test_from_training_to_the_figure(coopctx_main):
     status, _, err = coopctx_main(*TRAIN, *smaller, "--device", "cpu")
     assert (status, err) == (0, "")
     status, out, err = coopctx_main("plot", "fig1", "--preset", "smoke", "--format", "png")
-    assert (status, err) == (0, "") and "figures/fig1.png" in out
-    assert Path("figures/fig1.png").stat().st_size > 1000
+    assert (status, err) == (0, "") and "figures-smoke/fig1.png" in out
+    assert Path("figures-smoke/fig1.png").stat().st_size > 1000

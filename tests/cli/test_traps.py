@@ -77,6 +77,17 @@ def test_a_file_is_no_folder_for_figures_and_reports(finished):
     assert Path("figures.png").read_text() == "mine"
 
 
+def test_figures_of_one_preset_are_not_replaced_by_another_presets(finished):
+    Path("figures").mkdir()
+    for name in ("fig3.png", "report.md", "report.html"):
+        Path("figures", name).write_text("of preset cpu")
+    before = files("figures")
+    for command in (["plot", "fig3", "--format", "png"], ["report"]):
+        assert finished(*command, "--preset", "smoke")[0] == 0
+    assert files("figures") == before
+    assert {path.name for path in Path("figures-smoke").iterdir()} == {"fig3.png", "report.md", "report.html"}
+
+
 @pytest.mark.parametrize("option", ["--results", "--out"])
 def test_an_empty_folder_is_not_the_current_one(finished, option):
     before = files()
@@ -97,9 +108,17 @@ def test_one_odd_folder_stops_no_figure(finished):
     (folder / "seed-8").mkdir()
     (folder / "seed-8/run.json").write_text("{")
     status, out, err = finished("plot", "fig3", "--preset", "smoke", "--format", "png")
-    assert status == 1 and "figures/fig3.png" in out and Path("figures/fig3.png").stat().st_size > 1000
+    assert status == 1 and "figures-smoke/fig3.png" in out and Path("figures-smoke/fig3.png").stat().st_size > 1000
     assert f"{folder}/seed-0 (copy)/run.json belongs to seed 0, not to seed-0 (copy)" in err
     assert f"{folder}/seed-8/run.json is damaged" in err and "2 of what was to be read failed" in err
+
+
+def test_folders_that_no_run_is_called_are_named(finished):
+    odd = Path(finished.run).parents[1] / "ppi-mixd"
+    (odd / "seed-0").mkdir(parents=True)
+    for command in (["plot", "fig3", "--format", "png"], ["report"]):
+        status, _, err = finished(*command, "--preset", "smoke")
+        assert status == 0 and err == f"coopctx: left out, because no run has such a name: {odd}\n"
 
 
 def test_one_damaged_table_stops_no_figure(finished):
@@ -111,7 +130,7 @@ def test_one_damaged_table_stops_no_figure(finished):
     for name in ("training", "episodes"):
         (other / f"{name}.parquet").write_bytes(b"PAR1")
     status, out, err = finished("plot", "all", "--preset", "smoke", "--format", "png")
-    assert status == 1 and "figures/fig1.png" in out and "figures/fig3.png" in out
+    assert status == 1 and "figures-smoke/fig1.png" in out and "figures-smoke/fig3.png" in out
     assert f"{other}/training.parquet is damaged" in err and f"{other}/episodes.parquet is damaged" in err
 
 
@@ -119,7 +138,7 @@ def test_seeds_of_other_settings_are_left_out_by_name(finished):
     for seed in (5, 6):
         assert finished(*PPI, "--seed", str(seed), "--set", "ppi.rollouts=1")[0] == 0
     status, out, err = finished("plot", "fig1", "--preset", "smoke", "--format", "png")
-    assert status == 1 and "figures/fig1.png" in out and "ppi.rollouts" in err and f"{finished.run} (here)" in err
+    assert status == 1 and "figures-smoke/fig1.png" in out and "ppi.rollouts" in err and f"{finished.run} (here)" in err
 
 
 # What nobody asked for ---------------------------------------------------------------------------------------------
@@ -167,7 +186,7 @@ def test_smoke_says_that_it_shows_nothing(finished):
     ):
         status, out, _ = finished(*command)
         assert status == 0 and caveat in " ".join(out.split()), command
-    assert caveat in Path("figures/fig3.svg").read_text()
+    assert caveat in Path("figures-smoke/fig3.svg").read_text()
 
 
 # Help --------------------------------------------------------------------------------------------------------------

@@ -127,6 +127,7 @@ def test_the_command_writes_the_games_of_all_runs_in_one_table(coopctx_main, run
     for _ in range(2):  # its own file may be replaced
         status, out, err = coopctx_main(*words)
         assert (status, err) == (0, "") and "deeper/games.parquet: written" in out
+        assert out.splitlines()[-1] == "next: coopctx plot episodes deeper/games.parquet"
     written = pq.read_table("deeper/games.parquet")
     assert written.schema.equals(SCHEMA) and written.num_rows == 2 * 2 * 3 * ROUNDS
     first, second = (written.to_pandas().iloc[half * 48 : (half + 1) * 48].reset_index(drop=True) for half in (0, 1))

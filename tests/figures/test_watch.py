@@ -125,7 +125,7 @@ def test_joint_actions_differ_in_print_without_colour():
 def test_a_run_is_watched_before_and_after_training_and_with_its_own_kind(coopctx_main, results, run):
     words = ["plot", "episodes", run, "--games", "3", "--format", "png", "--episodes", "games.parquet"]
     status, out, err = coopctx_main(*words)
-    assert (status, err) == (0, "") and "figures/episodes-ppi-mixed-seed-0.png" in out and "games.parquet: written" in out
+    assert (status, err) == (0, "") and "figures-smoke/episodes-ppi-mixed-seed-0.png" in out and "games.parquet: written" in out
     found = games.scenes(games.read("games.parquet"))
     assert [episodes.title(each) for each in found] == [
         "Untrained agent with its untrained partner",
@@ -137,8 +137,8 @@ def test_a_run_is_watched_before_and_after_training_and_with_its_own_kind(coopct
     ]
     assert all(each.outcomes.shape == (3, ROUNDS) for each in found) and found[-1].experiment == "extortion"
     status, out, err = coopctx_main("plot", "episodes", "games.parquet", "--format", "png")  # the same picture from the file
-    assert (status, err) == (0, "") and "figures/episodes-games.png" in out
-    assert open("figures/episodes-games.png", "rb").read() == open("figures/episodes-ppi-mixed-seed-0.png", "rb").read()
+    assert (status, err) == (0, "") and "figures-smoke/episodes-games.png" in out
+    assert open("figures-smoke/episodes-games.png", "rb").read() == open("figures-smoke/episodes-ppi-mixed-seed-0.png", "rb").read()
 
 
 def test_against_names_whom_it_meets(coopctx_main, run):

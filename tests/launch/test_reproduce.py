@@ -213,7 +213,7 @@ def test_everything_is_run_once_drawn_and_reported(coopctx_main, stub, request):
     assert len(stub.order) == len(set(stub.order)) == 13 and ("ppi-tabular", 1) not in stub.order
     assert stub.order.index(("ppi-extortion", 2)) < stub.order.index(("ppi-mutual-extortion", 1))
     for name in ("fig1.png", "fig1.pdf", "fig2.png", "fig3.png", "report.md", "report.html"):
-        assert Path("figures", name).stat().st_size > 1000 and f"figures/{name}" in out
+        assert Path("figures-smoke", name).stat().st_size > 1000 and f"figures-smoke/{name}" in out
     stub.order.clear()
     request.getfixturevalue("blank_figures")
     assert coopctx_main(*COMMAND)[0] == 0 and stub.order == []
@@ -230,7 +230,7 @@ def test_a_failure_takes_along_only_what_needs_it(coopctx_main, stub, blank_figu
         "coopctx: 4 of 8 runs, figures and reports failed",
     ]
     assert Results(Path("results"), "smoke").seeds("ppi-extortion") == [0]
-    assert "figures/fig1.png" in out and "figures/report.md" in out
+    assert "figures-smoke/fig1.png" in out and "figures-smoke/report.md" in out
     stub.failing = set()
     stub.order.clear()
     assert coopctx_main(*COMMAND, "--seeds", "0")[0] == 0
@@ -252,7 +252,7 @@ def test_a_damaged_table_is_left_out_of_figure_and_report_by_name(coopctx_main, 
     path.write_bytes(path.read_bytes()[:-1])
     status, out, err = coopctx_main(*COMMAND, "--figure", "fig3", "--seeds", "0")
     assert status == 1 and "episodes.parquet is damaged" in err and "Traceback" not in err
-    assert "report.html" in out and Path("figures/report.html").exists(), "the rest is reported"
+    assert "report.html" in out and Path("figures-smoke/report.html").exists(), "the rest is reported"
 
 
 @pytest.mark.parametrize(
@@ -312,4 +312,4 @@ def test_from_nothing_to_the_figure_and_the_report(coopctx_main):
     settings = [word for override in TINY for word in ("--set", override)]
     status, out, err = coopctx_main(*COMMAND, "--seeds", "0", "--figure", "fig3", *settings)
     assert (status, err) == (0, "") and "ppi-mixed seed 0: phase 3/3" in out
-    assert Path("figures/fig3.png").stat().st_size > 1000 and "| **Mixed pool: cooperation with learners" in Path("figures/report.md").read_text()
+    assert Path("figures-smoke/fig3.png").stat().st_size > 1000 and "| **Mixed pool: cooperation with learners" in Path("figures-smoke/report.md").read_text()

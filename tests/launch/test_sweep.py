@@ -189,7 +189,7 @@ def test_a_sweep_runs_what_is_lacking_and_leaves_the_rest_alone(coopctx_main, st
     assert stub.run == [("mixed", 2, 5, 0), ("mixed", 2, 5, 1), ("mixed", 4, 5, 0), ("mixed", 4, 5, 1)]
     mean = level(4, 5, 0) + 0.005  # seeds 0.01 apart, so the half-width is 0.005 t(1)
     assert f"{mean:.3f}  {mean - 12.7062 * 0.005:.3f} to {mean + 12.7062 * 0.005:.3f}" in out
-    for path in (PARQUET, Path("figures/sensitivity.png"), Path("figures/sensitivity.pdf")):
+    for path in (PARQUET, Path("figures-smoke/sensitivity.png"), Path("figures-smoke/sensitivity.pdf")):
         assert str(path) in out and path.exists()
 
     before = PARQUET.read_bytes()
@@ -231,7 +231,7 @@ def test_a_failure_is_told_by_its_settings_and_the_others_are_kept(coopctx_main,
     stub.failing = {(4, 1)}
     status, out, err = coopctx_main(*SWEEP, *ROLLOUTS)
     assert status == 1 and err == "coopctx: ppi-mixed seed 1, ppi.rollouts=4: out of luck\ncoopctx: 1 of 4 runs failed\n"
-    assert len(sweep_table.finals(sweep_table.read(RESULTS, "smoke"), "smoke")) == 3 and "figures/sensitivity.png" in out
+    assert len(sweep_table.finals(sweep_table.read(RESULTS, "smoke"), "smoke")) == 3 and "figures-smoke/sensitivity.png" in out
     stub.failing = set()
     assert coopctx_main(*SWEEP, *ROLLOUTS)[0] == 0 and len(stub.run) == 5
 
