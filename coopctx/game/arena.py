@@ -37,26 +37,27 @@ def play(
         raise ValueError("a game with noise or a random ending needs a random generator of its own")
     identities = _introduce(players, games)
     going_on = torch.ones(games, dtype=torch.bool, device=device)
-    # Per round, a tensor [games] for each of the two players.
-    observations = [[torch.full((games,), START, device=device) for _ in players]]
-    actions: list[list[Tensor]] = []
-    rewards = [[torch.zeros(games, device=device) for _ in players]]  # at first: of the round before the first
+    observation = [torch.full((games,), START, device=device) for _ in players]
+    reward = [torch.zeros(games, device=device) for _ in players]  # at first: of the round before the first
+    # Per round, a tensor [games] for each of the two players, as small as in `Episodes`: many games have a lot of them.
+    observations, actions, rewards = [_bytes(observation)], [], []
     with thread_pool(2) as pool:
         each = pool.map if side_by_side else map
         for t in range(rounds):
-            moves = each(_act, players, observations[-1], rewards[-1])
-            actions.append([checked_actions(*move, games, game.n_actions) for move in zip(players, moves, strict=True)])
-            reward, observation, going_on = _outcome(game, actions[-1], going_on, chance)
+            moves = each(_act, players, observation, reward)
+            chosen = [checked_actions(*move, games, game.n_actions) for move in zip(players, moves, strict=True)]
+            reward, observation, going_on = _outcome(game, chosen, going_on, chance)
+            actions.append(_bytes(chosen))
             rewards.append(reward)
-            observations.append(observation)
+            observations.append(_bytes(observation))
             on_round(t + 1)
 
     def seen_by(i: int) -> Episodes:
         return Episodes(
-            torch.stack([pair[i] for pair in observations], 1).to(torch.uint8),
-            torch.stack([pair[i] for pair in actions], 1).to(torch.uint8),
-            torch.stack([pair[i] for pair in rewards[1:]], 1),
-            _kept_identity(identities[1 - i], games, identity_size).to(observations[-1][i].device),
+            torch.stack([pair[i] for pair in observations], 1),
+            torch.stack([pair[i] for pair in actions], 1),
+            torch.stack([pair[i] for pair in rewards], 1),
+            _kept_identity(identities[1 - i], games, identity_size).to(observation[i].device),
             game.over,
         )
 
@@ -120,6 +121,10 @@ def _played(game: MatrixGame, chosen: Sequence[Tensor], chance: torch.Generator 
         return list(chosen)
     uniform = torch.rand(2, len(chosen[0]), generator=chance).to(chosen[0].device)
     return [game.played(*pair) for pair in zip(chosen, uniform, strict=True)]
+
+
+def _bytes(codes: Sequence[Tensor]) -> list[Tensor]:
+    return [each.to(torch.uint8) for each in codes]
 
 
 def _act(player: Player, observation: Tensor, reward: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -79,7 +80,7 @@ class PPILearner:
         )
         batches = _minibatches(len(self.data), ppi.batch_size, self._stream("minibatches", phase))
         last_pass = math.ceil(len(self.data) / ppi.batch_size)
-        history: list[Tensor] = []
+        history: deque[Tensor] = deque(maxlen=last_pass)
         for step in range(steps):
             fraction = step / steps
             optimizer.param_groups[0]["lr"] = torch.lerp(
@@ -87,7 +88,7 @@ class PPILearner:
             ).item()
             history.append(self._gradient_step(next(batches).to(self._device), weights, optimizer))
             on_progress(fraction)
-        return Losses(*torch.stack(history[-last_pass:]).mean(0).tolist())
+        return Losses(*torch.stack(list(history)).mean(0).tolist())
 
     def _mix_in_fresh_weights(self, phase: int) -> None:
         """w <- (1 - share) w + share * fresh: the paper's re-initialisation at 1, shrink-and-perturb between 0 and 1."""

@@ -81,8 +81,9 @@ class PPITraining(Loop):
             for learner, saved in zip(self._learners, self._run.state["learners"], strict=True):
                 if "data" in saved:  # a checkpoint of an earlier version contains all data itself
                     self._run.append(learner.number, phase, Episodes(**saved["data"]).packed())
-                parts = [Episodes.unpacked(part, self._game.over) for part in self._run.appended(learner.number)]
-                learner.data = Episodes.concatenate(parts).to(self._device)
+                learner.data = Episodes.concatenate(
+                    [Episodes.unpacked(part, self._game.over) for part in self._run.appended(learner.number)]
+                ).to(self._device)
         return phase
 
     # Fitting -----------------------------------------------------------------------------------------------------
