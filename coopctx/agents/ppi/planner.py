@@ -30,6 +30,7 @@ from coopctx.game.sampling import choose
 from coopctx.native import Gates
 
 ESTIMATORS = ("expected", "sampled")
+_ROWS = 2**16  # rollouts that PyTorch simulates at a time: at the paper's hidden size they take 0.4 GB
 _BANK = 128  # random permutations (times their cyclic shifts) that stratified uniforms choose from
 
 
@@ -63,7 +64,10 @@ class Planner:
         uniforms = self.uniforms(len(hidden), n_actions, generator).to(hidden.device)
         kernel = native.kernel_for(hidden.device, hidden.shape[1])
         if kernel is None:
-            return returns(gates, n_actions, hidden, extra, uniforms, self.discount, expected)
+            games = max(1, _ROWS // (n_actions * self.rollouts))
+            parts = [slice(first, first + games) for first in range(0, len(hidden), games)]
+            given = [(hidden[part], None if extra is None else extra[part], uniforms[part]) for part in parts]
+            return torch.cat([returns(gates, n_actions, *each, self.discount, expected) for each in given])
         n_observations = len(gates.table) // (n_actions + 1)
         settings = n_actions, n_observations, self.discount, expected, threads
         return kernel.rollouts(gates, extra, hidden, uniforms, *settings)[0]

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coopctx import native
+from coopctx.agents.ppi import planner as planner_module
 from coopctx.agents.ppi.model import SequenceModel, predict
 from coopctx.agents.ppi.planner import ESTIMATORS, Planner, returns, stratified_uniforms
 from coopctx.agents.trunk import Gates, step
@@ -45,6 +46,31 @@ def enumerate_values(gates, hidden, horizon, discount):
         return total
 
     return torch.tensor([value(hidden, horizon, first) for first in range(ACTIONS)])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("rows", [1, 30])  # one game at a time; three, and then what is left
+def test_many_games_are_simulated_a_part_at_a_time_with_the_same_values(estimator, rows, monkeypatch):
+    """With each game's own state, identity and random numbers; memory stays within a part's."""
+    gates, _ = tiny_model()
+    hidden, extra = torch.rand(8, HIDDEN, generator=stream(0, "h")), torch.randn(8, 3 * HIDDEN, generator=stream(0, "e"))
+    planner = Planner(rollouts=5, horizon=4, inverse_temperature=1.0, estimator=estimator)
+    monkeypatch.setattr("coopctx.native.kernel_for", lambda device, hidden: None)
+    sizes: list[int] = []
+
+    def watched(gates, n_actions, hidden, *rest):
+        sizes.append(len(hidden))
+        return returns(gates, n_actions, hidden, *rest)
+
+    monkeypatch.setattr(planner_module, "returns", watched)
+    for more in (None, extra):
+        whole = planner.action_values(gates, ACTIONS, hidden, more, stream(1, "u"))
+        with monkeypatch.context() as patch:
+            patch.setattr(planner_module, "_ROWS", rows)
+            parts = planner.action_values(gates, ACTIONS, hidden, more, stream(1, "u"))
+        assert torch.allclose(parts, whole, atol=1e-5) and whole.std(0).min() > 0.01
+    assert sizes == [8, *([1] * 8 if rows == 1 else [3, 3, 2])] * 2
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
