@@ -1,4 +1,4 @@
-"""The command line: parses, calls one function per command, prints. Nothing is decided here."""
+"""The command line: it parses the arguments, calls one function per command, and turns errors into one line."""
 
 from __future__ import annotations
 
@@ -82,28 +82,28 @@ def options(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; the exit status. Whatever goes wrong is told in one line on standard error."""
+    """Run a command; returns its exit status. An error is one line on standard error."""
     _open_streams()
-    for stream in (sys.stdout, sys.stderr):  # a path of undecodable bytes, a terminal without our letters
+    for stream in (sys.stdout, sys.stderr):  # for undecodable paths, and for terminals without our characters
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     status = _run(arguments)
     try:
         sys.stdout.flush()
-    except OSError as error:  # nobody reads it any more, or the disk that it goes to is full
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would try again at its end
+    except OSError as error:  # the reader has closed it, or the disk is full
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # otherwise Python flushes again when it exits
         return status or complain(f"standard output: {error.strerror}")
     return status
 
 
 def _open_streams() -> None:
-    """A closed standard output or error (``>&-``) goes nowhere, instead of into the first file that is opened."""
+    """Open a closed standard output or error (``>&-``) on the null device, so that no file opened later receives it."""
     for number, name in ((1, "stdout"), (2, "stderr")):
         if getattr(sys, name) is None:
             nowhere = os.open(os.devnull, os.O_RDWR)
             if nowhere != number:
                 os.dup2(nowhere, number)
-            setattr(sys, name, open(number, "w", encoding="utf-8", closefd=False))  # noqa: SIM115 - it outlives this
+            setattr(sys, name, open(number, "w", encoding="utf-8", closefd=False))  # noqa: SIM115 - it stays open
 
 
 def _run(arguments: Sequence[str] | None) -> int:
@@ -115,12 +115,12 @@ def _run(arguments: Sequence[str] | None) -> int:
         return complain(error.format_message(), UsageError.exit_status)
     except KeyboardInterrupt:
         status = 130
-    except BrokenPipeError:  # whoever read our output has seen enough
+    except BrokenPipeError:  # the reader has closed our output
         return RunError.exit_status
     except OSError as error:
         return complain(f"{error.filename or 'input/output'}: {error.strerror or error}")
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "memory" not in str(error):  # torch has no type of its own for it
+        if isinstance(error, RuntimeError) and "memory" not in str(error):  # torch raises it when memory is exhausted
             raise
         return complain(f"not enough memory for this ({error})")
     return complain("interrupted", status) if status == 130 else status

@@ -1,4 +1,4 @@
-"""Shell completion of values. Nothing here imports torch, which takes seconds."""
+"""Shell completion of values, without torch, whose import takes seconds."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def opponents(incomplete: str) -> list[str]:
 
 
 def arena(incomplete: str) -> list[str]:
-    """Whom an arena's runs can meet: `opponents` and naive learners."""
+    """The opponents in cross-play: `opponents` and naive learners."""
     return [*_starting(("naive",), incomplete), *opponents(incomplete)]
 
 

@@ -1,4 +1,4 @@
-"""The commands that list: every setting with its meaning, and every run with its state."""
+"""The commands ``settings`` and ``runs``: every setting with its meaning, every run with its state."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def settings(
     from coopctx.experiments.schema import all_settings, json_schema, values_of
 
     if schema and word:
-        raise UsageError("--schema is of all settings; leave the word away")
+        raise UsageError("--schema prints all settings; give no WORD with it")
     if schema:
         print(json.dumps(json_schema(), indent=2))
         return
@@ -58,7 +58,7 @@ def settings(
 
 
 def runs(results: ResultsOption = Path("results")) -> None:
-    """List the runs in a results folder, sweeps included: state, and the next command to type.
+    """List the runs in a results folder, sweeps included, with their states.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""The commands that look at finished runs: evaluation, figures, report; and the benchmark."""
+"""The commands that use finished runs (``plot``, ``report``, ``evaluate``, ``play``), and ``bench``."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def plot(
         list[str] | None,
         typer.Argument(
             metavar="[RUN|FILE]...",
-            help="episodes: runs to watch, or a file of games; arena: a file of cross-play. Without: the preset's own.",
+            help="episodes: RUNs that play games, or a FILE of games; arena: a FILE of cross-play. Default: the preset's files.",
             show_default=False,
             autocompletion=completion.agents,
         ),
@@ -51,13 +51,13 @@ def plot(
     seeds: Seeds = None,
     formats: Annotated[
         list[str] | None,
-        typer.Option("--format", show_default="png and pdf", **choice("Repeatable.", *FORMATS)),
+        typer.Option("--format", show_default="png and pdf", **choice("File format; repeatable.", *FORMATS)),
     ] = None,
     against: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Episodes: whom the runs meet, before and after training, as in evaluate. Repeatable.",
+            help="Episodes: an opponent of the runs, before and after training, as in evaluate. Repeatable.",
             show_default="its own kind, tabular, an extorter's Fixed-ICL",
             autocompletion=completion.opponents,
         ),
@@ -65,10 +65,10 @@ def plot(
     games: Annotated[int | None, typer.Option(metavar="N", help="Episodes: games per opponent.", show_default="32")] = None,
     episodes: Annotated[
         Path | None,
-        typer.Option(parser=typed_path, metavar="FILE.parquet", help="Episodes: write the games there."),
+        typer.Option(parser=typed_path, metavar="FILE.parquet", help="Episodes: write the games to this file."),
     ] = None,
 ) -> None:
-    """Draw figures of the paper from finished runs, that of the sweeps, whole games, and cross-play.
+    """Draw the figures of the paper, of the sweeps, of whole games and of cross-play from finished runs.
 
     \b
     Examples:
@@ -93,7 +93,7 @@ def plot(
     show.name_unknown(found)
     for line in (*drawing.missing, *drawing.paths):
         show.say(line)
-    show.fail_each(drawing.left_out, "what was to be read")
+    show.fail_each(drawing.left_out, "runs or files could not be read")
     show.following(show.quoted(["coopctx", "report", *options_for(results, preset)]))
 
 
@@ -108,7 +108,7 @@ def report(
         typer.Option(metavar="FILE", help="Fill the generated blocks of this Markdown file; repeatable.", show_default="none"),
     ] = None,
 ) -> None:
-    """The paper's claims beside ours: how many are reproduced and the weakest measures; the rest as pages of HTML and Markdown.
+    """Compare the paper's claims with ours: print a summary, and write all measures as HTML and Markdown.
 
     \b
     Examples:
@@ -134,7 +134,7 @@ def report(
         show.say(f"{path}: written")
     for line in lacking(found):
         show.say(line)
-    show.fail_each(found.left_out, "what was to be read")
+    show.fail_each(found.left_out, "runs or files could not be read")
     for path in fill or ():
         fill_blocks(path, sources, {**BLOCKS, **PRINTED})
         show.say(f"{path}: written")
@@ -143,7 +143,7 @@ def report(
 
 
 def _seed_0(sources: Sources) -> str:
-    """What ``coopctx train --agent ppi --pool mixed`` prints of the finished run, as a block of a page."""
+    """The output of ``coopctx train --agent ppi --pool mixed`` for the finished run, as a block of a page."""
     from coopctx.analysis.summaries import LAST_MEASUREMENTS, run_summary
 
     directory = sources.results / sources.preset / "ppi-mixed" / "seed-0"
@@ -168,7 +168,7 @@ def _arena(sources: Sources) -> str:
     return watch.arena(sources)
 
 
-# blocks of pages beside those of the report: what a command prints, and games that were played after training
+# further blocks of pages: the output of a command, and games after training
 PRINTED: dict[str, Block] = {"seed-0": _seed_0, "episodes": _episodes, "arena": _arena}
 
 
@@ -192,25 +192,25 @@ def evaluate(
             autocompletion=completion.opponents,
         ),
     ] = None,
-    learner: Annotated[int, typer.Option(metavar="N", help="Which of a run's learners.")] = 1,
+    learner: Annotated[int, typer.Option(metavar="N", help="The number of the learner in its run.")] = 1,
     games: Annotated[int, typer.Option(metavar="N", help="Games against each opponent.")] = 256,
     rounds: Annotated[int | None, typer.Option(metavar="N", help="Rounds per game.", show_default="as in training")] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Of the games, not of the runs.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the games, not of the runs.")] = 0,
     out: Annotated[
         Path | None,
-        typer.Option(parser=typed_path, metavar="FILE", help="Write the per-round curves there; .parquet or .csv."),
+        typer.Option(parser=typed_path, metavar="FILE", help="Write the curves over rounds to this file; .parquet or .csv."),
     ] = None,
     episodes: Annotated[
         Path | None,
         typer.Option(
             parser=typed_path,
             metavar="FILE.parquet",
-            help="Write the games there, round by round: what both sides did, and what the trained agents believed.",
+            help="Write every round of the games to this file: both sides' actions, and the trained agents' beliefs.",
         ),
     ] = None,
     device: Device = "auto",
 ) -> None:
-    """Let a trained agent play other players, and compare it with the exact best response where one is known.
+    """Play trained agents against opponents, and compare them with the exact best response if it is known.
 
     \b
     Examples:
@@ -235,12 +235,12 @@ def evaluate(
     found: list[Evaluation] = []
     with show.console.status("loading") as status:
 
-        def heard(opponent: str, share: float) -> None:
+        def show_progress(opponent: str, share: float) -> None:
             status.update(Text(f"{runs[len(found)]} against {opponent}: {share:.0%}"))
 
         for run in runs:
             options: dict[str, Any] = {"learner": learner, "games": games, "rounds": rounds, "seed": seed, "device": device}
-            found.append(evaluate(run, against or (), **options, watch=episodes is not None, report=heard))
+            found.append(evaluate(run, against or (), **options, watch=episodes is not None, report=show_progress))
     show.warn_of(found[0].keys["preset"] or "")
     for run, evaluation in zip(runs, found, strict=True):
         if len(runs) > 1:
@@ -265,19 +265,19 @@ def play(
         ),
     ] = "ppi-mixed",
     rounds: Annotated[int, typer.Option(metavar="N", help="Rounds of the game, up to 100.")] = 20,
-    learner: Annotated[int, typer.Option(metavar="N", help="Which of the run's learners.")] = 1,
+    learner: Annotated[int, typer.Option(metavar="N", help="The number of the learner in its run.")] = 1,
     show_thoughts: Annotated[
-        bool, typer.Option("--show-thoughts", help="Show its beliefs before your move, not after it.")
+        bool, typer.Option("--show-thoughts", help="Show the agent's beliefs before your move, not after it.")
     ] = False,
     seed: Annotated[
-        int | None, typer.Option(metavar="N", help="Of the agent's random numbers.", show_default="another every time")
+        int | None, typer.Option(metavar="N", help="Seed of the agent's random numbers.", show_default="a new one each time")
     ] = None,
     html: Annotated[
         Path | None,
-        typer.Option("--html", parser=typed_path, metavar="FILE.html", help="Write the game as a page that needs no server."),
+        typer.Option("--html", parser=typed_path, metavar="FILE.html", help="Write the game as a web page that needs no server."),
     ] = None,
 ) -> None:
-    """Play against a trained agent yourself: in the terminal, or in a browser.
+    """Play against a trained agent, in the terminal or in a browser.
 
     \b
     Examples:
@@ -309,10 +309,10 @@ def bench(
     preset: Preset = "cpu",
     overrides: Overrides = None,
     threads: Annotated[int | None, typer.Option(metavar="N", help="CPU threads.", show_default="one per core")] = None,
-    repeats: Annotated[int, typer.Option(metavar="N", help="Measurements; their median counts.")] = 5,
+    repeats: Annotated[int, typer.Option(metavar="N", help="Number of measurements; their median is reported.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
-    """Measure the speed of planner, training, a phase of PPI and an iteration of A2C on this CPU, beside the PyTorch reference.
+    """Measure the speed of the planner, of training, of a phase of PPI and of an iteration of A2C on this CPU, against PyTorch.
 
     \b
     Examples:

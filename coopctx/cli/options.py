@@ -1,4 +1,4 @@
-"""The options of the commands: how each is shown, completed and read; those that all training commands share as one object."""
+"""The options of the commands: their help, completion and checks; the training commands share theirs as one object."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FORMATS = "png", "pdf", "svg"
 
 
 def choice(help: str, *names: str) -> dict[str, Any]:
-    """An option whose value is one of ``names``: how it is shown and completed. Whoever reads the value checks it."""
+    """An option whose value is one of ``names``: its help and completion. The function that uses the value checks it."""
     joined = "|".join(names)
     shown = {"help": help, "metavar": joined} if len(joined) <= WIDEST else {"help": f"{help} One of: {', '.join(names)}."}
     return {"metavar": "NAME", **shown, "autocompletion": completion.one_of(*names)}
@@ -42,12 +42,12 @@ def path(text: str | Path) -> Path:
 
 
 def figures_folder(out: Path | None, preset: str) -> Path:
-    """``out`` or, without it, ``figures``, and for another preset than cpu a folder of its own: ``figures-smoke``."""
+    """``out``; if it is None, ``figures``, or for another preset than cpu a folder such as ``figures-smoke``."""
     return out or Path("figures" if preset == "cpu" else f"figures-{preset}")
 
 
 def who_and_whom(agent: str | None, pool: str | None, preset: str, usual: tuple[str, str] | None = None) -> tuple[str, str]:
-    """The kind of agent and the pool: as typed, or as the file says, or the usual ones; UsageError where one is not given."""
+    """The kind of agent and the pool: from the options, the preset's file, or ``usual``; UsageError if one is missing."""
     said = experiment_in(preset) if isinstance(preset, ConfigFile) else Experiment(None, None)
     if agent and said.agent and agent != said.agent:
         raise UsageError(f"--agent {agent}: {preset} says agent = {said.agent!r}")
@@ -78,7 +78,7 @@ Agent = Annotated[str, typer.Option(**choice("Who learns.", *AGENTS))]
 RunsAgent = Annotated[str | None, typer.Option(show_default=False, **choice("Who learns.", *AGENTS))]
 _POOLS = choice("The opponents.", *dict.fromkeys((*POOLS, *COALA_POOLS, CUSTOM)))
 Pool = Annotated[str | None, typer.Option(show_default=False, **_POOLS)]
-OpponentId = Annotated[bool, typer.Option("--opponent-id", help="Ablation: tell it its opponent.")]
+OpponentId = Annotated[bool, typer.Option("--opponent-id", help="Ablation: tell the learners who their opponent is.")]
 _PRESET = {"callback": _known_preset, "autocompletion": completion.one_of(*preset_names())}
 _PRESETS = "|".join(preset_names())
 Preset = Annotated[
@@ -93,11 +93,11 @@ Config = Annotated[
     typer.Option(
         parser=path,
         metavar="FILE.toml",
-        help="Settings, and a pool if you like, from a file instead of a preset.",
+        help="A file of settings, and optionally a pool, in place of a preset.",
         show_default=False,
     ),
 ]
-Seed = Annotated[str | None, typer.Option(metavar="N", help="One seed; 0 where neither is given.", show_default=False)]
+Seed = Annotated[str | None, typer.Option(metavar="N", help="One seed; 0 without --seed and --seeds.", show_default=False)]
 Seeds = Annotated[str | None, typer.Option(metavar="SEEDS", help="Several: 0-9 or 0,2,5-7.", show_default=False)]
 SeveralSeeds = Annotated[str, typer.Option(metavar="SEEDS", help="Such as 0-9 or 0,2,5-7.")]
 Overrides = Annotated[
@@ -120,21 +120,21 @@ Out = Annotated[
         show_default="figures, or figures-PRESET for another preset than cpu",
     ),
 ]
-Device = Annotated[str, typer.Option(**choice("auto: CUDA where there is one.", "auto", "cpu", "cuda"))]
+Device = Annotated[str, typer.Option(**choice("auto: CUDA if available.", "auto", "cpu", "cuda"))]
 Jobs = Annotated[int | None, typer.Option(metavar="N", help="Runs at a time.", show_default="one per core")]
 EngineOption = Annotated[
     str,
     typer.Option(
         **choice(
-            "Runs as processes here, or as tasks of a Ray cluster: the one at RAY_ADDRESS, or one started here; its workers "
-            "must see the results under the same path.",
+            "Runs as processes on this machine, or as tasks of a Ray cluster: that of RAY_ADDRESS, or a new one on this machine. "
+            "Its workers must see the results under the same path.",
             "local",
             "ray",
         ),
     ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only list the runs and estimate the time.")]
-Fresh = Annotated[bool, typer.Option("--fresh", help="Start over, deleting the run that is there.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Delete the run that exists, and start it again.")]
 
 
 def run_options(
@@ -147,9 +147,9 @@ def run_options(
     jobs: Jobs = None,
     engine: EngineOption = "local",
 ) -> RunOptions:
-    """What these options come to."""
+    """The options of a training command as one object."""
     if preset is not None and config is not None:
-        raise UsageError('give --preset or --config, not both; a file says which preset it changes: preset = "smoke"')
+        raise UsageError('give --preset or --config, not both; a file names the preset that it changes: preset = "smoke"')
     chosen = preset_called(str(ConfigFile(config).path)) if config is not None else preset or "cpu"
     from coopctx.launch import engines  # torch takes seconds to import
 
@@ -158,9 +158,9 @@ def run_options(
 
 
 def with_run_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of `run_options`; what they come to is its argument ``options``, called to be made.
+    """Add the options of `run_options` to a command, which receives them as ``options``, a function without arguments.
 
-    A command calls ``options()`` after it has read its own arguments, so that a slip in these is told at once.
+    The command calls it after it has checked its own arguments, so that an error in these is reported without delay.
     """
     shared = _parameters(run_options)
     names = [parameter.name for parameter in shared]

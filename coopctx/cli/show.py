@@ -1,4 +1,4 @@
-"""What the commands print: tables, lines, complaints. The lower layers hand over data and know no Rich."""
+"""The output of the commands: lines, errors and tables."""
 
 from __future__ import annotations
 
@@ -32,24 +32,24 @@ console = Console()
 
 
 def say(line: object) -> None:
-    """A line on standard output, as it stands."""
+    """Print a line on standard output without markup or line breaks."""
     console.print(str(line), markup=False, highlight=False, soft_wrap=True)
 
 
 def complain(message: object, status: int = RunError.exit_status) -> int:
-    """A line on standard error; ``status``."""
+    """Print an error as one line on standard error; returns ``status``."""
     print(f"coopctx: {' '.join(str(message).split())}", file=sys.stderr)
     return status
 
 
 def following(*commands: str) -> None:
-    """What to try next, to be pasted as it stands."""
+    """Print the commands to try next."""
     for command in commands:
         say(f"next: {command}")
 
 
 def warn_of(preset: str) -> None:
-    """What must be known of a preset before its numbers are looked at; nothing for most."""
+    """Print the caveat of a preset, if it has one."""
     if text := caveat(preset):
         console.print(Text(text, style="bold yellow"))
 
@@ -60,19 +60,19 @@ def name_unknown(runs: Results) -> None:
         complain(f"left out, because no run has such a name: {', '.join(map(str, folders))}")
 
 
-def fail_each(failures: Sequence[str], all_of: str) -> None:
-    """Tell each failure in a line, and RunError with their number, of ``all_of``, where there is one."""
+def fail_each(failures: Sequence[str], what: str) -> None:
+    """Print each failure as a line on standard error; if there is one, RunError with their number and ``what``."""
     for failure in failures:
         complain(failure)
     if failures:
-        raise RunError(f"{len(failures)} of {all_of} failed")
+        raise RunError(f"{len(failures)} {what}")
 
 
 # Tables ------------------------------------------------------------------------------------------------------------
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str | Text]], title: str = "", left: int = 1) -> Group:
-    """A table of 80 columns: the first ``left`` columns are text and may be folded, the others are numbers and may not."""
+    """A table for a terminal of 80 columns: the first ``left`` columns are text and may be folded, the others are numbers."""
     shown = Table(box=None, padding=(0, 1), pad_edge=False)
     for index, heading in enumerate(headings):
         if index < left:
@@ -86,7 +86,7 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str | Text]], title: 
 
 
 def report_runs(outcomes: Sequence[Outcome]) -> None:
-    """A table of the finished runs and where they are; RunError naming those that failed."""
+    """Print a table of the finished runs and their folders; RunError naming the failed seeds."""
     from coopctx.analysis.summaries import LAST_MEASUREMENTS, run_summary
 
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
@@ -108,7 +108,7 @@ def report_runs(outcomes: Sequence[Outcome]) -> None:
 def runs_table(title: str, rows: Mapping[int, Mapping[str, float]]) -> Group:
     """A line per seed: cooperation and reward against each kind of opponent (`summaries.run_summary`), and the time.
 
-    A line per seed and opponent where these are too many, or their names too long, for columns.
+    If there are too many opponents for columns, or their names are too long, a line per seed and opponent.
     """
     measured = dict.fromkeys(name for row in rows.values() for name in row)
     opponents = [name.removeprefix("cooperation_") for name in measured if name.startswith("cooperation_")]
@@ -128,7 +128,7 @@ def runs_table(title: str, rows: Mapping[int, Mapping[str, float]]) -> Group:
 
 
 def planned_table(planned: Sequence[Planned], estimate: str) -> Group:
-    """The runs of a dry run, a line each, and what all of them will take."""
+    """The runs of a dry run, a line each, and the estimate of their time."""
     labelled = any(run.request.label for run in planned)
     rows = []
     for run in planned:
@@ -141,14 +141,14 @@ def planned_table(planned: Sequence[Planned], estimate: str) -> Group:
 
 
 def steps_table(measures: Sequence[StepMeasure], preset: str) -> Group:
-    """What Steps 1 to 3 came to, grouped by step."""
+    """The measures of Steps 1 to 3, grouped by step."""
     from coopctx.analysis.intervals import interval, number
     from coopctx.analysis.summaries import LAST_MEASUREMENTS
 
     seeds = max(measure.ours.seeds for measure in measures)
     title = (
         f"Steps 1 to 3, preset {preset}: means over {seeds} {'seed' if seeds == 1 else 'seeds'} and,\n"
-        f"where nothing else is said, the last {LAST_MEASUREMENTS} measurements"
+        f"unless a measure says otherwise, the last {LAST_MEASUREMENTS} measurements"
     )
     rows = []
     for index, measure in enumerate(measures):
@@ -172,7 +172,7 @@ def sweep_table(title: str, found: pd.DataFrame) -> Group:
 
 
 def meetings_tables(played: pd.DataFrame) -> Group:
-    """A cross-play table by kinds of players: a table for each kind of trained agents, and whose conventions fit."""
+    """Cross-play by kinds of players: a table for each kind of trained agents, and a table of mutual cooperation within kinds."""
     from coopctx.analysis.intervals import interval, number
     from coopctx.analysis.played import crossplay
 
@@ -201,7 +201,7 @@ def meetings_tables(played: pd.DataFrame) -> Group:
 
 
 def quoted(words: Iterable[object]) -> str:
-    """Words as they are typed in a shell."""
+    """Words as one shell command."""
     import shlex
 
     return shlex.join(str(word) for word in words)

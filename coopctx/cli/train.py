@@ -1,4 +1,4 @@
-"""The commands that train: single runs, the three steps, all that the figures need, sweeps."""
+"""The commands that train: ``train``, ``reproduce``, ``sweep`` and ``extort-probe``."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ def train(
     fresh: Fresh = False,
     log: Annotated[
         str | None,
-        typer.Option(show_default="none", **choice("Also write curves of progress as event files, into tensorboard/.", *LOGS)),
+        typer.Option(show_default="none", **choice("Also write curves of progress as event files into tensorboard/.", *LOGS)),
     ] = None,
 ) -> None:
-    """Train agents: begin a run, or resume the one that is there.
+    """Train agents: start a run, or resume an unfinished one.
 
     \b
     Examples:
@@ -83,19 +83,20 @@ def train(
 def reproduce(
     options: Options,
     figure: Annotated[
-        list[str] | None, typer.Option("--figure", show_default="the paper's", **choice("Repeatable.", *PAPER_FIGURES, "coala"))
+        list[str] | None,
+        typer.Option("--figure", show_default="the paper's", **choice("Only this one; repeatable.", *PAPER_FIGURES, "coala")),
     ] = None,
     agent: Annotated[
         list[str] | None,
-        typer.Option("--agent", show_default="the figures' own", **choice("Whose runs; repeatable.", *AGENTS)),
+        typer.Option("--agent", show_default="all of the figures", **choice("Only runs of this agent; repeatable.", *AGENTS)),
     ] = None,
     seeds: SeveralSeeds = "0-9",
     out: Out = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Run whatever the figures still lack, then draw them and write the report. The same command goes on where it stopped.
+    """Carry out the unfinished runs of the figures, then draw the figures and write the report. The same command resumes.
 
-    COALA's runs, many hours in all, are made for --figure coala or --agent coala only.
+    COALA's runs take many hours; they are carried out only for --figure coala or --agent coala.
 
     \b
     Examples:
@@ -108,14 +109,14 @@ def reproduce(
 
     requests = reproduce.plan(figure or [], agent or [], chosen, asked)
     if dry_run:
-        _look(requests, asked)
+        _list_runs(requests, asked)
         return
     figures, folder = reproduce.figures_for(figure or [], agent or []), figures_folder(out, asked.preset)
     found = reproduce.reproduce(requests, figures, chosen, folder, asked)
     show.warn_of(asked.preset)
     for line in (*found.missing, *found.written):
         show.say(line)
-    show.fail_each(found.failures, f"{len(requests)} runs, figures and reports")
+    show.fail_each(found.failures, f"of {len(requests)} runs, figures and reports failed")
     show.following(show.quoted(["coopctx", "report", *options_for(asked.results, asked.preset)]))
 
 
@@ -125,7 +126,7 @@ def sweep(
         list[str],
         typer.Option(
             metavar="KEY=VALUE,VALUE,…",
-            help="A setting and its values; given several times, all combinations are run.",
+            help="A setting and its values; several --vary run all combinations.",
             autocompletion=completion.settings,
         ),
     ],
@@ -137,10 +138,11 @@ def sweep(
     out: Out = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Vary a setting: the runs at each value, all sweeps of the preset in one parquet, final cooperation against each setting.
+    """Vary a setting: train at each value, and draw cooperation late in training against the setting.
 
-    Several --vary are a grid: every combination is run. One setting at a time is a command each; the parquet and the figure
-    hold what all of them made. Finished runs are not run again; where a value is the preset's own, its runs are the preset's.
+    Several --vary form a grid: every combination is run. To vary one setting at a time, give a command for each: the Parquet
+    file and the figure have the runs of all commands. Finished runs are not repeated; the runs at the preset's own value are
+    those of the preset.
 
     \b
     Examples:
@@ -154,7 +156,7 @@ def sweep(
     specs = [RunSpec(*who, opponent_id, seed, asked.preset) for seed in chosen]
     requests = sweep.plan(vary, specs, asked)
     if dry_run:
-        _look(requests, asked)
+        _list_runs(requests, asked)
         return
     found = sweep.sweep(requests, figures_folder(out, asked.preset), asked)
     show.warn_of(asked.preset)
@@ -162,7 +164,7 @@ def sweep(
         show.console.print(show.sweep_table(*sweep.finals(requests, asked.results)))
     for path in found.written:
         show.say(path)
-    show.fail_each(found.failures, f"{len(requests)} runs")
+    show.fail_each(found.failures, f"of {len(requests)} runs failed")
     show.following(show.quoted(["coopctx", "report", *options_for(asked.results, asked.preset)]))
 
 
@@ -172,9 +174,9 @@ def extort_probe(
     options: Options,
     seed: Seed = None,
     seeds: Seeds = None,
-    slopes: Annotated[bool, typer.Option("--slopes/--no-slopes", help="Test formally who extorts.")] = True,
+    slopes: Annotated[bool, typer.Option("--slopes/--no-slopes", help="Also run the formal test of extortion.")] = True,
 ) -> None:
-    """Best response, its extortion, mutual extortion: run Steps 1, 2 and 3 where they are not finished, and tell them.
+    """Steps 1, 2 and 3 (best response, its extortion, mutual extortion): carry out the unfinished runs, and print the measures.
 
     \b
     Examples:
@@ -202,13 +204,13 @@ def extort_probe(
     show.following(show.quoted(["coopctx", "plot", figure, *options_for(asked.results, asked.preset)]))
 
 
-def _look(requests: Sequence[Request], options: RunOptions) -> None:
-    """List the runs, and what they will take; RunError where one cannot be gone on with."""
+def _list_runs(requests: Sequence[Request], options: RunOptions) -> None:
+    """List the runs and estimate their time; RunError if one of them cannot be resumed."""
     from coopctx.launch import plan
     from coopctx.launch.jobs import workers_for
 
     with show.console.status("measuring the speed of short runs"):
         planned = plan.look(requests, options)
     show.console.print(show.planned_table(planned, plan.estimate(planned, workers_for(options.jobs, options.engine))))
-    show.fail_each([run.message for run in planned if run.message], f"{len(requests)} runs")
+    show.fail_each([run.message for run in planned if run.message], f"of {len(requests)} runs failed")
     show.following("the same command without --dry-run")

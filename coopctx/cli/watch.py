@@ -1,4 +1,4 @@
-"""The command of cross-play, and figures of games that are not the preset's own."""
+"""The command ``arena``, and ``plot`` for games and cross-play that are not among the files of a preset."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def arena(
         typer.Argument(
             parser=typed_path,
             metavar="RUN...",
-            help="Directories of finished runs, or packaged agents. All their learners meet, copies included.",
+            help="Directories of finished runs, or packaged agents. All their learners meet each other and copies of themselves.",
             autocompletion=completion.agents,
         ),
     ],
@@ -32,29 +32,29 @@ def arena(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Whom they meet besides: a named strategy, tabular, axelrod:NAME, another RUN, or naive (learners that update "
+            help="A further opponent: a named strategy, tabular, axelrod:NAME, another RUN, or naive (learners that update "
             "between episodes, arXiv:2410.18636). Repeatable.",
             show_default="all named strategies and tabular; with several episodes also naive",
             autocompletion=completion.arena,
         ),
     ] = None,
-    episodes: Annotated[int, typer.Option(metavar="M", help="In a row with the same partner.")] = 1,
-    games: Annotated[int, typer.Option(metavar="N", help="Games of each pair, side by side.")] = 32,
+    episodes: Annotated[int, typer.Option(metavar="M", help="Episodes in a row with the same partner.")] = 1,
+    games: Annotated[int, typer.Option(metavar="N", help="Games of each pair, in parallel.")] = 32,
     rounds: Annotated[
         int | None, typer.Option(metavar="N", help="Rounds per episode.", show_default="as in training")
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Of the games, not of the runs.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the games, not of the runs.")] = 0,
     out: Annotated[
         Path | None,
         typer.Option(
-            parser=typed_path, metavar="FILE", help="Write what each pair got, episode by episode; .parquet or .csv."
+            parser=typed_path, metavar="FILE", help="Write a row per pair, side and episode to this file; .parquet or .csv."
         ),
     ] = None,
     device: Device = "auto",
 ) -> None:
-    """Cross-play: trained agents with each other, and with strategies and learners; over many episodes if asked for.
+    """Cross-play: trained agents with each other, with strategies and with naive learners, over one or many episodes.
 
-    An agent starts every episode anew unless its kind keeps its history, as COALA does. Intervals are over the seeds of the
+    An agent remembers earlier episodes only if its kind keeps its history, as COALA does. Intervals are over the seeds of the
     runs.
 
     \b
@@ -103,7 +103,7 @@ def plot_source(
     if figure not in ("episodes", "arena"):
         raise UsageError(f"plot {figure} takes no RUN, FILE, --against, --games or --episodes; they are for: episodes, arena")
     if not source:
-        raise UsageError("--against, --games and --episodes need a RUN to watch: coopctx plot episodes RUN")
+        raise UsageError("--against, --games and --episodes need a RUN that plays: coopctx plot episodes RUN")
     files = [name for name in source if Path(name).suffix == ".parquet"]
     if figure == "arena" and (len(files) != 1 or len(source) != 1):
         raise UsageError("plot arena takes one FILE.parquet, which coopctx arena --out wrote")

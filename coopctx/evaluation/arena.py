@@ -1,6 +1,6 @@
 """Cross-play: every trained agent with every other one, with a copy of itself, and with strategies and naive learners.
 
-Each pair plays once, and is written down from both sides. With several episodes the partner stays the same
+Each pair plays once and gives a row from each side. In several episodes the partner stays the same
 (`coopctx.evaluation.series`).
 """
 
@@ -35,9 +35,10 @@ from coopctx.machine import resolve_device
 
 @dataclass(frozen=True)
 class Entrant:
-    """Who plays. kind: the run's name, or the strategy's; seed and learner: of a trained agent. seat: makes it, from a stream.
+    """A participant.
 
-    agent: that it is of. games: how many a learner of its kind plays at once; all games must be a multiple of it.
+    kind: the name of its run or strategy. seat: makes its player from a random stream. seed, learner, agent: of a trained agent.
+    games: the number of games that one naive learner plays at once; the number of all games must be a multiple of it.
     """
 
     kind: str
@@ -69,11 +70,11 @@ def arena(
     against: names of strategies, ``tabular``, ``naive`` (naive learners of arXiv:2410.18636, App. B, with the settings of the
     first run's preset), ``axelrod:NAME``, or further runs; these do not meet each other. Empty: all named strategies and
     tabular, with several episodes also naive. episodes: with the same partner, in a row. games: of each pair, side by side.
-    rounds: of an episode; None for as many as the first run was trained with. report hears who is about to play, and the share
-    of all pairs that is done. Returns a table with the columns of `coopctx.analysis.played.crossplay.SCHEMA`.
+    rounds: of an episode; None for as many as the first run was trained with. report is called with the names of the next pair
+    and the share of all pairs that have played. Returns a table with the columns of `coopctx.analysis.played.crossplay.SCHEMA`.
 
-    Raises UsageError for a name or number that will not do; RunError for a directory without a finished run, or a run of
-    another game.
+    Raises UsageError for an unknown name or a number out of range; RunError for a directory without a finished run, or a run
+    of another game.
     """
     check_number("--episodes", episodes, 1)
     check_games(games, rounds, seed)
@@ -108,18 +109,18 @@ def _pairs(insiders: Sequence[Entrant], outsiders: Sequence[Entrant]) -> Iterato
 
 
 def _distinct(entrants: Sequence[Entrant]) -> list[Entrant]:
-    """Each once by its name; UsageError where two are called the same and are not."""
+    """Each entrant once; UsageError if two different agents have the same name."""
     named: dict[str, Entrant] = {}
     for entrant in entrants:
         known = named.setdefault(entrant.name, entrant)
         if known.agent and entrant.agent and not _alike(known.agent, entrant.agent):
             both = f"{known.agent.directory} and {entrant.agent.directory}"
-            raise UsageError(f"{both} are both {entrant.agent.name} and have other weights; one at a time")
+            raise UsageError(f"{both} are both {entrant.agent.name} and have different weights; give one of them")
     return list(named.values())
 
 
 def _alike(one: TrainedAgent, other: TrainedAgent) -> bool:
-    """Whether two agents are the same run, in one place or in two."""
+    """Whether two agents are the same run, or copies of it."""
     same = zip(one.weights, other.weights, strict=False)
     return one.directory == other.directory or all(
         ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours) for ours, theirs in same
@@ -142,7 +143,7 @@ def _learners(host: Host, agent: TrainedAgent) -> list[Entrant]:
 
 
 def _entrants(host: Host, name: str, first: TrainedAgent) -> list[Entrant]:
-    """Those whom a word of ``--against`` names."""
+    """The entrants that one value of ``--against`` names."""
     if name == NAIVE:
         if host.game.over is not None:
             raise UsageError(f"{NAIVE} learners learn from episodes of a fixed number of rounds; here the ending is random")
@@ -151,7 +152,7 @@ def _entrants(host: Host, name: str, first: TrainedAgent) -> list[Entrant]:
     opponent = host.opponent(name)
     if opponent.agent:
         return _learners(host, opponent.agent)
-    same = Lasting if name == TABULAR else Anew  # a partner who is drawn stays the same in all episodes
+    same = Lasting if name == TABULAR else Anew  # a partner that is drawn stays the same in all episodes
     return [Entrant(opponent.name, lambda generator: same(opponent.player(generator)))]
 
 

@@ -1,4 +1,4 @@
-"""Games round by round: what both sides did, and what a trained agent believed. A row per game, round and player."""
+"""The table of whole games: both sides' actions and the beliefs of trained agents, a row per game, round and player."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OPTION = "--episodes"
 def games_table(evaluation: Evaluation, trained: bool = True) -> pa.Table:
     """The games of a watched evaluation with the columns of `coopctx.analysis.games.SCHEMA`, meeting by meeting.
 
-    trained: what the column of this name says of the ego. Raises UsageError where the game has more than two actions.
+    trained: the value of the column of this name for the ego. Raises UsageError if the game has more than two actions.
     """
     if evaluation.game.n_actions != 2:
         raise UsageError(f"{OPTION} keeps games of two actions; {evaluation.player} plays one of {evaluation.game.n_actions}")
@@ -36,12 +36,12 @@ def games_table(evaluation: Evaluation, trained: bool = True) -> pa.Table:
 
 
 def write_games(path: Path, evaluations: Sequence[Evaluation]) -> None:
-    """The `games_table` of all ``evaluations`` as one Parquet file; RunError where it cannot be written."""
+    """Write the `games_table` of all ``evaluations`` as one Parquet file; RunError if it cannot be written."""
     export(path, pa.concat_tables([games_table(evaluation) for evaluation in evaluations]))
 
 
 def check_path(path: Path) -> None:
-    """Before anything is played: as `check_export`, for a Parquet file of games."""
+    """Check before any game that a table of games can be written to ``path``; raises as `check_export`."""
     check_export(path, SCHEMA, OPTION, (".parquet",))
 
 
@@ -56,5 +56,5 @@ def _rows(game: MatrixGame, meeting: Meeting, player: str, keys: Mapping[str, An
 
 
 def _none(episodes: Episodes) -> Beliefs:
-    """Nothing, in the form of beliefs before every decision."""
+    """The beliefs of a player that has none: nan before every decision."""
     return Beliefs(torch.full((*episodes.actions.shape, 2), float("nan")))

@@ -28,8 +28,8 @@ USUAL_ROUNDS = 100  # if no trained agent takes part
 
 @dataclass(frozen=True)
 class Opponent:
-    """name: for tables; stream: the name of its games' random streams; player: makes it from a stream; own: it is a user's;
-    agent: the trained agent that it is, if it is one."""
+    """name: for tables; stream: the name of its games' random streams; player: makes the player from a stream; own: whether it
+    is a user's player; agent: the trained agent, if it is one."""
 
     name: str
     stream: str
@@ -41,8 +41,8 @@ class Opponent:
 class Host:
     """The game that is played, and the opponents that can take part in it.
 
-    agent: its game is played; None: ``game`` is. rounds: None for the number that the agent was trained with. Raises
-    UsageError for too few rounds, and if ``game`` is not the agent's.
+    agent: the agent whose game is played; None: ``game`` is played. rounds: None for the number that the agent was trained
+    with. Raises UsageError for too few rounds, and if ``game`` is not the agent's.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Host:
         """The opponent that ``who`` is or names.
 
         Raises UsageError for an unknown name or an object that is no player; RunError if a directory has no finished run, a
-        run is of another game or horizon, or the Axelrod library is missing.
+        run has another game or horizon, or the Axelrod library is not installed.
         """
         if isinstance(who, TrainedAgent):
             return self._trained(who)

@@ -1,8 +1,8 @@
-"""Several episodes in a row against the same partner, and who remembers what from one to the next.
+"""Several episodes in a row against the same partner, and what each kind of player keeps between episodes.
 
-A partner stays the same: a random tabular player keeps its probabilities. A kind of agents that keeps its history
-(`AgentKind.keeps_history`) goes on where it was, and hears its last reward again, as in a meta-trajectory (arXiv:2410.18636,
-App. B). A naive learner updates its parameters after every episode. All others, such as PPI and A2C, start every episode anew.
+A random tabular player keeps its probabilities. An agent of a kind that keeps its history (`AgentKind.keeps_history`) keeps its
+state and receives its last reward again, as in a meta-trajectory (arXiv:2410.18636, App. B). A naive learner updates its
+parameters after every episode. All others, such as PPI and A2C, remember nothing of earlier episodes.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ class Seat(Player, Protocol):
     """A player of a series: ``begin`` is called before every episode, ``end`` after it."""
 
     def end(self, episodes: Episodes) -> None:
-        """The episode just played, from this side."""
+        """Receive the episode that was played, from this side."""
 
 
 class Anew:
-    """A player who remembers nothing of earlier episodes."""
+    """A player that remembers nothing of earlier episodes."""
 
     def __init__(self, player: Player) -> None:
         self._player = player
@@ -47,11 +47,11 @@ class Anew:
         return self._player.act(observation, reward)
 
     def end(self, episodes: Episodes) -> None:
-        """Nothing of it is remembered."""
+        """Keep nothing."""
 
 
 class Lasting(Anew):
-    """A player who goes on where the last episode ended, and receives its last reward at the start of the next one."""
+    """A player that keeps its state between episodes, and receives its last reward again at the start of the next episode."""
 
     def __init__(self, player: Player) -> None:
         super().__init__(player)
@@ -79,7 +79,7 @@ class Lasting(Anew):
 
 
 class Naive:
-    """Naive learners side by side: each plays ``coala.inner_batch`` neighbouring games, and learns from them after an episode."""
+    """Naive learners: each plays ``coala.inner_batch`` neighbouring games in parallel, and updates after every episode."""
 
     def __init__(self, game: MatrixGame, coala: CoalaConfig, generator: torch.Generator) -> None:
         self._n_actions, self._coala, self._generator = game.n_actions, coala, generator
@@ -95,10 +95,10 @@ class Naive:
         self._learners.begin_episode()
 
     def identity(self) -> None:
-        """A learner has none."""
+        """A naive learner has none."""
 
     def meet(self, identity: Tensor | None) -> None:
-        """It is not told about its co-player."""
+        """Ignore the co-player's identity."""
 
     def act(self, observation: Tensor, reward: Tensor) -> Tensor:
         assert self._learners is not None, "begin comes first"
@@ -120,7 +120,7 @@ def play_series(
     chance: torch.Generator | None = None,
     on_episode: Callable[[int], None] = lambda done: None,
 ) -> list[tuple[Episodes, Episodes]]:
-    """Play ``games`` series of ``episodes`` episodes of ``rounds`` rounds side by side; both sides of every episode, in order.
+    """Play ``games`` series of ``episodes`` episodes of ``rounds`` rounds in parallel; returns both sides of every episode.
 
     chance: as of `coopctx.game.arena.play`. on_episode: called after every episode with the number of episodes played.
     """

@@ -1,4 +1,4 @@
-"""The games that the figure of the episodes shows: an agent before and after training, among its own kind and elsewhere."""
+"""The games that the figure ``episodes`` shows: an agent before and after training, with its own kind and with others."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ COPY, FIXED_ICL = "a copy of itself", "Fixed-ICL"
 
 @dataclass(frozen=True)
 class Pairing:
-    """An agent, whether it is trained, and whom its first learner meets: its name, and what makes it from a stream."""
+    """An agent and the opponent of its first learner. player: makes the opponent from a random stream."""
 
     agent: TrainedAgent
     trained: bool
@@ -50,9 +50,9 @@ def watch(
 ) -> pa.Table:
     """Games of learner 1 of ``run`` with the columns of `coopctx.analysis.games.SCHEMA`.
 
-    against: whom it meets, untrained and trained. Empty: untrained with its untrained partner, trained with its training
-    partner, with a copy of itself, with a stranger (the same run's next seed, if it lies beside it) and with tabular players;
-    and the Step-2 agent of its kind and seed with its Fixed-ICL, if both lie beside it. Raises as `evaluate`.
+    against: its opponents, each met before and after training. Empty: before training its untrained partner; after training its
+    training partner, a copy of itself, a stranger (the same run's next seed, if it is in the same results folder) and tabular
+    players; and the Step-2 agent of its kind and seed against its Fixed-ICL, if both are in this folder. Raises as `evaluate`.
     """
     check_games(games, rounds, seed)
     agent, place = TrainedAgent.load(run), torch.device(resolve_device(device))
@@ -93,7 +93,7 @@ def _usual(host: Host, agent: TrainedAgent) -> Iterator[Pairing]:
 
 
 def _beside(host: Host, agent: TrainedAgent, pool: str, seed: int) -> TrainedAgent | None:
-    """The finished run of the same kind, preset and results folder, or None; told the same as ``agent`` of its co-player."""
+    """The finished run of the same kind, preset, opponent ID and results folder; None if there is none."""
     told = agent.keys["opponent_id"] and pool == agent.keys["experiment"]
     spec = RunSpec(agent.kind, pool, told, seed, agent.keys["preset"])
     try:

@@ -1,4 +1,4 @@
-"""Players that are watched while they play: what a trained agent believed before each of its decisions."""
+"""Players that record a trained agent's beliefs before each of its decisions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from coopctx.game.player import Player
 
 
 class Watched:
-    """Plays as ``player`` does, and keeps its beliefs before every decision, in the order of the games."""
+    """Plays as ``player`` does, and records its beliefs before every decision, in the order of the games."""
 
     def __init__(self, player: Believer) -> None:
         self._player = player
@@ -34,10 +34,10 @@ class Watched:
 
     @property
     def beliefs(self) -> Beliefs:
-        """Of all games so far, ``[games, rounds, ...]``; every batch must have had as many rounds."""
+        """Of all games so far, ``[games, rounds, ...]``; all batches must have the same number of rounds."""
         return Beliefs.concatenate([Beliefs.stack(batch) for batch in self._batches])
 
 
 def watched(player: Player) -> Player:
-    """``player``, watched if it has beliefs."""
+    """``player``; if it has beliefs, as a player that records them."""
     return Watched(cast(Believer, player)) if hasattr(type(player), "beliefs") else player

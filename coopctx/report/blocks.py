@@ -1,4 +1,4 @@
-"""The generated blocks of README and docs: each is Markdown made from what is under results/, and from nothing else."""
+"""The generated blocks of README and docs: each is Markdown that is made from results/ alone."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from coopctx.runs.read import Results
 
 @dataclass(frozen=True)
 class Sources:
-    """What the blocks are made from: the finished runs."""
+    """The finished runs, from which the blocks are made."""
 
     runs: Results
 
     @property
     def results(self) -> Path:
-        """The folder."""
+        """The results folder."""
         return self.runs.folder
 
     @property
@@ -43,7 +43,7 @@ class Sources:
 
     @cached_property
     def checked(self) -> Checked:
-        """The paper's claims beside what the runs show, and the exact references."""
+        """The paper's claims, the measures of the runs, and the exact references."""
         return check(self.runs)
 
     def training(self, name: str) -> pd.DataFrame:
@@ -56,7 +56,7 @@ Block = Callable[[Sources], str]
 
 # The claims --------------------------------------------------------------------------------------------------------
 
-# What the six rows of README's table say, and the claim and its measure that each shows.
+# The six rows of README's table: the statement in words, and the claim and the measure that are shown.
 FINDINGS = (
     ("mixed pool: the learners cooperate with each other, and rarely with tabular players", MIXED),
     ("told their opponent, they do not (drop in cooperation)", TOLD),
@@ -68,7 +68,7 @@ FINDINGS = (
 
 
 def findings(sources: Sources) -> str:
-    """The paper's argument in six rows, for both kinds of agents: one measure of a claim, and the verdict of the claim."""
+    """The paper's argument in six rows, for both kinds of agents: a measure of a claim, and the verdict of the claim."""
     found = {(claim.agent, claim.title, row.spec.name): (row, claim) for claim in sources.checked.claims for row in claim.rows}
     headings = ["claim"]
     for name in PAPER_AGENTS.values():
@@ -85,7 +85,7 @@ def findings(sources: Sources) -> str:
 
 
 def learning_aware(sources: Sources) -> str:
-    """The claims of arXiv:2410.18636 about COALA, each measure with its interval and what Tit-for-Tat comes to in its place."""
+    """The claims of arXiv:2410.18636 about COALA: each measure with its interval, and for Tit-for-Tat in COALA's place."""
     lines = []
     for claim in sources.checked.claims:
         for row in claim.rows if claim.agent == "coala" else ():
@@ -96,12 +96,12 @@ def learning_aware(sources: Sources) -> str:
     return markdown_table(["claim", "measure", "here", "95 % interval", "seeds", "Tit-for-Tat"], lines, left=2)
 
 
-# What the figures show, as numbers ---------------------------------------------------------------------------------
+# The figures as numbers --------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Condition:
-    """A condition of Figure 1. paper: how the paper's readings name it; opponents: whom its learners play."""
+    """A condition of Figure 1. paper: its name in the paper's readings; opponents: the kinds of opponents of its learners."""
 
     label: str
     pool: str
@@ -126,7 +126,7 @@ def course(agent: str, sources: Sources) -> str:
     end = max(reading[4] for reading in paper)
     rows = sources.training(run_name(agent, "mixed"))
     rows = rows[(rows["opponent"] == "learner") & (rows["player"] == "ego") & (rows["learner"] == 1)]
-    as_long = rows["iteration"].max() == end  # then iterations name the columns, otherwise shares of training
+    as_long = rows["iteration"].max() == end  # then the headings are iterations, otherwise shares of training
     headings, ours, theirs = [AGENTS[agent].unit if as_long else "share of training"], ["here"], ["paper"]
     for reading in paper:
         headings.append(str(reading[4]) if as_long else f"{reading[4] / end:.0%}")
@@ -137,7 +137,7 @@ def course(agent: str, sources: Sources) -> str:
 
 
 def caption(sources: Sources) -> str:
-    """The caption of Figure 1: what was averaged, and how far the seeds of the mixed pool differ."""
+    """The caption of Figure 1: what is averaged, and how much the seeds of the mixed pool differ."""
     told = []
     for agent, symbol in PAPER_AGENTS.items():
         late = late_training(agent, "cooperation_rate", "learner", sources.training(run_name(agent, "mixed")))
@@ -152,7 +152,7 @@ def caption(sources: Sources) -> str:
 
 
 def conditions(agent: str, sources: Sources) -> str:
-    """What Figure 1 comes to late in training: each condition against both kinds of opponents, beside the paper's end."""
+    """Figure 1 late in training: each condition against both kinds of opponents, and the paper's value at the end."""
     headings = ["condition", "seeds"]
     quantities = [("learner", "cooperation_rate"), ("tabular", "cooperation_rate"), ("tabular", "reward")]
     for opponent, quantity in quantities:
@@ -169,7 +169,7 @@ def conditions(agent: str, sources: Sources) -> str:
 
 
 def seeds(agent: str, sources: Sources) -> str:
-    """Cooperation between the learners late in training, seed by seed."""
+    """Cooperation between the learners late in training, for each seed."""
     late = {
         condition.label: late_training(
             agent, "cooperation_rate", "learner", sources.training(run_name(agent, condition.pool, condition.opponent_id))
@@ -184,7 +184,7 @@ def seeds(agent: str, sources: Sources) -> str:
 
 
 def extortion(agent: str, sources: Sources) -> str:
-    """The formal test of extortion: `coopctx extort-probe` writes the fits that this table shows."""
+    """The formal test of extortion, from the fits that `coopctx extort-probe` writes."""
     fits = extortion_fits(sources.results, sources.preset, agent)
     if fits is None:
         raise RunError(f"{agent}: no test of extortion; make it with: coopctx extort-probe --agent {agent} --seeds 0-9")
@@ -203,7 +203,7 @@ def extortion(agent: str, sources: Sources) -> str:
 
 
 def sensitivity(sources: Sources) -> str:
-    """Cooperation late in training at each value of each setting that sweeps have varied, all else as in the preset."""
+    """Cooperation late in training at each value of each setting that was varied; the other settings are the preset's."""
     runs = sweep_table.finals(sweep_table.read(sources.results, sources.preset), sources.preset)
     by_settings: dict[tuple[str, str], list[float]] = {}
     for run in sorted(runs.to_dict("records"), key=lambda run: (run["name"], sorted(run["changed"].items()))):
@@ -227,7 +227,7 @@ POOL_LABELS = {
 
 
 def settings(agent: str, sources: Sources) -> str:
-    """The settings in which the preset differs from preset ``paper``, and in which runs."""
+    """The settings that differ between the preset and preset ``paper``, and the runs that have these values."""
     values = {pool: [_settings(agent, pool, preset) for preset in ("paper", sources.preset)] for pool in POOL_LABELS}
     lines = []
     for name in values["mixed"][0]:
@@ -255,7 +255,7 @@ def _reading(agent: str, condition: Condition, opponent: str, quantity: str) -> 
 
 
 def _paper_end(shown: tuple[str, str, str, str]) -> str:
-    """The paper's value at the end of training; a dash where it was not read off."""
+    """The paper's value at the end of training; a dash if it was not read off."""
     readings: list[Reading] = [reading for reading in paper_readings() if reading[:4] == shown]
     return report.short(paper_target(max(readings, key=lambda reading: reading[4])).value) if readings else "–"
 

@@ -1,4 +1,4 @@
-"""The test of strict extortion as a table and in a sentence; `coopctx extort-probe` writes the fits that it shows."""
+"""The test of strict extortion as a table and a sentence, from the fits that `coopctx extort-probe` writes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from coopctx.errors import RunError
 from coopctx.experiments.agents import AGENTS
 from coopctx.runs.read import Results
 
-DECIDES = ("all", "exact")  # the co-players whose rows decide; "exact" are known strategies, computed
+DECIDES = ("all", "exact")  # the co-players whose rows decide; "exact": known strategies, computed without games
 ANSWERS = {
     "yes": "the Step-2 agents are strict extorters",
     "no": "the Step-2 agents are not strict extorters",
@@ -35,7 +35,7 @@ class ExtortionTest:
 
 
 def extortion_fits(folder: Path, preset: str, agent: str) -> pd.DataFrame | None:
-    """What `coopctx extort-probe` has measured of this kind of agent; None where it has not. RunError if the file is damaged."""
+    """The fits that `coopctx extort-probe` wrote for this kind of agent; None without them. RunError if the file is damaged."""
     path = folder / preset / f"{agent}-extortion-slopes.parquet"
     if not path.exists():
         return None
@@ -46,7 +46,7 @@ def extortion_fits(folder: Path, preset: str, agent: str) -> pd.DataFrame | None
 
 
 def extortion_tests(runs: Results) -> list[ExtortionTest]:
-    """Of each kind of agent that has been tested: the rows that decide."""
+    """The rows that decide, for each kind of agent that was tested."""
     found = []
     for agent in AGENTS:
         with runs.leaving_out_errors():

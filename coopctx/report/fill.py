@@ -1,4 +1,4 @@
-"""Fill the generated blocks of Markdown files: what stands between ``<!-- begin NAME -->`` and ``<!-- end NAME -->``."""
+"""Fill the generated blocks of Markdown files: the text between ``<!-- begin NAME -->`` and ``<!-- end NAME -->``."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ MARKER = re.compile(r"^<!-- (begin|end) ([a-z0-9-]+) -->(?:\n|\Z)", re.MULTILINE
 
 
 def fill(path: Path, sources: Sources, blocks: Mapping[str, Block] = BLOCKS) -> None:
-    """Replace the contents of every block of the Markdown file ``path`` by what the runs in ``sources`` give.
+    """Make the contents of every block of the Markdown file ``path`` anew from the runs in ``sources``.
 
-    Raises RunError where the file cannot be read or written, has no block, or a block is unknown or not closed.
+    Raises RunError if the file cannot be read or written or has no block, or a block is unknown or not closed.
     """
     check_ordinary(path)
     try:
@@ -28,9 +28,9 @@ def fill(path: Path, sources: Sources, blocks: Mapping[str, Block] = BLOCKS) -> 
 
 
 def filled(text: str, sources: Sources, blocks: Mapping[str, Block] = BLOCKS, name: str = "the text") -> str:
-    """``text`` with every block filled; what stands outside the blocks stays as it is. RunError as `fill`, citing ``name``."""
+    """``text`` with every block filled and the rest unchanged. RunError as `fill`, naming the text ``name``."""
     parts: list[str] = []
-    position = 0  # of what has not been copied yet
+    position = 0  # of the first character that has not been copied yet
     opened = ""
     for marker in MARKER.finditer(text):
         kind, block = marker.groups()
@@ -38,7 +38,7 @@ def filled(text: str, sources: Sources, blocks: Mapping[str, Block] = BLOCKS, na
             raise RunError(f"{name}: no block is called {block!r}; {suggestion(block, blocks)}")
         if kind == "begin":
             if opened:
-                raise RunError(f"{name}: <!-- begin {block} --> stands inside block {opened}")
+                raise RunError(f"{name}: <!-- begin {block} --> is inside block {opened}")
             opened = block
             parts += [text[position : marker.end()], blocks[block](sources)]
         else:

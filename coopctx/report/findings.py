@@ -1,4 +1,4 @@
-"""The report in five sentences: each says for which agents a statement of the paper is confirmed, by its claims' verdicts."""
+"""The report in five sentences: for which agents the verdicts of the claims confirm each statement of the paper."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from coopctx.analysis.verdict import NOT_REPRODUCED, NOT_RUN, PARTLY, REPRODUCED
 from coopctx.experiments.agents import AGENTS
 from coopctx.report.rows import PAPERS, by_agent, by_paper, verdict_of, weakest_row
 
-# A claim of claims.toml by its title, and the measure of it that is shown.
+# A claim of claims.toml by its title, and the measure that is shown.
 MIXED = ("Mixed pool: cooperation with learners, best response to the others", "cooperation of the learners")
 TOLD = ("Told their opponent, the learners do not cooperate", "cooperation of the learners, mixed pool minus told")
 ALONE = (
@@ -20,7 +20,7 @@ ALONE = (
 STEP_1 = ("Step 1: in-context best response", "cooperation vs Tit-for-Tat, rounds 51-89")
 STEP_2 = ("Step 2: Fixed-ICL is extorted", "reward of the learner")
 STEP_3 = ("Step 3: mutual extortion turns into cooperation", "cooperation of both, late in training")
-CONFIRMED = {  # how a verdict is said of some agents
+CONFIRMED = {  # a verdict about some agents in words
     REPRODUCED: "confirmed for {}",
     PARTLY: "confirmed for {} (though some numbers differ from the paper's)",
     NOT_REPRODUCED: "not confirmed for {}",
@@ -28,14 +28,15 @@ CONFIRMED = {  # how a verdict is said of some agents
 }
 CANNOT_TELL = "cannot be judged for {}, because these agents do not reach cooperation in the baseline, the mixed pool"
 WEAKER = "weaker than in the paper for {}"
-JOINED_BY_OR = (CONFIRMED[NOT_REPRODUCED], CONFIRMED[NOT_RUN], CANNOT_TELL)  # sentences that deny: for PPI or A2C
+JOINED_BY_OR = (CONFIRMED[NOT_REPRODUCED], CONFIRMED[NOT_RUN], CANNOT_TELL)  # negated sentences: for PPI or A2C
 
 
 @dataclass(frozen=True)
 class Statement:
-    """What the paper says, in plain words. measure: the claim that decides and its measure; shown: the measure in plain words.
+    """A statement of the paper in plain words.
 
-    baseline: the claim and the measure without which an ablation cannot be judged, since its measure is a drop from there.
+    measure: the title of the claim that decides, and its measure; shown: the measure in plain words. baseline: for an ablation,
+    whose measure is a drop in cooperation: the claim and the measure from which cooperation drops.
     """
 
     text: str
@@ -46,7 +47,7 @@ class Statement:
 
 @dataclass(frozen=True)
 class Finding:
-    """A sentence that answers a question. evidence: a line per measure; verdicts: of the claims, with the agents' names."""
+    """A question and the sentence that answers it. evidence: a line per measure; verdicts: of claims, with the agents' names."""
 
     question: str
     sentence: str
@@ -95,7 +96,7 @@ QUESTIONS: dict[str, tuple[Statement, ...]] = {
 
 
 def findings(checked: Checked) -> list[Finding]:
-    """Five sentences about the paper that this package is about, for whichever of its agents there are claims."""
+    """The five sentences, about those agents of the package's own paper that have claims."""
     claims = dict(by_paper(checked.claims)).get(PAPERS[0], [])
     return [_overall(claims), *(_answer(question, claims) for question in QUESTIONS)] if claims else []
 
@@ -128,12 +129,12 @@ def _answer(question: str, claims: Sequence[Claim]) -> Finding:
         evidence.append(f"{statement.shown}: {'; '.join(_measured(agent, row) for agent, row in rows)}")
         evidence += _deciding(theirs, measure)
         verdicts += given
-    once = tuple(verdicts) if len(told) == 1 else ()  # where two claims decide, the sentence has to do
+    once = tuple(verdicts) if len(told) == 1 else ()  # if two claims decide, the sentence says it all
     return Finding(question, f"{'. '.join(told)}.", tuple(evidence), once)
 
 
 def _said(claim: Claim, statement: Statement, claims: Sequence[Claim]) -> str:
-    """How a statement is judged for the claim's agent. An ablation that is not confirmed may be weaker, or not to be judged."""
+    """The judgement of a statement for the claim's agent; an ablation may also be weaker, or impossible to judge."""
     if claim.verdict is not NOT_REPRODUCED or statement.baseline is None:
         return CONFIRMED[claim.verdict]
     if _row(claims, claim.agent, statement.baseline).verdict is NOT_REPRODUCED:
@@ -157,7 +158,7 @@ def _row(claims: Sequence[Claim], agent: str, measure: tuple[str, str]) -> Row:
 
 
 def _deciding(claims: Sequence[Claim], measure: str) -> list[str]:
-    """The row that decides a claim's verdict, for each claim where that is another one than the row that is shown."""
+    """The row that decides the verdict, for each claim whose shown row does not decide it."""
     lines = []
     for claim in claims:
         row = weakest_row(claim.rows)
@@ -175,7 +176,7 @@ def _confirmed(verdicts: Iterable[tuple[str, Verdict]]) -> str:
 
 
 def _joined(judged: Iterable[tuple[str, str]]) -> str:
-    """Agents of which the same is said together, in a list."""
+    """The judgements, each with the agents that it is about."""
     names: dict[str, list[str]] = {}
     for name, words in judged:
         names.setdefault(words, []).append(name)

@@ -21,15 +21,15 @@ from coopctx.report.rows import (
 
 
 def markdown(checked: Checked, preset: str) -> str:
-    """A page of Markdown."""
+    """The whole page."""
     warning = f"**{caveat(preset)}**\n\n" if caveat(preset) else ""
     return f"# The paper's claims, preset {preset}\n\n{warning}{markdown_tables(checked)}"
 
 
 def markdown_tables(checked: Checked) -> str:
-    """A table per kind of agent, how often each verdict was given, the exact references, and the notes.
+    """A table per kind of agent with the number of each verdict, the exact references, and the notes.
 
-    Claims of another paper than the one that this package is about stand under a line that names it.
+    The claims of a paper other than the package's own follow a line that names it.
     """
     lines = []
     for paper, claims in by_paper(checked.claims):

@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs no other file: what is on it and in which order; how it looks is in `templates/`."""
+"""The contents of the report as one HTML page that needs no other file; `templates/` has its layout and style."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from coopctx.runs.read import Results
 TITLE = "Do selfish agents learn to cooperate?"
 WORDS = {REPRODUCED: "reproduced", PARTLY: "partly reproduced", NOT_REPRODUCED: "not reproduced", NOT_RUN: "not run yet"}
 MARKS = {REPRODUCED: "✓", PARTLY: "◐", NOT_REPRODUCED: "✗", NOT_RUN: "–"}
-PLAY = "play.html"  # the page to play against an agent, where it lies beside the report
+PLAY = "play.html"  # the page to play against an agent, if it is in the folder of the report
 
 
 @dataclass(frozen=True)
 class Block:
-    """Claims, and the panels of the figure that show what they are about."""
+    """Claims, and the panels of the figure that show them."""
 
     claims: tuple[Claim, ...]
     panels: tuple[PagePanel, ...]
@@ -46,10 +46,10 @@ class Block:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page: as in sections.toml, with the claims and the panels that there are for it.
+    """A section of sections.toml with its claims and panels.
 
-    number: of the figure in the paper; paper: another one than that of the page, with ``headlines`` of its own; captions: by
-    the panels' letters; found: what our runs show of it, in a sentence, if that is said here.
+    number: of the figure in the paper; paper: only if it is not the page's own paper, then with ``headlines``; captions: by the
+    panels' letters; found: the result of our runs in a sentence, or empty.
     """
 
     name: str
@@ -64,9 +64,9 @@ class Section:
 
 
 def page(checked: Checked, runs: Results, command: str, play: bool = False) -> str:
-    """The page. command: what made it; play: whether `PLAY` lies beside it. The same runs give the same text.
+    """The page; the same runs give the same text. command: that which makes the page; play: whether `PLAY` is in its folder.
 
-    A figure that cannot be drawn is left out; unless ``runs`` is tolerant, RunError says why, if it is not that there is no run.
+    A figure without a finished run is left out, and any figure that cannot be drawn if ``runs`` is tolerant; otherwise RunError.
     """
     names = {"labels": {name: kind.label for name, kind in AGENTS.items()}, "papers": PAPERS, "paper": PAPERS[0]}
     tools = {name: getattr(rows, name) for name in ("cells", "headline", "measure", "not_run", "verdict_of")}
@@ -99,7 +99,7 @@ def page(checked: Checked, runs: Results, command: str, play: bool = False) -> s
 
 
 def sections(checked: Checked, runs: Results) -> list[Section]:
-    """The sections of sections.toml for which there is a claim or a figure."""
+    """The sections of sections.toml that have a claim or a figure."""
     found = []
     for data in _data("sections")["section"]:
         claims, panels = _claims(checked, data), _panels(data["figure"], runs)
@@ -115,9 +115,9 @@ def sections(checked: Checked, runs: Results) -> list[Section]:
 
 
 def blocks(claims: Sequence[Claim], panels: Sequence[PagePanel]) -> tuple[Block, ...]:
-    """Each panel beside the first claim that the paper shows in it, and the claims without one of their own below that.
+    """The claims in order, divided so that each panel stands beside the first claim that the paper shows in it.
 
-    A panel that no claim names stands with the one before it; where panels have no letters, all stand together.
+    A panel that no claim names stands with the panel before it; panels without letters all stand in one block.
     """
     first: dict[str, int] = {}  # by a panel's letter, the first claim that names it
     for number, claim in enumerate(claims):
@@ -137,7 +137,7 @@ def blocks(claims: Sequence[Claim], panels: Sequence[PagePanel]) -> tuple[Block,
 
 
 def _claims(checked: Checked, section: Mapping[str, Any]) -> list[Claim]:
-    """Those of a figure of the page's own paper, or all of another paper."""
+    """The claims that a figure of the page's own paper shows, or all claims of another paper."""
     shown = [(claim, rows.where(claim)) for claim in checked.claims]
     if paper := _paper(section):
         return [claim for claim, where in shown if where.paper == paper]
@@ -159,7 +159,7 @@ def _panels(figure: str, runs: Results) -> list[PagePanel]:
 
 
 def _seeds(claims: Sequence[Claim]) -> str:
-    """How many seeds the experiments of each kind of agent have: ``PPI 10, A2C 5 to 10``; empty where none has any."""
+    """The numbers of seeds of each kind of agent: ``PPI 10, A2C 5 to 10``; empty if there are none."""
     found = []
     for agent, theirs in by_agent(claims):
         numbers = sorted({number for claim in theirs for row in claim.rows for number in row.seeds if number})
@@ -195,7 +195,7 @@ def _template() -> Any:
 
 
 def _kind(verdict: Verdict) -> str:
-    """A verdict as a class of the style sheet."""
+    """The class of a verdict in the style sheet."""
     return verdict.word.replace(" ", "-")
 
 
@@ -220,5 +220,5 @@ def _data(name: str) -> dict[str, Any]:
 
 
 def lies_beside(out: Path) -> bool:
-    """Whether the page to play is in the folder of the report."""
+    """Whether `PLAY` is in the folder of the report."""
     return (out / PLAY).is_file()

@@ -16,9 +16,9 @@ from coopctx.runs.read import Results
 
 
 def write_report(runs: Results, out: Path, checked: Checked | None = None) -> list[Path]:
-    """Write ``report.md`` and ``report.html``, the figures inside, to the folder ``out``; the same bytes for the same runs.
+    """Write ``report.md`` and ``report.html``, which contains the figures, to the folder ``out``; same runs, same bytes.
 
-    checked: what `claims.check` gives for ``runs``, where it is known already. Raises RunError as that does, and where ``out``
+    checked: the result of `claims.check` for ``runs``, if it is known already. Raises RunError as `claims.check`, and if ``out``
     cannot be written.
     """
     found = check(runs) if checked is None else checked
@@ -34,7 +34,7 @@ def write_report(runs: Results, out: Path, checked: Checked | None = None) -> li
 
 
 def lacking(runs: Results) -> list[str]:
-    """A line for each run that lacks seeds which were asked for, with the command that makes them; none where none were."""
+    """A line for each run that lacks seeds that were asked for, with the command that trains them."""
     if runs.asked is None:
         return []
     wanted = [

@@ -1,4 +1,4 @@
-"""A figure taken apart for a page: a picture per plot, titles and legends as text, and what each plot shows in words."""
+"""A figure in parts for a page: a picture per plot, titles and legends as text, and a description of each plot in words."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ INK = to_hex(style.INK)
 
 @dataclass(frozen=True)
 class Picture:
-    """A plot as PNG. alt: what it shows, in words; width and height in pixels of the page."""
+    """A plot as PNG. alt: its description in words; width and height in pixels of the page."""
 
     png: bytes
     alt: str
@@ -41,7 +41,7 @@ class Picture:
 
     @property
     def source(self) -> str:
-        """The picture as the source of an image that needs no other file."""
+        """The picture as a data URL."""
         return f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
 
 
@@ -56,7 +56,7 @@ class Key:
 
 @dataclass(frozen=True)
 class PagePanel:
-    """Plots that belong together. letter: that of the paper's panel, if it has one; notes: what the figure itself says below."""
+    """The plots of one panel. letter: that of the paper's panel, if it has one; notes: the text below the plots in the figure."""
 
     letter: str
     title: str
@@ -77,7 +77,7 @@ def panels(figure: Figure) -> list[PagePanel]:
 
 
 def drawn(name: str, results: Results) -> list[PagePanel]:
-    """The panels of the figure ``name`` (`coopctx.figures.ALL`). Raises NothingToDraw where there is no finished run of it."""
+    """The panels of the figure ``name`` (`coopctx.figures.ALL`). Raises NothingToDraw if it has no finished run."""
     with matplotlib.rc_context(style.RC):
         figure, _ = ALL[name](results)
         return panels(figure)
@@ -112,7 +112,7 @@ def _panel(holder: Figure | SubFigure, whole: bool, dots: NDArray[np.uint8], can
 
 
 def _boxes(plots: Sequence[Axes], canvas: FigureCanvasAgg) -> list[Bbox]:
-    """Where each plot is with its labels, in dots from below; plots side by side are as high as each other."""
+    """The box of each plot with its labels, in dots from below; plots in one row have the same height."""
     tight = [_box(axes, canvas) for axes in plots]
     rows = [round(axes.get_position().y0, 3) for axes in plots]
     found = []
@@ -123,13 +123,13 @@ def _boxes(plots: Sequence[Axes], canvas: FigureCanvasAgg) -> list[Bbox]:
 
 
 def _box(axes: Axes, canvas: FigureCanvasAgg) -> Bbox:
-    """Where a plot is with its labels and its bar of shades, if it has one."""
+    """The box of a plot with its labels and its colour bar, if it has one."""
     boxes = [each.get_tightbbox(canvas.get_renderer()) for each in (axes, *_bars(axes))]
     return Bbox.union([box for box in boxes if box is not None])
 
 
 def _bars(axes: Axes) -> list[Axes]:
-    """The axes of the bars that explain a plot's shades."""
+    """The axes of a plot's colour bars."""
     return [image.colorbar.ax for image in axes.images if image.colorbar is not None]
 
 
@@ -149,7 +149,7 @@ def _keys(legend: Legend) -> Iterable[Key]:
 
 
 def _words(axes: Axes, title: str, keys: Sequence[Key]) -> str:
-    """What a plot shows: its axes, and where each of its lines starts and ends."""
+    """The description of a plot: its axes, and the first and last point of each line."""
     what = f"{plain(axes.get_ylabel())} against {plain(axes.get_xlabel())}".lower()
     name = ", ".join(text for text in (plain(axes.get_title("left") or axes.get_title()), title) if text)
     means = {line.get_gid(): line for line in reversed(axes.lines)}  # of an error bar the line comes first, its caps after it
@@ -161,7 +161,7 @@ def _words(axes: Axes, title: str, keys: Sequence[Key]) -> str:
 
 
 def _shades(axes: Axes) -> list[str]:
-    """The values of a heat map whose rows and columns all have names, such as ``PPI, A2C: 0.52.``"""
+    """The values of a heat map, such as ``PPI, A2C: 0.52.``; only the names if a row or column has none."""
     rows, columns = ([text.get_text() for text in axis.get_ticklabels()] for axis in (axes.yaxis, axes.xaxis))
     values: NDArray[np.float64] = np.ma.filled(np.ma.asarray(axes.images[0].get_array(), dtype=float), np.nan)
     if values.shape != (len(rows), len(columns)):
@@ -171,7 +171,7 @@ def _shades(axes: Axes) -> list[str]:
 
 
 def _a_mean(gid: str) -> bool:
-    """Not the dots of seeds, nor the mark of the preset's own value."""
+    """Whether a line is a mean, and not the dots of seeds or the mark of the preset's own value."""
     return gid != "own" and not gid.endswith("/seeds")
 
 

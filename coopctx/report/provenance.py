@@ -1,4 +1,4 @@
-"""Where the numbers come from: which version and commit made the runs, when, on what, and with which command."""
+"""The provenance of the numbers: version, commit, date, time and command of each run."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ NOT_RECORDED = "not recorded"
 
 @dataclass(frozen=True)
 class Made:
-    """How the finished seeds of a run were made: every entry is text, several values stand side by side.
+    """The provenance of a run's finished seeds as text; different values are joined by commas.
 
-    hours: of all seeds together, as the manifests have it. command: makes the seeds anew, finished ones are skipped.
+    hours: of all seeds together. command: trains the seeds that are not finished.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Made:
 
 
 def provenance(runs: Results) -> list[Made]:
-    """A row per run that has a finished seed, in the order of their names."""
+    """A row per run that has a finished seed, in the order of names."""
     return [_made(name, runs) for name in runs.names()]
 
 
@@ -57,7 +57,7 @@ def _all(entry: str, manifests: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _short(commits: str | None) -> str:
-    """Commits as people write them: their first eight letters, with the mark for changes."""
+    """The first eight letters of each commit, and its mark ``+`` for uncommitted changes."""
     return ", ".join(each[:8] + "+" * each.endswith("+") for each in commits.split(", ")) if commits else NOT_RECORDED
 
 

@@ -1,4 +1,4 @@
-"""How a claim, its rows and the exact references are written, in every form of the report: words and numbers, no layout."""
+"""Claims, their rows and the exact references as words and numbers, for all forms of the report."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ NOTES = (
 
 @dataclass(frozen=True)
 class Paper:
-    """A paper whose claims are checked. agents: those whose claims are its own where no row names a paper."""
+    """A paper whose claims are checked. agents: the agents whose claims are from this paper if no row names another one."""
 
     name: str
     title: str
@@ -60,7 +60,7 @@ PAPERS = (
 
 @dataclass(frozen=True)
 class Shown:
-    """Where the paper shows what a claim is about: the number of its figure and the letters of its panels, if it says so."""
+    """The place in a paper that shows a claim: the number of the figure and the letters of its panels, if they are known."""
 
     paper: Paper
     figure: str = ""
@@ -68,7 +68,7 @@ class Shown:
 
 
 def where(claim: Claim) -> Shown:
-    """Read off the sources of the claim's readings (``arXiv:2602.16301v1 Fig. 2A``); without any, its agent says which paper."""
+    """The place, from the sources of the claim's readings (``arXiv:2602.16301v1 Fig. 2A``); without any, its agent's paper."""
     sources = [row.spec.target.source for row in claim.rows if row.spec.target is not None]
     usual = next((paper for paper in PAPERS if claim.agent in paper.agents), PAPERS[0])
     paper = next((paper for paper in PAPERS if any(paper.name in source for source in sources)), usual)
@@ -86,17 +86,17 @@ def by_paper(claims: Iterable[Claim]) -> list[tuple[Paper, list[Claim]]]:
 
 
 def by_agent(claims: Iterable[Claim]) -> list[tuple[str, list[Claim]]]:
-    """The claims about each kind of agent, as they stand."""
+    """The claims about each kind of agent, in their order."""
     return [(agent, list(theirs)) for agent, theirs in groupby(claims, key=lambda claim: claim.agent)]
 
 
 def verdict_of(claim: Claim) -> Verdict | None:
-    """None for a claim that is ours only: none of its rows has a verdict."""
+    """The claim's verdict; None for a claim that is ours only: none of its rows has a verdict."""
     return claim.verdict if any(row.verdict is not None for row in claim.rows) else None
 
 
 def headline(agent: str, claims: Sequence[Claim]) -> str:
-    """How often each verdict was given: ``PPI, 8 claims: 5 reproduced, 1 partly, 2 not reproduced``."""
+    """The number of each verdict: ``PPI, 8 claims: 5 reproduced, 1 partly, 2 not reproduced``."""
     given = [verdict for claim in claims if (verdict := verdict_of(claim)) is not None]
     if given:
         return f"{AGENTS[agent].label}, {len(given)} claims: {counted(given)}"
@@ -105,9 +105,9 @@ def headline(agent: str, claims: Sequence[Claim]) -> str:
 
 
 def strength(row: Row) -> tuple[int, float]:
-    """What orders rows from the weakest: the verdict, then how far all of the interval is on the threshold's side.
+    """The key that sorts rows from the weakest: the verdict, then the least distance of the interval from the threshold.
 
-    ``row`` has a verdict and is measured.
+    ``row`` must be measured and have a verdict.
     """
     assert row.verdict is not None and row.ours is not None and row.spec.threshold is not None
     ends = row.ours.low, row.ours.high
@@ -116,29 +116,29 @@ def strength(row: Row) -> tuple[int, float]:
 
 
 def weakest_row(rows: Iterable[Row]) -> Row | None:
-    """The weakest of those rows that are measured and have a verdict; None where there is none."""
+    """The weakest row among those that are measured and have a verdict; None if there is none."""
     return min((row for row in rows if row.ours is not None and row.verdict is not None), key=strength, default=None)
 
 
 def not_run(claim: Claim) -> str:
-    """``not run`` where no row of the claim is measured, ``partly not run`` where some are; empty where all are."""
+    """``not run`` if no row of the claim is measured, ``partly not run`` if some are, empty if all are."""
     lacking = [row.ours is None for row in claim.rows]
     return NOT_RUN.word if all(lacking) else f"partly {NOT_RUN.word}" if any(lacking) else ""
 
 
 def said_of(claim: Claim) -> str:
-    """A claim's verdict in its column; for one that is ours only, whether it was run."""
+    """The text in a claim's column of verdicts; for a claim that is ours only, whether it was run."""
     verdict = verdict_of(claim)
     return (not_run(claim) or NO_VERDICT) if verdict is None else str(verdict)
 
 
 def said(verdict: Verdict | None) -> str:
-    """A verdict in its column."""
+    """The text in a row's column of verdicts."""
     return NO_VERDICT if verdict is None else str(verdict)
 
 
 def cells(row: Row) -> list[str]:
-    """What stands in `COLUMNS`."""
+    """The cells of a row in `COLUMNS`."""
     ours, untouched = row.ours, row.untouched
     return [
         *_shown(ours),
@@ -151,7 +151,7 @@ def cells(row: Row) -> list[str]:
 
 
 def reference_cells(reference: Reference) -> list[str]:
-    """What stands in `REFERENCE_COLUMNS`."""
+    """The cells of a reference in `REFERENCE_COLUMNS`."""
     if reference.ours is None or reference.difference is None:
         return ["not run", "-", number(reference.exact), "-", "-"]
     difference = reference.difference
@@ -164,18 +164,18 @@ def reference_cells(reference: Reference) -> list[str]:
 
 
 def papers_value(row: Row) -> str:
-    """The paper's value and how far it may be off; what is in no paper is ours only."""
+    """The paper's value and its tolerance; `OURS_ONLY` if the paper has none."""
     target = row.spec.target
     return OURS_ONLY if target is None else f"{short(target.value)} ± {short(target.tolerance)}"
 
 
 def measure(row: Row) -> str:
-    """What is measured, with the threshold."""
+    """The name of the measure, with the threshold."""
     return row.spec.name if row.spec.threshold is None else f"{row.spec.name} ({row.spec.threshold})"
 
 
 def short(value: float) -> str:
-    """Two decimals, three where it has them: ``0.50``, ``0.89``, ``0.045``."""
+    """Two decimals, or three if the third is not 0: ``0.50``, ``0.89``, ``0.045``."""
     return f"{value:z.3f}".removesuffix("0")
 
 

@@ -1,4 +1,4 @@
-"""The report in a terminal of 80 columns or more: in a few lines, or in full."""
+"""The report for a terminal of 80 columns or more, in brief and in full."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from coopctx.report.rows import (
     weakest_row,
 )
 
-LINES = 10  # of the short report, with the lines of the files written and of the next command
-OTHERS = 3  # of these: the two files, and what to try next
-IN_A_TERMINAL = (0, 1, 4, 6)  # of the columns: as many as 80 characters hold
+LINES = 10  # of the brief report, with the lines of the files written and of the next command
+OTHERS = 3  # of these: the two files, and the next command
+IN_A_TERMINAL = (0, 1, 4, 6)  # indices of the columns that fit 80 characters
 STYLES = {REPRODUCED: "green", PARTLY: "yellow", NOT_REPRODUCED: "red", NOT_RUN: "dim", None: ""}
 
 
 def brief(checked: Checked, preset: str) -> Group:
-    """How many claims are reproduced, agent by agent, and the weakest measures: what leaves `LINES` lines in all."""
+    """The number of each verdict by agent, and as many of the weakest measures as `LINES` lines hold."""
     agents = [(agent, theirs) for _, claims in by_paper(checked.claims) for agent, theirs in by_agent(claims)]
     shown = [Text(headline(agent, theirs), style="bold") for agent, theirs in agents]
     room = (LINES - OTHERS - len(shown) - bool(caveat(preset))) // 2
@@ -51,17 +51,14 @@ def brief(checked: Checked, preset: str) -> Group:
 
 
 def weakest(checked: Checked) -> list[tuple[str, Row]]:
-    """The weakest row of each kind of agent, weakest first: by verdict, then by how far it is on the wrong side of its threshold.
-
-    Rows that nothing has measured are passed over, as are those without a threshold.
-    """
+    """The weakest row of each kind of agent (`strength`), weakest first; rows without a measure or threshold do not count."""
     every = [(agent, weakest_row(row for claim in theirs for row in claim.rows)) for agent, theirs in by_agent(checked.claims)]
     found = {agent: row for agent, row in every if row is not None}
     return sorted(found.items(), key=lambda each: strength(each[1]))
 
 
 def full(checked: Checked, preset: str) -> Group:
-    """All tables and notes; the columns that do not fit are in the pages that `write_report` writes."""
+    """All tables and notes, with the columns that fit; the pages of `write_report` have all columns."""
     shown: list[RenderableType] = []
     for paper, claims in by_paper(checked.claims):
         if paper is not PAPERS[0]:

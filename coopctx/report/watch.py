@@ -1,4 +1,4 @@
-"""What the figures of whole games and of cross-play show, as generated blocks: sentences that state numbers, and tables."""
+"""Generated blocks about whole games and cross-play: the numbers of the figures as sentences and tables."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OF_A_KIND = ("partner", "copy", "stranger")  # words in the names of co-players 
 
 
 def episodes(sources: Sources) -> str:
-    """Whole games: how often each outcome happens in both halves, and how well the agent predicted its co-player."""
+    """Whole games: the frequency of each outcome in both halves, and how well the agent predicted its co-player."""
     path = sources.results / sources.preset / games.FILE
     if not path.exists():
         return NOT_PLAYED
@@ -39,7 +39,7 @@ def episodes(sources: Sources) -> str:
 
 
 def arena(sources: Sources) -> str:
-    """Cross-play: whose conventions fit, and who wins over many episodes in a row, naive learners among them."""
+    """Cross-play: mutual cooperation within kinds of agents, and rewards over many episodes, also against naive learners."""
     tables = {
         name: crossplay.read(path)
         for name in (crossplay.FILE, crossplay.SERIES_FILE)
@@ -50,9 +50,9 @@ def arena(sources: Sources) -> str:
 
 
 def with_strangers(runs: Results) -> str:
-    """A sentence per kind of agent of the mixed pool: mutual cooperation with the training partner, and with other runs' agents.
+    """A sentence per kind of agent of the mixed pool: mutual cooperation with the training partner and with other runs' agents.
 
-    Empty where no cross-play was played.
+    Empty if there is no cross-play.
     """
     path = runs.folder / runs.preset / crossplay.FILE
     if not path.exists():
@@ -114,7 +114,7 @@ def _series(table: pd.DataFrame) -> str:
 
 
 def _relation(meeting: Meeting) -> str:
-    """Who wins, in words."""
+    """The relation of a meeting in words."""
     whom = "naive learners" if meeting.opponent == NAIVE else f"`{meeting.opponent}`"
     words = {"even": f"is even with {whom}", "–": f"met {whom}"}
     by = " by" if meeting.relation.startswith("is ") else ""
@@ -127,7 +127,7 @@ def _halves(scene: Scene) -> tuple[tuple[int, int], tuple[int, int]]:
 
 
 def _of_extortion(scenes: Sequence[Scene]) -> str:
-    """What the extorter and its co-player do in the second half."""
+    """The frequencies of outcomes between the extorter and its co-player in the second half."""
     shown = [scene for scene in scenes if scene.experiment == "extortion"]
     parts = []
     for scene in shown:

@@ -110,7 +110,7 @@ def test_one_odd_folder_stops_no_figure(finished):
     status, out, err = finished("plot", "fig3", "--preset", "smoke", "--format", "png")
     assert status == 1 and "figures-smoke/fig3.png" in out and Path("figures-smoke/fig3.png").stat().st_size > 1000
     assert f"{folder}/seed-0 (copy)/run.json belongs to seed 0, not to seed-0 (copy)" in err
-    assert f"{folder}/seed-8/run.json is damaged" in err and "2 of what was to be read failed" in err
+    assert f"{folder}/seed-8/run.json is damaged" in err and "2 runs or files could not be read" in err
 
 
 def test_folders_that_no_run_is_called_are_named(finished):

@@ -33,7 +33,7 @@ def test_only_what_stands_between_the_markers_changes():
         ("<!-- begin one -->\n", "<!-- begin one --> has no <!-- end one --> after it"),
         ("<!-- end one -->\n", "<!-- end one --> has no <!-- begin one --> before it"),
         ("<!-- begin one -->\n<!-- end two -->\n", "<!-- end two --> has no <!-- begin two --> before it"),
-        ("<!-- begin one -->\n<!-- begin two -->\n", "<!-- begin two --> stands inside block one"),
+        ("<!-- begin one -->\n<!-- begin two -->\n", "<!-- begin two --> is inside block one"),
         ("<!-- begin three -->\n<!-- end three -->\n", "no block is called 'three'; allowed: one, two"),
     ],
 )

@@ -217,7 +217,7 @@ def test_the_command_prints_kinds_and_writes_the_pairs(coopctx_main, results):
         (["MIXED", "--out", "pairs"], 2, "--out must end in .parquet or .csv, not 'pairs'"),
         (["MIXED", "--out", "mine.csv"], 1, "cannot write mine.csv: there is a file that --out did not write"),
         (["MIXED", "--device", "abacus"], 2, "unknown device 'abacus'"),
-        (["MIXED", "OTHER"], 2, "are both ppi-mixed seed 0 and have other weights; one at a time"),
+        (["MIXED", "OTHER"], 2, "are both ppi-mixed seed 0 and have different weights; give one of them"),
     ],
 )
 def test_bad_input_is_refused_in_one_line(coopctx_main, results, tmp_path, words, status, message):

@@ -209,7 +209,7 @@ def test_a_damaged_file_of_games_stops_no_other_figure(coopctx_main, tmp_path):
         (["episodes"], 1, "no games in results/cpu/games.parquet (make games, or coopctx plot episodes RUN --episodes"),
         (["fig1", "pairs.parquet"], 2, "plot fig1 takes no RUN, FILE, --against, --games or --episodes"),
         (["fig1", "--games", "3"], 2, "plot fig1 takes no RUN"),
-        (["episodes", "--games", "3"], 2, "need a RUN to watch: coopctx plot episodes RUN"),
+        (["episodes", "--games", "3"], 2, "need a RUN that plays: coopctx plot episodes RUN"),
         (["arena", "pairs.parquet", "pairs.parquet"], 2, "plot arena takes one FILE.parquet"),
         (["arena", "ppi-mixed"], 2, "plot arena takes one FILE.parquet"),
         (["arena", "no.parquet"], 1, "cannot read no.parquet"),

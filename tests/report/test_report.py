@@ -327,7 +327,7 @@ def test_damage_and_other_games_are_told_by_name_and_the_rest_is_reported(coopct
     (tmp_path / "README.md").write_text("<!-- begin claims -->\n<!-- end claims -->")
     status, out, err = coopctx_main("report", "--fill", "README.md")
     told = err.splitlines()
-    assert status == 1 and len(told) == 3 and told[-1] == "coopctx: 2 of what was to be read failed"
+    assert status == 1 and len(told) == 3 and told[-1] == "coopctx: 2 runs or files could not be read"
     assert "seed-1 (copy)/run.json belongs to seed 1" in err and "seed-1/training.parquet is damaged" in err
     assert "PPI, 8 claims:" in out and "figures/report.html: written" in out
     assert (tmp_path / "README.md").read_text() == "<!-- begin claims -->\n<!-- end claims -->", "filled from a part of the runs"

@@ -1,6 +1,6 @@
 """Standard environments for other libraries: PettingZoo's for two learners, Gymnasium's against our players.
 
-``gymnasium.make("coopctx/AgainstPool-v0", opponent=...)`` works at once if coopctx is installed; otherwise after this import.
+``gymnasium.make("coopctx/AgainstPool-v0", opponent=...)`` works if coopctx is installed, or after this module is imported.
 """
 
 from __future__ import annotations

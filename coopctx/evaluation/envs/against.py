@@ -1,4 +1,4 @@
-"""Gymnasium environments against our players: one game (``coopctx/AgainstPool-v0``), or many at once."""
+"""Gymnasium environments against our players: one game (``coopctx/AgainstPool-v0``), or many games in parallel."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class AgainstPool(gymnasium.Env[np.int64, np.int64]):
 
 
 class AgainstPoolVector(VectorEnv[Codes, Codes, NDArray[Any]]):
-    """``num_envs`` games at once, played by the opponent in one batch; settings: those of `AgainstPool`.
+    """``num_envs`` games in parallel; the opponent plays them as one batch. settings: those of `AgainstPool`.
 
     All games end in the same step. That step returns the first observations of the next games; the last observations are in
     the info's ``final_obs`` (Gymnasium's autoreset mode SAME_STEP).

@@ -1,4 +1,4 @@
-"""Many games at once between an outside player and one of our players: what the environments share."""
+"""Many games at once between an outside player and one of our players, for all environments."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Opposition:
     opponent: any opponent of `coopctx.evaluate`, or several: each game then draws one of them, all equally likely. rounds,
     game: None for those of the first trained agent among the opponents, or 100 rounds of the prisoner's dilemma. The outside
     player sees the observation codes of `MatrixGame` and its own rewards. Opponents with opponent ID take it for a learner
-    (App. A.4.1: z = 0). With a random ending only one game is played at a time; it ends after ``rounds`` rounds at the latest.
+    (App. A.4.1: z = 0). With a random ending one game is played at a time, at most ``rounds`` rounds.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Opposition:
         self._players: list[Player] = []
 
     def begin(self, seed: int | None) -> Codes:
-        """Begin new games; returns the first observations. seed: of the opponents' random numbers; None: go on with them."""
+        """Begin new games; returns the first observations. seed: of the opponents' random numbers; None: continue these."""
         if seed is not None or not self._players:
             seed = int(np.random.default_rng().integers(2**31)) if seed is None else seed
             names = [f"{number} {opponent.stream}" for number, opponent in enumerate(self._opponents)]

@@ -1,4 +1,4 @@
-"""A person's game against a trained agent: the rounds, the agent's beliefs before each, and how it read the person."""
+"""A person's game against a trained agent: the rounds, the agent's beliefs before each, and its predictions of the person."""
 
 from __future__ import annotations
 
@@ -72,8 +72,7 @@ class Reading:
 class PersonsGame:
     """A game in progress. The agent decides before the person's move is known.
 
-    seed: of the agent's random numbers; None: a new one every time. Raises UsageError for an agent whose game cannot be
-    played here.
+    seed: of the agent's random numbers; None: a new one every time. Raises UsageError as `check_for_person`.
     """
 
     def __init__(self, agent: TrainedAgent, rounds: int, learner: int = 1, seed: int | None = None) -> None:
@@ -113,7 +112,7 @@ class PersonsGame:
         return played
 
     def readings(self) -> list[Reading]:
-        """How the agent read the person, in each of the five situations."""
+        """The agent's predictions in each of the five situations, and what the person did."""
         readings = []
         for situation, name in enumerate(SITUATIONS):
             met = [played for played in self.log if played.situation == situation]
@@ -123,7 +122,7 @@ class PersonsGame:
         return readings
 
     def surprise(self) -> tuple[float, float]:
-        """Mean negative log-probability of the person's moves, in nats: the agent's (nan if it has no model), exact Bayes's."""
+        """Mean negative log-probability of the person's moves, in nats: the agent's (nan without a model) and exact Bayes's."""
         return self._surprise(_expected), self._surprise(_bayes)
 
     def _surprise(self, held: Callable[[Thought], float]) -> float:

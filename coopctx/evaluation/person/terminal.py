@@ -27,9 +27,11 @@ HELP = "c or ← cooperates, d or → defects, q ends the game"
 
 
 def play(game: PersonsGame, console: Console, before: bool) -> None:
-    """Play ``game`` with the user, then show how the agent read them. before: show its beliefs before the move, not after it.
+    """Play ``game`` with the user, then compare the agent's predictions with the user's moves.
 
-    Ctrl-C ends the game; the rounds played so far are summed up, and the interruption is passed on.
+    before: show the agent's beliefs before the move, not after it.
+
+    Ctrl-C ends the game: the summary of the rounds so far is shown, and KeyboardInterrupt is raised.
     """
     on_screen = console.is_terminal and sys.stdin.isatty() and _has_keys()
     try:
@@ -97,7 +99,7 @@ def _thought_table(thought: Thought) -> Table:
 
 @contextlib.contextmanager
 def _single_keys() -> Iterator[Iterator[int | None]]:
-    """Moves as they are typed, without Enter; the terminal is restored afterwards in any case."""
+    """Moves as they are typed, without Enter. The terminal is always restored."""
     import termios
     import tty
 
@@ -185,7 +187,7 @@ def _told(thought: Thought) -> list[tuple[str, str, float | None]]:
 
 
 def ending(game: PersonsGame) -> Group:
-    """How the agent read the person, after the rounds that were played; at most 80 characters wide."""
+    """The summary of the rounds that were played: rewards, and the agent's predictions; at most 80 characters wide."""
     log, (yours, its) = game.log, game.totals
     n = len(log)
     counts = [sum(getattr(played, whose) == 0 for played in log) for whose in ("yours", "its")]
