@@ -98,7 +98,7 @@ def plot_source(
     preset: for the default of ``out``, unless the games name theirs. UsageError for options that do not go together.
     """
     from coopctx import figures
-    from coopctx.analysis import games as games_table
+    from coopctx.analysis.played import games as games_table
 
     if figure not in ("episodes", "arena"):
         raise UsageError(f"plot {figure} takes no RUN, FILE, --against, --games or --episodes; they are for: episodes, arena")

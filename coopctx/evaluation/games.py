@@ -10,7 +10,7 @@ import pyarrow as pa
 import torch
 
 from coopctx.agents.beliefs import Beliefs, beliefs_table
-from coopctx.analysis.games import SCHEMA
+from coopctx.analysis.played.games import SCHEMA
 from coopctx.errors import UsageError
 from coopctx.evaluation.meetings import Evaluation, Meeting
 from coopctx.game.episodes import Episodes
@@ -21,7 +21,7 @@ OPTION = "--episodes"
 
 
 def games_table(evaluation: Evaluation, trained: bool = True) -> pa.Table:
-    """The games of a watched evaluation with the columns of `coopctx.analysis.games.SCHEMA`, meeting by meeting.
+    """The games of a watched evaluation with the columns of `coopctx.analysis.played.games.SCHEMA`, meeting by meeting.
 
     trained: the value of the column of this name for the ego. Raises UsageError if the game has more than two actions.
     """

@@ -48,7 +48,7 @@ def watch(
     device: str = "auto",
     report: Callable[[str, float], None] = lambda opponent, share: None,
 ) -> pa.Table:
-    """Games of learner 1 of ``run`` with the columns of `coopctx.analysis.games.SCHEMA`.
+    """Games of learner 1 of ``run`` with the columns of `coopctx.analysis.played.games.SCHEMA`.
 
     against: its opponents, each met before and after training. Empty: before training its untrained partner; after training its
     training partner, a copy of itself, a stranger (the same run's next seed, if it is in the same results folder) and tabular

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import pdist
 
-from coopctx.analysis import games
-from coopctx.analysis.games import OUTCOMES, Scene
+from coopctx.analysis.played import games
+from coopctx.analysis.played.games import OUTCOMES, Scene
 from coopctx.experiments.agents import AGENTS
 from coopctx.experiments.presets import caveat
 from coopctx.figures.runs import NothingToDraw

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from coopctx.analysis import games
-from coopctx.analysis.games import OUTCOMES, Scene
 from coopctx.analysis.intervals import Estimate, interval
-from coopctx.analysis.played import crossplay
+from coopctx.analysis.played import crossplay, games
 from coopctx.analysis.played.crossplay import COPY, NAIVE, PARTNER, STRANGER, Meeting
+from coopctx.analysis.played.games import OUTCOMES, Scene
 from coopctx.experiments.agents import AGENTS
 from coopctx.experiments.pools import run_name
 from coopctx.figures.episodes import title

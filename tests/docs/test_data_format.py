@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 import coopctx
-from coopctx.analysis.games import SCHEMA as GAMES
 from coopctx.analysis.played.crossplay import SCHEMA as ARENA
+from coopctx.analysis.played.games import SCHEMA as GAMES
 from coopctx.experiments.agents import AGENTS
 from coopctx.experiments.pools import COALA_POOLS, POOLS
 from coopctx.runs.schema import FILES, KEYS, LOCK, SCHEMAS, WHEN

@@ -9,7 +9,7 @@ from tiny_runs import config, spec, train
 
 from coopctx.agents.beliefs import bayes, replayed
 from coopctx.agents.trained import TrainedAgent
-from coopctx.analysis.games import SCHEMA
+from coopctx.analysis.played.games import SCHEMA
 from coopctx.errors import UsageError
 from coopctx.evaluation.games import games_table
 from coopctx.evaluation.play import evaluate

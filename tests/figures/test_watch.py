@@ -18,8 +18,7 @@ from coopctx.agents.a2c.learner import A2CLearner
 from coopctx.agents.coala.learner import RecurrentLearner
 from coopctx.agents.ppi.learner import PPILearner
 from coopctx.agents.trained import TrainedAgent
-from coopctx.analysis import games
-from coopctx.analysis.played import crossplay
+from coopctx.analysis.played import crossplay, games
 from coopctx.figures import arena, episodes, style
 from coopctx.game.streams import stream
 from coopctx.report import watch as blocks
