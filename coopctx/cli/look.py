@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import pyarrow as pa
 import typer
 from rich.console import Console
 from rich.text import Text
@@ -16,10 +17,14 @@ from coopctx.cli.options import (
     OTHER_FIGURES,
     PAPER_FIGURES,
     Device,
+    GamesSeed,
+    LearnerNumber,
     Out,
     Overrides,
     Preset,
     ResultsOption,
+    Rounds,
+    Runs,
     Seeds,
     choice,
     figures_folder,
@@ -29,9 +34,10 @@ from coopctx.cli.options import path as typed_path
 from coopctx.errors import UsageError
 from coopctx.experiments.checks import check_number
 from coopctx.experiments.pools import options_for
+from coopctx.runs.export import check_export, export
 
 if TYPE_CHECKING:
-    from coopctx.report.blocks import Block, Sources
+    from coopctx.report.blocks import Sources
 
 
 def plot(
@@ -136,13 +142,13 @@ def report(
         show.say(line)
     show.fail_each(found.left_out, "runs or files could not be read")
     for path in fill or ():
-        fill_blocks(path, sources, {**BLOCKS, **PRINTED})
+        fill_blocks(path, sources, {**BLOCKS, "seed-0": seed_0})
         show.say(f"{path}: written")
     next_one = ["reproduce", "--dry-run"] if full else ["report", "--full"]
     show.following(show.quoted(["coopctx", *next_one, *options_for(results, preset)]))
 
 
-def _seed_0(sources: Sources) -> str:
+def seed_0(sources: Sources) -> str:
     """The output of ``coopctx train --agent ppi --pool mixed`` for the finished run, as a block of a page."""
     from coopctx.analysis.summaries import LAST_MEASUREMENTS, run_summary
 
@@ -156,32 +162,8 @@ def _seed_0(sources: Sources) -> str:
     return "\n".join(["```", *lines, "```", ""])
 
 
-def _episodes(sources: Sources) -> str:
-    from coopctx.report import watch
-
-    return watch.episodes(sources)
-
-
-def _arena(sources: Sources) -> str:
-    from coopctx.report import watch
-
-    return watch.arena(sources)
-
-
-# further blocks of pages: the output of a command, and games after training
-PRINTED: dict[str, Block] = {"seed-0": _seed_0, "episodes": _episodes, "arena": _arena}
-
-
 def evaluate(
-    runs: Annotated[
-        list[Path],
-        typer.Argument(
-            parser=typed_path,
-            metavar="RUN...",
-            help="Directories of finished runs, or packaged agents.",
-            autocompletion=completion.agents,
-        ),
-    ],
+    runs: Runs,
     against: Annotated[
         list[str] | None,
         typer.Option(
@@ -192,10 +174,10 @@ def evaluate(
             autocompletion=completion.opponents,
         ),
     ] = None,
-    learner: Annotated[int, typer.Option(metavar="N", help="The number of the learner in its run.")] = 1,
+    learner: LearnerNumber = 1,
     games: Annotated[int, typer.Option(metavar="N", help="Games against each opponent.")] = 256,
-    rounds: Annotated[int | None, typer.Option(metavar="N", help="Rounds per game.", show_default="as in training")] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the games, not of the runs.")] = 0,
+    rounds: Rounds = None,
+    seed: GamesSeed = 0,
     out: Annotated[
         Path | None,
         typer.Option(parser=typed_path, metavar="FILE", help="Write the curves over rounds to this file; .parquet or .csv."),
@@ -221,17 +203,17 @@ def evaluate(
     coopctx evaluate results/cpu/ppi-tabular/seed-* --against random --out evaluation.parquet
     coopctx evaluate ppi-mixed --against ppi-mixed --games 32 --episodes games.parquet
     """
-    from coopctx.evaluation import games as played
-    from coopctx.evaluation.meetings import Evaluation, check_out, write_curves
+    from coopctx.cli.evaluations import evaluation_tables
+    from coopctx.evaluation.games import check_path, games_table
+    from coopctx.evaluation.meetings import SCHEMA, Evaluation, curves
     from coopctx.evaluation.play import evaluate
-    from coopctx.evaluation.tables import tables
 
     if out is not None:
-        check_out(out)
+        check_export(out, SCHEMA)
     if episodes is not None:
         if out == episodes:
             raise UsageError(f"--out and --episodes must be two files, not both {str(out)!r}")
-        played.check_path(episodes)
+        check_path(episodes)
     found: list[Evaluation] = []
     with show.console.status("loading") as status:
 
@@ -245,13 +227,11 @@ def evaluate(
     for run, evaluation in zip(runs, found, strict=True):
         if len(runs) > 1:
             show.say(f"\n{run}")
-        show.console.print(tables(evaluation))
-    if out is not None:
-        write_curves(out, found)
-        show.say(f"{out}: written")
-    if episodes is not None:
-        played.write_games(episodes, found)
-        show.say(f"{episodes}: written")
+        show.console.print(evaluation_tables(evaluation))
+    for path, written in ((out, curves), (episodes, games_table)):
+        if path is not None:
+            export(path, pa.concat_tables(map(written, found)))
+            show.say(f"{path}: written")
     show.following(show.quoted(["coopctx", "plot", "episodes", episodes] if episodes else ["coopctx", "play", runs[0]]))
 
 
@@ -265,7 +245,7 @@ def play(
         ),
     ] = "ppi-mixed",
     rounds: Annotated[int, typer.Option(metavar="N", help="Rounds of the game, up to 100.")] = 20,
-    learner: Annotated[int, typer.Option(metavar="N", help="The number of the learner in its run.")] = 1,
+    learner: LearnerNumber = 1,
     show_thoughts: Annotated[
         bool, typer.Option("--show-thoughts", help="Show the agent's beliefs before your move, not after it.")
     ] = False,

@@ -120,6 +120,18 @@ Out = Annotated[
         show_default="figures, or figures-PRESET for another preset than cpu",
     ),
 ]
+Runs = Annotated[
+    list[Path],
+    typer.Argument(
+        parser=path,
+        metavar="RUN...",
+        help="Directories of finished runs, or packaged agents.",
+        autocompletion=completion.agents,
+    ),
+]
+Rounds = Annotated[int | None, typer.Option(metavar="N", help="Rounds per game or episode.", show_default="as in training")]
+LearnerNumber = Annotated[int, typer.Option(metavar="N", help="The number of the learner in its run.")]
+GamesSeed = Annotated[int, typer.Option(metavar="N", help="Seed of the games, not of the runs.")]
 Device = Annotated[str, typer.Option(**choice("auto: CUDA if available.", "auto", "cpu", "cuda"))]
 Jobs = Annotated[int | None, typer.Option(metavar="N", help="Runs at a time.", show_default="one per core")]
 EngineOption = Annotated[

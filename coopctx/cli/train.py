@@ -192,8 +192,8 @@ def extort_probe(
     where = agent, asked.preset, chosen, asked.results, config
     show.console.print(show.steps_table(measure_steps(*where), asked.preset))
     if slopes:
+        from coopctx.cli.evaluations import slopes_tables
         from coopctx.evaluation.slopes import measure_slopes, write
-        from coopctx.evaluation.tables import slopes_tables
 
         with show.console.status("loading") as status:
             found = measure_slopes(*where, device=asked.device, report=status.update)

@@ -12,22 +12,14 @@ import typer
 from rich.text import Text
 
 from coopctx.cli import completion, show
-from coopctx.cli.options import Device, figures_folder
+from coopctx.cli.options import Device, GamesSeed, Rounds, Runs, figures_folder
 from coopctx.cli.options import path as typed_path
 from coopctx.errors import UsageError
 from coopctx.runs.export import check_export, export
 
 
 def arena(
-    runs: Annotated[
-        list[Path],
-        typer.Argument(
-            parser=typed_path,
-            metavar="RUN...",
-            help="Directories of finished runs, or packaged agents. All their learners meet each other and copies of themselves.",
-            autocompletion=completion.agents,
-        ),
-    ],
+    runs: Runs,
     against: Annotated[
         list[str] | None,
         typer.Option(
@@ -40,10 +32,8 @@ def arena(
     ] = None,
     episodes: Annotated[int, typer.Option(metavar="M", help="Episodes in a row with the same partner.")] = 1,
     games: Annotated[int, typer.Option(metavar="N", help="Games of each pair, in parallel.")] = 32,
-    rounds: Annotated[
-        int | None, typer.Option(metavar="N", help="Rounds per episode.", show_default="as in training")
-    ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the games, not of the runs.")] = 0,
+    rounds: Rounds = None,
+    seed: GamesSeed = 0,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -54,8 +44,8 @@ def arena(
 ) -> None:
     """Cross-play: trained agents with each other, with strategies and with naive learners, over one or many episodes.
 
-    An agent remembers earlier episodes only if its kind keeps its history, as COALA does. Intervals are over the seeds of the
-    runs.
+    All learners of the runs meet each other and copies of themselves. An agent remembers earlier episodes only if its kind keeps
+    its history, as COALA does. Intervals are over the seeds of the runs.
 
     \b
     Examples:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from coopctx.errors import UsageError
 from coopctx.evaluation.meetings import Evaluation, Meeting
 from coopctx.game.episodes import Episodes
 from coopctx.game.matrix import MatrixGame
-from coopctx.runs.export import check_export, export
+from coopctx.runs.export import check_export
 
 OPTION = "--episodes"
 
@@ -33,11 +33,6 @@ def games_table(evaluation: Evaluation, trained: bool = True) -> pa.Table:
         for player in ("ego", "co")
     ]
     return pa.concat_tables(parts)
-
-
-def write_games(path: Path, evaluations: Sequence[Evaluation]) -> None:
-    """Write the `games_table` of all ``evaluations`` as one Parquet file; RunError if it cannot be written."""
-    export(path, pa.concat_tables([games_table(evaluation) for evaluation in evaluations]))
 
 
 def check_path(path: Path) -> None:

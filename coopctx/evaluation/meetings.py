@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,6 @@ from coopctx.analysis.extortion import episode_thirds
 from coopctx.game.episodes import Episodes
 from coopctx.game.matrix import MatrixGame
 from coopctx.game.memory_one import ExpectedPlay
-from coopctx.runs.export import check_export, export
 from coopctx.runs.schema import KEYS
 
 SCHEMA = pa.schema(
@@ -157,16 +155,6 @@ def _rounds(meeting: Meeting, player: str) -> Iterator[dict[str, Any]]:
                 "episodes": games,
                 "best_response_reward": reference,
             }
-
-
-def write_curves(out: Path, evaluations: Sequence[Evaluation]) -> None:
-    """Write the `curves` of all ``evaluations`` as one table, Parquet or CSV by its ending; RunError if it cannot be written."""
-    export(out, pa.concat_tables([curves(evaluation) for evaluation in evaluations]))
-
-
-def check_out(path: Path) -> None:
-    """Check before any game that the table of `curves` can be written to ``path``; raises as `check_export`."""
-    check_export(path, SCHEMA)
 
 
 def _mean(per_round: np.ndarray, window: tuple[int, int]) -> float:

@@ -20,7 +20,7 @@ import torch
 from coopctx.agents.trained import TrainedAgent
 from coopctx.analysis.intervals import Floats
 from coopctx.errors import UsageError
-from coopctx.evaluation.meetings import Evaluation, Meeting, check_out, write_curves
+from coopctx.evaluation.meetings import SCHEMA, Evaluation, Meeting, curves
 from coopctx.evaluation.opponents import FEWEST_ROUNDS, Contestant, Host, Opponent, agent_of, first_agent, guests
 from coopctx.evaluation.watched import Watched, watched
 from coopctx.experiments.checks import check_number
@@ -33,6 +33,7 @@ from coopctx.game.streams import stream
 from coopctx.game.tabular import TabularPlayer
 from coopctx.game.threads import torch_threads
 from coopctx.machine import resolve_device
+from coopctx.runs.export import check_export, export
 from coopctx.runs.schema import KEYS
 
 GAMES_AT_ONCE = 1024  # in one batch: bounds the planner's memory
@@ -68,7 +69,7 @@ def evaluate(
     check_games(games, rounds, seed)
     place = torch.device(resolve_device(device))
     if out is not None:
-        check_out(Path(out))
+        check_export(Path(out), SCHEMA)
     asked, trained = guests(against), agent_of(agent)
     host = Host(trained or first_agent(asked), rounds, place)
     ego = _ego(host, agent, trained, learner)
@@ -80,7 +81,7 @@ def evaluate(
             meetings.append(meet(name, players, host.game, host.rounds, games, place, report, chance))
     evaluation = Evaluation(ego.name, ego.keys, tuple(meetings), host.game)
     if out is not None:
-        write_curves(Path(out), [evaluation])
+        export(Path(out), curves(evaluation))
     return evaluation
 
 

@@ -7,7 +7,6 @@ parameters after every episode. All others, such as PPI and A2C, remember nothin
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -118,17 +117,15 @@ def play_series(
     seats: tuple[Seat, Seat],
     device: torch.device | None = None,
     chance: torch.Generator | None = None,
-    on_episode: Callable[[int], None] = lambda done: None,
 ) -> list[tuple[Episodes, Episodes]]:
     """Play ``games`` series of ``episodes`` episodes of ``rounds`` rounds in parallel; returns both sides of every episode.
 
-    chance: as of `coopctx.game.arena.play`. on_episode: called after every episode with the number of episodes played.
+    chance: as of `coopctx.game.arena.play`.
     """
     played = []
-    for episode in range(episodes):
+    for _ in range(episodes):
         sides = play(game, rounds, games, seats, device, chance=chance)
         for seat, side in zip(seats, sides, strict=True):
             seat.end(side)
         played.append(sides)
-        on_episode(episode + 1)
     return played

@@ -48,7 +48,6 @@ class Panel:
 
     title: ``{iteration}`` in it becomes the iteration that is shown.
     over: ``training``, or ``first``, ``last``: the first, the last iteration with within-episode curves.
-    columns: of its legend.
     """
 
     title: str
@@ -56,7 +55,6 @@ class Panel:
     series: tuple[Series, ...]
     reward: Axis
     cooperation: Axis = RATE
-    columns: int = 2
 
     def read(self, runs: Runs, results: Results) -> pd.DataFrame:
         """Its rows over all finished seeds; none where no finished run has such a measurement.
@@ -100,4 +98,4 @@ def draw_panel(part: SubFigure, panel: Panel, table: pd.DataFrame, name: str, x_
         curves.set_limits(axes, axis.low, axis.high)
         curves.set_x_axis(axes, int(table[x].max()), parts)
     lines = [Line2D([], [], color=series.colour, label=series.label) for series in panel.series]
-    part.legend(handles=lines, loc="center", bbox_to_anchor=(0.53, legend), ncols=panel.columns)
+    part.legend(handles=lines, loc="center", bbox_to_anchor=(0.53, legend), ncols=2)

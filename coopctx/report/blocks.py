@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -20,9 +20,10 @@ from coopctx.errors import RunError
 from coopctx.experiments.agents import AGENTS
 from coopctx.experiments.pools import run_name
 from coopctx.report import rows as report
+from coopctx.report import watch
 from coopctx.report.extortion import extortion_fits
 from coopctx.report.findings import ALONE, MIXED, STEP_1, STEP_2, STEP_3, TOLD
-from coopctx.report.markdown import markdown_tables
+from coopctx.report.markdown import markdown_table, markdown_tables
 from coopctx.runs.read import Results
 
 
@@ -275,18 +276,14 @@ def _mean_and_deviation(values: Iterable[float], digits: int) -> str:
     return f"{series.mean():.{digits}f}{spread}"
 
 
-def markdown_table(headings: Sequence[str], lines: Iterable[Sequence[str]], left: int = 1) -> str:
-    """A Markdown table, the first ``left`` columns aligned to the left and the others to the right."""
-    ruler = [*["---"] * left, *["---:"] * (len(headings) - left)]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in (headings, ruler, *lines))
-
-
 BLOCKS: Mapping[str, Block] = {
     "caption": caption,
     "findings": findings,
     "claims": lambda sources: markdown_tables(sources.checked),
     "sensitivity": sensitivity,
     "coala": learning_aware,
+    "episodes": lambda sources: watch.episodes(sources.runs),
+    "arena": lambda sources: watch.arena(sources.runs),
     **{
         f"{block.__name__}-{agent}": partial(block, agent)
         for block in (course, conditions, seeds, extortion, settings)

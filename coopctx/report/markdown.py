@@ -1,6 +1,8 @@
-"""The report as a page of Markdown."""
+"""The report as a page of Markdown, and any table in Markdown."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
 
 from coopctx.analysis.claims import Checked
 from coopctx.experiments.agents import AGENTS
@@ -48,3 +50,9 @@ def markdown_tables(checked: Checked) -> str:
         lines.append(f"| {AGENTS[reference.agent].label} | {reference.name} | {' | '.join(reference_cells(reference))} |")
     lines += ["", *(f"{note}  " for note in NOTES[:-1]), NOTES[-1]]
     return "\n".join(lines) + "\n"
+
+
+def markdown_table(headings: Sequence[str], lines: Iterable[Sequence[str]], left: int = 1) -> str:
+    """A Markdown table, the first ``left`` columns aligned to the left and the others to the right."""
+    ruler = [*["---"] * left, *["---:"] * (len(headings) - left)]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in (headings, ruler, *lines))

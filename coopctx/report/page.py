@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cache
 from html import escape
 from importlib import resources
@@ -25,7 +25,7 @@ from coopctx.report import rows
 from coopctx.report.extortion import ExtortionTest, extortion_tests
 from coopctx.report.findings import findings
 from coopctx.report.pictures import PagePanel, drawn
-from coopctx.report.provenance import Made, provenance
+from coopctx.report.provenance import provenance
 from coopctx.report.rows import PAPERS, Paper, by_agent, by_paper
 from coopctx.report.watch import with_strangers
 from coopctx.runs.read import Results
@@ -91,7 +91,7 @@ def page(checked: Checked, runs: Results, command: str, play: bool = False) -> s
             for reference in checked.references
         ],
         notes=rows.NOTES,
-        provenance=[_cells(made) for made in provenance(runs)],
+        provenance=[astuple(made) for made in provenance(runs)],
         left_out=runs.left_out,
         **names,
         **tools,
@@ -170,10 +170,6 @@ def _seeds(claims: Sequence[Claim]) -> str:
 
 def _test(test: ExtortionTest) -> dict[str, Any]:
     return {"label": AGENTS[test.agent].label, "answer": test.answer, "rows": test.rows}
-
-
-def _cells(made: Made) -> tuple[str, ...]:
-    return made.name, made.seeds, made.version, made.commit, made.torch, made.dates, made.hours, made.command
 
 
 # The template ------------------------------------------------------------------------------------------------------

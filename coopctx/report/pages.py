@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from operator import methodcaller
 from pathlib import Path
 
 from coopctx.analysis.claims import Checked, check
@@ -29,7 +30,7 @@ def write_report(runs: Results, out: Path, checked: Checked | None = None) -> li
     }
     check_writable(out)
     for name, text in texts.items():
-        _write_text(out / name, text)
+        write_atomically(out / name, methodcaller("write", text.encode()))
     return [out / name for name in texts]
 
 
@@ -41,7 +42,3 @@ def lacking(runs: Results) -> list[str]:
         Runs(agent, run.removesuffix("-opponent-id"), run.endswith("-opponent-id")) for agent in PAPER_AGENTS for run in RUNS
     ]
     return [line for each in wanted for line in missing(each, runs, each.command(runs))]
-
-
-def _write_text(path: Path, text: str) -> None:
-    write_atomically(path, lambda file: file.write(text.encode()))

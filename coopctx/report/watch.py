@@ -14,16 +14,16 @@ from coopctx.analysis.played.games import OUTCOMES, Scene
 from coopctx.experiments.agents import AGENTS
 from coopctx.experiments.pools import run_name
 from coopctx.figures.episodes import title
-from coopctx.report.blocks import Sources, markdown_table
+from coopctx.report.markdown import markdown_table
 from coopctx.runs.read import Results
 
 NOT_PLAYED = "*Not played yet: `make games`.*\n"
 OF_A_KIND = ("partner", "copy", "stranger")  # words in the names of co-players that are agents of the same kind
 
 
-def episodes(sources: Sources) -> str:
+def episodes(runs: Results) -> str:
     """Whole games: the frequency of each outcome in both halves, and how well the agent predicted its co-player."""
-    path = sources.results / sources.preset / games.FILE
+    path = runs.folder / runs.preset / games.FILE
     if not path.exists():
         return NOT_PLAYED
     scenes = games.scenes(games.read(path))
@@ -37,12 +37,12 @@ def episodes(sources: Sources) -> str:
     return f"{' '.join(filter(None, sentences))}\n\n{markdown_table(headings, lines, left=2)}"
 
 
-def arena(sources: Sources) -> str:
+def arena(runs: Results) -> str:
     """Cross-play: mutual cooperation within kinds of agents, and rewards over many episodes, also against naive learners."""
     tables = {
         name: crossplay.read(path)
         for name in (crossplay.FILE, crossplay.SERIES_FILE)
-        if (path := sources.results / sources.preset / name).exists()
+        if (path := runs.folder / runs.preset / name).exists()
     }
     parts = [_conventions(tables[name]) if name == crossplay.FILE else _series(tables[name]) for name in tables]
     return "\n".join(parts) or NOT_PLAYED

@@ -71,8 +71,13 @@ def test_who_keeps_a_history_hears_its_last_reward_again_and_who_does_not_begins
 def test_a_random_partner_stays_the_same():
     tabular = RandomTabular(5, 2, stream(0))
     policies = []
-    seats = Lasting(tabular), defector()
-    play_series(PRISONERS_DILEMMA, 3, 3, 6, seats, on_episode=lambda done: policies.append(tabular.policies.clone()))
+
+    class Kept(Lasting):
+        def end(self, episodes):
+            super().end(episodes)
+            policies.append(tabular.policies.clone())
+
+    play_series(PRISONERS_DILEMMA, 3, 3, 6, (Kept(tabular), defector()))
     assert len(policies) == 3 and all(torch.equal(policies[0], each) for each in policies)
 
 

@@ -22,7 +22,6 @@ from coopctx.analysis.played import crossplay, games
 from coopctx.figures import arena, episodes, style
 from coopctx.game.streams import stream
 from coopctx.report import watch as blocks
-from coopctx.report.blocks import Sources
 from coopctx.runs.read import Results
 
 ROOT = Path(__file__).parents[2]
@@ -236,11 +235,11 @@ def test_what_cannot_be_drawn_is_refused_in_one_line(coopctx_main, tmp_path, wor
 def test_blocks_state_the_tables_numbers(tmp_path):
     write(tmp_path / "cpu" / crossplay.FILE)
     write(tmp_path / "cpu" / crossplay.SERIES_FILE, episodes_=3, naive=True)
-    text = blocks.arena(Sources(Results(tmp_path, "cpu")))
+    text = blocks.arena(Results(tmp_path, "cpu"))
     assert "| `a` | strangers of its kind | 1.00 | 1.000 to 1.000 | 3 |" in text
     assert "Over 3 episodes of 10 rounds with the same partner: `a` is exploited by `b` (difference in reward -0.18, -0.180 to -0.180)" in text
     assert "`b` is exploited by naive learners" in text
-    assert blocks.episodes(Sources(Results(tmp_path, "cpu"))) == blocks.NOT_PLAYED
+    assert blocks.episodes(Results(tmp_path, "cpu")) == blocks.NOT_PLAYED
 
 
 def test_the_block_of_whole_games_counts_outcomes(coopctx_main, run, tmp_path):
@@ -248,7 +247,7 @@ def test_the_block_of_whole_games_counts_outcomes(coopctx_main, run, tmp_path):
     coopctx_main("plot", "episodes", run, "--games", "4", "--format", "png", "--episodes", "smoke/games.parquet")
     table = pd.read_parquet("smoke/games.parquet").query("player == 'ego' and experiment == 'extortion' and round > 4")
     share = (table["own"] + table["other"] == "DC").mean()
-    text = blocks.episodes(Sources(Results(tmp_path, "smoke")))
+    text = blocks.episodes(Results(tmp_path, "smoke"))
     assert f"only the extorter defects in {share:.0%}" in text and "PPI with a copy of itself in" in text
 
 

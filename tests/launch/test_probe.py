@@ -16,9 +16,9 @@ from coopctx.analysis.paper import paper_value
 from coopctx.analysis.steps import STEP_POOLS, measure_steps
 from coopctx.cli import app as cli
 from coopctx.cli import show
+from coopctx.cli.evaluations import slopes_tables
 from coopctx.errors import RunError, UsageError
 from coopctx.evaluation import slopes
-from coopctx.evaluation.tables import slopes_tables
 from coopctx.experiments.presets import load_preset
 from coopctx.game.tabular import NAMED_STRATEGIES
 from coopctx.launch.engines import Processes

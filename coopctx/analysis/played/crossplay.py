@@ -71,9 +71,8 @@ def kinds(table: pd.DataFrame, trained: bool | None = None) -> list[str]:
     return list(dict.fromkeys(rows["player_kind"]))
 
 
-def meetings(table: pd.DataFrame, last: bool = False) -> Iterator[Meeting]:
-    """Every kind of trained agents against every kind, in the order of `kinds`; last: in the last episode alone."""
-    table = table[table["episode"] == table["episode"].max()] if last else table
+def meetings(table: pd.DataFrame) -> Iterator[Meeting]:
+    """Every kind of trained agents against every kind, in the order of `kinds`."""
     for player in kinds(table, True):
         for opponent in kinds(table):
             met = meeting(table, player, opponent)
