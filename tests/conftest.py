@@ -6,11 +6,13 @@ from collections import Counter
 from types import ModuleType
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from rich.console import Console
 
 # No random seeds and no timed checks in the properties.
 settings.register_profile("coopctx", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+# A mutant is killed by the first example that fails: nobody reads the smallest one.
+settings.register_profile("mutants", settings.get_profile("coopctx"), phases=[Phase.explicit, Phase.generate])
 settings.load_profile("coopctx")
 
 
