@@ -164,3 +164,26 @@ def test_pretraining_reaches_the_exact_bayesian_predictor():
     assert losses.observation > bayes_nll(fresh) - 0.005, "nobody beats the exact posterior on fresh players"
     assert losses.action > math.log(2) * 0.7, "own actions of a random player cannot be foreseen much better"
     assert losses.reward < 0.01, "payoffs and the echo of own actions are learned"
+
+
+@pytest.mark.parametrize("identity_size", [0, 10])
+def test_outputs_recalled_from_play_are_those_of_the_whole_sequence_and_have_its_gradient(identity_size):
+    """`Trunk.recall` differentiates what was computed while the games were played."""
+    model = ActorCritic(5, 2, 32, 8, identity_size, stream(0, "weights"))
+    episodes = tabular_episodes(9, 11, 1, identity_size)
+    kernel = native.kernel_for(episodes.observations.device, 32)
+    gates, identity = Gates(*(gate.detach() for gate in model.gates())), model.identity_gates(episodes.identity)
+    played = native.Recurrence(kernel, gates, None if identity is None else identity.detach(), 9, 11)
+    before = torch.full((9,), 2)
+    for t in range(11):
+        reward = episodes.rewards[:, t - 1].contiguous() if t else torch.zeros(9)
+        played.advance(model.index(episodes.observations[:, t], before).int(), reward)
+        before = episodes.actions[:, t]
+    gradients = []
+    for outputs in (model.recall(played, episodes), model(episodes)):
+        model.zero_grad()
+        outputs.square().sum().backward()
+        gradients.append([parameter.grad.clone() for parameter in model.parameters()])
+        torch.testing.assert_close(outputs, model(episodes), atol=1e-5, rtol=1e-5)
+    for recalled, whole in zip(*gradients, strict=True):
+        torch.testing.assert_close(recalled, whole, atol=1e-4 * whole.abs().max().item(), rtol=1e-3)

@@ -13,10 +13,6 @@ from matplotlib.colors import to_rgb
 from tiny_runs import config, spec, train
 
 from coopctx import figures
-from coopctx.agents import untrained_of
-from coopctx.agents.a2c.learner import A2CLearner
-from coopctx.agents.coala.learner import RecurrentLearner
-from coopctx.agents.ppi.learner import PPILearner
 from coopctx.agents.trained import TrainedAgent
 from coopctx.analysis.played import crossplay, games
 from coopctx.figures import arena, episodes, style
@@ -40,35 +36,6 @@ def results(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(results):
     return str(spec("mixed").directory(results))
-
-
-# Untrained agents -------------------------------------------------------------------------------------------------
-
-
-def same(model, weights) -> bool:
-    state = model.state_dict()
-    return state.keys() == weights.keys() and all(torch.equal(state[name], weights[name]) for name in state)
-
-
-@pytest.mark.parametrize("identity", [0, 10])
-def test_an_untrained_agent_is_what_a_learner_begins_with(identity):
-    settings = config("a2c.zero_readouts=true")
-    game, cpu, begin = settings.game.matrix(), torch.device("cpu"), lambda: stream(4, "learner 2", "initialise", 0)
-    ppi = PPILearner(2, game, settings.model, settings.ppi, 4, identity)
-    a2c = A2CLearner(2, game, settings.model, settings.a2c, 4, identity, cpu)
-    for kind, learner in (("ppi", ppi), ("a2c", a2c)):
-        assert same(untrained_of(kind, settings, identity, begin()), learner.model.state_dict()), kind
-    if not identity:
-        coala = RecurrentLearner(2, game, settings.model, settings.coala, 4, cpu)
-        assert same(untrained_of("coala", settings, 0, begin()), coala.model.state_dict())
-
-
-def test_an_untrained_agent_has_other_weights_and_the_same_run(run):
-    agent = TrainedAgent.load(run)
-    fresh = agent.untrained()
-    assert fresh.keys == agent.keys and len(fresh.weights) == 2
-    assert same(PPILearner(1, agent.config.game.matrix(), agent.config.model, agent.config.ppi, 0).model, fresh.weights[0])
-    assert not torch.equal(fresh.weights[0]["head.weight"], agent.weights[0]["head.weight"])
 
 
 # Whole games ------------------------------------------------------------------------------------------------------
