@@ -243,10 +243,10 @@ def _limit(chain: Floats) -> Floats:
 
     The mean of the chain and the identity has the same limit and no periods, so its powers converge.
     """
-    power = (np.eye(4) + chain) / 2
+    power = np.eye(4) + chain  # twice the mean
     for _ in range(_LIMIT_DOUBLINGS):
         power = power @ power
-        power /= power.sum(-1, keepdims=True)  # otherwise rounding errors double with every squaring
+        power /= power.sum(-1, keepdims=True)  # probabilities again: rounding errors would double with every squaring
     return power
 
 

@@ -11,7 +11,7 @@ from coopctx.errors import UsageError  # noqa: E402
 from coopctx.evaluation.play import evaluate  # noqa: E402
 from coopctx.game.arena import play  # noqa: E402
 from coopctx.game.axelrod import ACTION, AxelrodPlayer, library_game, library_strategy  # noqa: E402
-from coopctx.game.matrix import PRISONERS_DILEMMA  # noqa: E402
+from coopctx.game.matrix import PRISONERS_DILEMMA, MatrixGame  # noqa: E402
 from coopctx.game.streams import stream  # noqa: E402
 
 C, D = axl.Action.C, axl.Action.D
@@ -66,6 +66,17 @@ def test_a_strategy_plays_as_it_does_in_the_librarys_own_match(name):
     expected = [ACTION[action] for _, action in match.play()]
     assert co.actions.tolist() == [expected] * 3
     assert co.rewards[0].tolist() == [score for _, score in match.scores()]
+
+
+def test_a_strategy_knows_how_long_a_game_is_unless_it_ends_at_random():
+    """BackStabber defects in the last two rounds of a match whose length it is told."""
+    for continuation, last in ((1.0, [D, D]), (0.9, [C, C])):
+        game = MatrixGame.of(PRISONERS_DILEMMA.payoffs, continuation=continuation)
+        partner = AxelrodPlayer(library_strategy("Cooperator"), game, 10, stream(0, "partner"))
+        stabber = AxelrodPlayer(library_strategy("BackStabber"), game, 10, stream(0, "stabber"))
+        played = play(game, 10, 60, (partner, stabber), chance=stream(0, "chance"))[1]
+        complete = played.actions[played.observations[:, -2] < 5]  # games that had a last round
+        assert len(complete) and (complete[:, -2:] == torch.tensor([ACTION[action] for action in last])).all()
 
 
 def test_games_draw_from_generators_of_their_own_and_repeat():

@@ -53,9 +53,12 @@ def test_expected_play_under_noise_is_the_sum_over_all_choices_and_slips(p, q, n
     assert figures == pytest.approx(enumerated(p, q, 3, noise))
 
 
-@given(q=strategies, noise=st.floats(0, 0.4), continuation=st.floats(0.1, 1))
-@settings(max_examples=10)
-def test_no_plan_earns_more_than_the_best_response(q, noise, continuation):
+TWO_ACTIONS = [payoffs for payoffs in NAMED_GAMES.values() if len(payoffs) == 2]
+
+
+@given(payoffs=st.sampled_from(TWO_ACTIONS), q=strategies, noise=st.floats(0, 0.4), continuation=st.floats(0.1, 1))
+@settings(max_examples=20)
+def test_no_plan_earns_more_than_the_best_response(payoffs, q, noise, continuation):
     """All plans of three rounds that decide by the last outcome, the most that such a co-player's next move depends on."""
     discount = continuation ** np.arange(3)
 
@@ -69,12 +72,12 @@ def test_no_plan_earns_more_than_the_best_response(q, noise, continuation):
                 cooperates = q[other_seen] * (1 - noise) + (1 - q[other_seen]) * noise
                 for slip, b in product((0, 1), repeat=2):
                     weight = chance * (noise if slip else 1 - noise) * (1 - cooperates if b else cooperates)
-                    total += discount[t] * weight * PD[own ^ slip][b]
+                    total += discount[t] * weight * payoffs[own ^ slip][b]
                     following[OUTCOME[own ^ slip, b]] += weight
             after = following
         return total
 
-    best = best_response(q, 3, PD, noise, continuation)
+    best = best_response(q, 3, payoffs, noise, continuation)
     assert best.reward @ discount == pytest.approx(max(map(value, product((0, 1), repeat=9))))
 
 
@@ -104,6 +107,12 @@ def test_play_under_noise_follows_the_exact_values_round_by_round():
     own_played = (ego.observations[:, 1:] - 1) // 2
     assert (own_played != ego.actions).double().mean().item() == pytest.approx(noise, abs=tolerance)
     assert torch.equal(own_played, (co.observations[:, 1:] - 1) % 2)  # both see the same round
+
+
+def test_a_slip_is_to_one_of_the_next_actions_in_turn_if_the_random_number_is_below_the_noise():
+    game = MatrixGame.of(NAMED_GAMES["rock-paper-scissors"], noise=0.5)
+    chosen, uniform = torch.tensor([0, 0, 2, 2, 1, 1]), torch.tensor([0.0, 0.25, 0.2, 0.49, 0.5, 0.9])
+    assert game.played(chosen, uniform).tolist() == [1, 2, 0, 1, 1, 1]
 
 
 def test_noise_in_a_larger_game_spreads_over_the_other_actions():

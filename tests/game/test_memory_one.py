@@ -202,6 +202,10 @@ def test_no_memory_one_strategy_earns_more_than_the_best_response(p, q, rounds):
     assert best.reward == pytest.approx(2 * best.co_cooperation - best.cooperation, abs=1e-9)
 
 
+def test_the_best_response_defects_where_it_makes_no_difference():
+    assert (best_response(TIT_FOR_TAT, 4, ((0, 0), (0, 0))).cooperation == 0).all()
+
+
 def test_the_best_response_to_tit_for_tat_cooperates_until_the_last_round():
     best = best_response(TIT_FOR_TAT, 100)
     assert best.cooperation.tolist() == [1.0] * 99 + [0.0]
@@ -251,14 +255,17 @@ def test_in_a_finite_game_the_line_is_missed_by_a_known_amount(q, chi, rounds):
 
 
 def test_impossible_requests_are_refused():
-    with pytest.raises(ValueError, match="chi must be at least 1"):
-        zd_extortion(0.5)
+    for chi in (0.5, np.inf):
+        with pytest.raises(ValueError, match="chi must be at least 1"):
+            zd_extortion(chi)
     with pytest.raises(ValueError, match=r"at most 0\.2 for chi = 2, not 0\.21"):
         zd_extortion(2, 0.21)
     with pytest.raises(ValueError, match="above 0"):
         generous_zd(2, 0.0)
     with pytest.raises(ValueError, match="no such zero-determinant strategy"):
         zd_extortion(2, payoffs=((0, 0), (0, 0)))
+    with pytest.raises(ValueError, match="no such zero-determinant strategy"):
+        zd_extortion(2, payoffs=((-1, -2), (2, 0)))  # after CC it would have to cooperate with more than certainty
     with pytest.raises(ValueError, match="two actions"):
         expected_play(TIT_FOR_TAT, TIT_FOR_TAT, 3, ((1, 2, 3),) * 3)
     with pytest.raises(ValueError, match="at least one round, not 0"):
@@ -266,6 +273,12 @@ def test_impossible_requests_are_refused():
     for wrong in ([1, 0, 1], [0, 0, 0, 0, 1.1], [0, 0, 0, 0, np.nan]):
         with pytest.raises(ValueError, match="five probabilities"):
             transition_matrix(TIT_FOR_TAT, wrong)
+
+
+def test_the_largest_phi_may_be_given_with_rounding_errors():
+    for strategy in (zd_extortion, generous_zd):
+        slightly_more = strategy(3, 1 / 7 * (1 + 1e-12))
+        assert ((slightly_more >= 0) & (slightly_more <= 1)).all() and slightly_more == pytest.approx(strategy(3))
 
 
 # Named strategies ------------------------------------------------------------------------------------------------

@@ -62,6 +62,7 @@ def test_random_tabular_players_are_normalised_exponentials():
 
 def test_a_spread_of_players_repeats_over_the_games():
     policies = torch.stack([memory_one_policy([p] * 5) for p in (0.0, 0.5, 1.0)])
+    TabularSpread(policies[:1], stream(3)).begin(2)  # one will do
     spread = TabularSpread(policies, stream(3))
     spread.begin(7)
     assert torch.equal(spread.policies, policies[torch.tensor([0, 1, 2, 0, 1, 2, 0])])
