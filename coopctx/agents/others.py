@@ -20,9 +20,10 @@ from coopctx.agents.trained import TrainedAgent, packaged_agents
 from coopctx.errors import CoopctxError, RunError, UsageError, suggestion
 from coopctx.experiments.pools import CUSTOM, LEARNER, RunSpec, check_members
 from coopctx.experiments.settings import Config
+from coopctx.game.memory_one import NAMED_STRATEGIES
 from coopctx.game.player import Player, check_player_class
 from coopctx.game.streams import stream
-from coopctx.game.tabular import NAMED_STRATEGIES, RandomTabular, named_strategy
+from coopctx.game.tabular import RandomTabular, named_strategy
 
 TABULAR = "tabular"
 FIXED_ICL = "fixed-icl"

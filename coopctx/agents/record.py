@@ -13,7 +13,7 @@ from coopctx.experiments.pools import Pool, weights
 from coopctx.experiments.settings import PoolConfig
 from coopctx.game.episodes import Episodes
 from coopctx.game.matrix import MatrixGame
-from coopctx.game.tabular import PAPER_STRATEGIES
+from coopctx.game.memory_one import PAPER_STRATEGIES
 from coopctx.runs.run import Run
 
 

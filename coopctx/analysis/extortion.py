@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from coopctx.analysis.intervals import Estimate, estimate
+from coopctx.analysis.intervals import Estimate, estimate, interval, number
 from coopctx.game.matrix import COOPERATE, PRISONERS_DILEMMA
 from coopctx.game.memory_one import ExpectedPlay, Floats, Payoffs, expected_play, long_run_payoffs
 
@@ -91,6 +91,12 @@ def extortion_fit(table: pd.DataFrame, baseline: float = 0.0) -> ExtortionFit:
         float((co.sum(0) / present.sum(0)).std(ddof=1)),
         own.shape[1],
     )
+
+
+def fit_cells(fit: Mapping[Any, Any]) -> tuple[str, ...]:
+    """Slope, its interval, residual, spread and verdict of a row of fits, as they are shown in tables."""
+    slope = number(fit["chi"]), interval(fit["chi_low"], fit["chi_high"])
+    return *slope, number(fit["residual"]), number(fit["spread"]), in_a_word(fit["extorts"])
 
 
 def in_a_word(extorts: object) -> str:

@@ -7,7 +7,7 @@ Fixed-ICL of Step 2, and all that it plays in the place of one of COALA's agents
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -18,16 +18,10 @@ from coopctx.analysis.references import pool_members
 from coopctx.errors import RunError
 from coopctx.experiments.pools import POOLS
 from coopctx.game.matrix import PRISONERS_DILEMMA
-from coopctx.game.memory_one import Floats, expected_play, payoff_vector
+from coopctx.game.memory_one import NAMED_STRATEGIES, Floats, expected_play, payoff_vector
 
 PRIOR = "untrained prior"
-# Probabilities of cooperating after start, CC, CD, DC, DD, own action first.
-STRATEGIES: Mapping[str, tuple[float, ...]] = {
-    "always-defect": (0, 0, 0, 0, 0),
-    "always-cooperate": (1, 1, 1, 1, 1),
-    "random": (0.5, 0.5, 0.5, 0.5, 0.5),
-    "tit-for-tat": (1, 1, 0, 1, 0),
-}
+STRATEGIES = {name: NAMED_STRATEGIES[name] for name in ("always-defect", "always-cooperate", "random", "tit-for-tat")}
 NULLS = (*STRATEGIES, PRIOR)
 FILE = "nulls.parquet"  # beside the runs of a preset: the games of their Step-1 agents against the null policies
 LEARNING_AWARE_FILE = "coala-nulls.parquet"  # beside it: the null policies in the place of COALA's meta agents

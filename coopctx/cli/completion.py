@@ -10,22 +10,9 @@ import typer
 
 from coopctx.experiments.configuration import to_dict
 from coopctx.experiments.presets import load_preset, preset_names
+from coopctx.game.memory_one import NAMED_STRATEGIES
 
-# The names that `coopctx evaluate --against` accepts: coopctx.game.tabular.NAMED_STRATEGIES and tabular.
-OPPONENTS = (
-    "tit-for-tat",
-    "always-cooperate",
-    "always-defect",
-    "grim",
-    "win-stay-lose-shift",
-    "generous-tit-for-tat",
-    "suspicious-tit-for-tat",
-    "random",
-    "zd-extort-2",
-    "zd-extort-4",
-    "zd-generous-2",
-    "tabular",
-)
+OPPONENTS = (*NAMED_STRATEGIES, "tabular")  # the names that `coopctx evaluate --against` accepts
 PACKAGED = ("ppi-mixed", "ppi-tabular", "ppi-extortion", "a2c-mixed", "a2c-tabular")  # as coopctx.agents.trained knows them
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from rich.console import Group
 
-from coopctx.analysis.extortion import LARGEST_RESIDUAL, LEAST_RISE, OUTCOMES, episode_thirds, in_a_word
-from coopctx.analysis.intervals import Floats, estimate, interval, number
+from coopctx.analysis.extortion import LARGEST_RESIDUAL, LEAST_RISE, OUTCOMES, episode_thirds, fit_cells
+from coopctx.analysis.intervals import Floats, estimate
 from coopctx.cli.show import table
 from coopctx.evaluation.meetings import Evaluation
 from coopctx.evaluation.slopes import Slopes
@@ -55,13 +55,7 @@ def _slopes_table(fits: pd.DataFrame) -> Group:
         f"be told where the line rises by less than {LEAST_RISE} over the s.d. of their rewards\n"
         "(spread). Exact: the endless game against the memory-one players."
     )
-    rows = [
-        (
-            *(fit["player"], fit["met"], number(fit["chi"]), interval(fit["chi_low"], fit["chi_high"])),
-            *(number(fit["residual"]), number(fit["spread"]), in_a_word(fit["extorts"])),
-        )
-        for fit in fits.to_dict("records")
-    ]
+    rows = [(fit["player"], fit["met"], *fit_cells(fit)) for fit in fits.to_dict("records")]
     return table(("player", "co-players", "slope", "95 % interval", "residual", "spread", "extorts"), rows, title, left=2)
 
 

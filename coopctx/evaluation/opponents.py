@@ -15,8 +15,9 @@ from coopctx.agents.others import AXELROD, TABULAR, library
 from coopctx.agents.trained import PACKAGED, TrainedAgent, packaged_agents
 from coopctx.errors import UsageError, suggestion
 from coopctx.game.matrix import PRISONERS_DILEMMA, MatrixGame
+from coopctx.game.memory_one import NAMED_STRATEGIES
 from coopctx.game.player import Player, check_player_class
-from coopctx.game.tabular import NAMED_STRATEGIES, RandomTabular, named_strategy
+from coopctx.game.tabular import RandomTabular, named_strategy
 from coopctx.machine import available_cores
 
 # A strategy's name, ``tabular``, ``axelrod:NAME``, a packaged agent's name, a run's directory, an agent, or a player.

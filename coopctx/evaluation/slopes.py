@@ -38,10 +38,10 @@ from coopctx.experiments.settings import Config
 from coopctx.game.arena import play
 from coopctx.game.episodes import Episodes
 from coopctx.game.matrix import MatrixGame
-from coopctx.game.memory_one import zd_extortion
+from coopctx.game.memory_one import PAPER_STRATEGIES, zd_extortion
 from coopctx.game.player import Player
 from coopctx.game.streams import stream
-from coopctx.game.tabular import PAPER_STRATEGIES, TabularPlayer, TabularSpread, memory_one_policy
+from coopctx.game.tabular import TabularPlayer, TabularSpread, memory_one_policy
 from coopctx.game.threads import torch_threads
 from coopctx.machine import available_cores, resolve_device
 from coopctx.runs.files import write_parquet

@@ -269,3 +269,23 @@ def _linear_relation(chi: float, phi: float | None, reward: Floats, meeting: int
         raise ValueError(f"phi must be above 0 and at most {largest:.6g} for chi = {chi:g}, not {phi}")
     after = np.clip(repeating + scale * direction, 0, 1)
     return np.concatenate([after[[meeting]], after])
+
+
+# Cooperation probabilities after (start, CC, CD, DC, DD), own action first. These three are the paper's (Fig. 2B, 3).
+PAPER_STRATEGIES: dict[str, tuple[float, ...]] = {
+    "tit-for-tat": (1, 1, 0, 1, 0),
+    "always-cooperate": (1, 1, 1, 1, 1),
+    "always-defect": (0, 0, 0, 0, 0),
+}
+# Where a strategy depends on the payoffs, it is given for the default game: R = 1, S = -1, T = 2, P = 0.
+NAMED_STRATEGIES: dict[str, tuple[float, ...]] = PAPER_STRATEGIES | {
+    "grim": (1, 1, 0, 0, 0),  # it sees its own defection, so one round of memory is enough
+    "win-stay-lose-shift": (1, 1, 0, 0, 1),
+    # Forgives with probability min(1 - (T - R) / (R - S), (R - P) / (T - P)) = min(1/2, 1/2).
+    "generous-tit-for-tat": (1, 1, 0.5, 1, 0.5),
+    "suspicious-tit-for-tat": (0, 1, 0, 1, 0),
+    "random": (0.5, 0.5, 0.5, 0.5, 0.5),
+    "zd-extort-2": tuple(zd_extortion(2).tolist()),  # (0, 4/5, 0, 4/5, 0)
+    "zd-extort-4": tuple(zd_extortion(4).tolist()),  # (0, 2/3, 0, 2/3, 0)
+    "zd-generous-2": tuple(generous_zd(2).tolist()),  # (1, 1, 1/5, 1, 1/5)
+}

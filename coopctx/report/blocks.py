@@ -11,7 +11,7 @@ import pandas as pd
 
 from coopctx.analysis import sweeps as sweep_table
 from coopctx.analysis.claims import Checked, check
-from coopctx.analysis.extortion import in_a_word
+from coopctx.analysis.extortion import fit_cells
 from coopctx.analysis.intervals import interval, number
 from coopctx.analysis.paper import Reading, paper_readings, paper_target
 from coopctx.analysis.summaries import late_training
@@ -189,16 +189,7 @@ def extortion(agent: str, sources: Sources) -> str:
     fits = extortion_fits(sources.results, sources.preset, agent)
     if fits is None:
         raise RunError(f"{agent}: no test of extortion; make it with: coopctx extort-probe --agent {agent} --seeds 0-9")
-    lines = [
-        [
-            fit["player"],
-            fit["met"],
-            str(fit["co_players"]),
-            *(number(fit["chi"]), interval(fit["chi_low"], fit["chi_high"])),
-            *(number(fit["residual"]), number(fit["spread"]), in_a_word(fit["extorts"])),
-        ]
-        for fit in fits.to_dict("records")
-    ]
+    lines = [[fit["player"], fit["met"], str(fit["co_players"]), *fit_cells(fit)] for fit in fits.to_dict("records")]
     headings = ["player", "co-players", "number", "χ", "95 % interval", "residual", "spread", "extorts"]
     return markdown_table(headings, lines, left=2)
 

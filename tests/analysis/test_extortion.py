@@ -27,9 +27,9 @@ from coopctx.evaluation.slopes import GAMES
 from coopctx.game.arena import play
 from coopctx.game.episodes import Episodes
 from coopctx.game.matrix import PRISONERS_DILEMMA
-from coopctx.game.memory_one import best_response, expected_play
+from coopctx.game.memory_one import NAMED_STRATEGIES, best_response, expected_play
 from coopctx.game.streams import stream
-from coopctx.game.tabular import NAMED_STRATEGIES, TabularPlayer, TabularSpread, memory_one_policy, named_strategy
+from coopctx.game.tabular import TabularPlayer, TabularSpread, memory_one_policy, named_strategy
 
 SPREAD = spread_of_opponents(96, np.random.default_rng(0))
 rewards = st.lists(st.tuples(st.floats(-1, 2), st.floats(0.1, 2)), min_size=3, max_size=12)

@@ -8,7 +8,6 @@ from coopctx.cli import app as cli
 from coopctx.cli import completion, options
 from coopctx.experiments.pools import RunSpec
 from coopctx.figures import style
-from coopctx.game.tabular import NAMED_STRATEGIES
 
 
 @pytest.fixture
@@ -69,7 +68,6 @@ def test_every_setting_that_is_offered_is_taken(offered):
 
 
 def test_the_names_offered_are_those_that_are_known():
-    assert set(completion.OPPONENTS) == {*NAMED_STRATEGIES, "tabular"}
     assert set(completion.PACKAGED) == set(packaged_agents())
     assert {*options.PAPER_FIGURES, *options.OTHER_FIGURES} == set(plots.ALL) and set(options.FORMATS) == set(style.FORMATS)
 

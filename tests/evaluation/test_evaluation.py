@@ -22,9 +22,9 @@ from coopctx.evaluation.meetings import SCHEMA, curves
 from coopctx.evaluation.opponents import Host
 from coopctx.evaluation.play import evaluate, meet
 from coopctx.game.matrix import PRISONERS_DILEMMA, MatrixGame
-from coopctx.game.memory_one import best_response, expected_play
+from coopctx.game.memory_one import NAMED_STRATEGIES, best_response, expected_play
 from coopctx.game.streams import stream
-from coopctx.game.tabular import NAMED_STRATEGIES, RandomTabular, named_strategy
+from coopctx.game.tabular import RandomTabular, named_strategy
 from coopctx.runs.read import read_weights
 from coopctx.runs.schema import KEYS
 

@@ -8,8 +8,9 @@ from coopctx.errors import UsageError
 from coopctx.game.arena import play
 from coopctx.game.episodes import Episodes
 from coopctx.game.matrix import COOPERATE, PRISONERS_DILEMMA
+from coopctx.game.memory_one import NAMED_STRATEGIES
 from coopctx.game.streams import stream
-from coopctx.game.tabular import NAMED_STRATEGIES, RandomTabular, TabularPlayer, named_strategy, uniform_player
+from coopctx.game.tabular import RandomTabular, TabularPlayer, named_strategy, uniform_player
 
 P = np.array([0.3, 0.9, 0.2, 0.7, 0.4])  # cooperation after start, CC, CD, DC, DD
 Q = np.array([0.6, 0.8, 0.1, 0.5, 0.3])

@@ -7,10 +7,11 @@ import torch
 
 from coopctx.game.arena import play
 from coopctx.game.matrix import PRISONERS_DILEMMA
+from coopctx.game.memory_one import NAMED_STRATEGIES
 from coopctx.game.sampling import Counted, choose, sample
 from coopctx.game.seats import Seats
 from coopctx.game.streams import stream
-from coopctx.game.tabular import NAMED_STRATEGIES, RandomTabular, TabularPlayer, TabularSpread, memory_one_policy, uniform_player
+from coopctx.game.tabular import RandomTabular, TabularPlayer, TabularSpread, memory_one_policy, uniform_player
 
 POLICY = memory_one_policy([0.9, 0.1, 0.6, 0.3, 0.5])
 

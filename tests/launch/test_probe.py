@@ -20,7 +20,7 @@ from coopctx.cli.evaluations import slopes_tables
 from coopctx.errors import RunError, UsageError
 from coopctx.evaluation import slopes
 from coopctx.experiments.presets import load_preset
-from coopctx.game.tabular import NAMED_STRATEGIES
+from coopctx.game.memory_one import NAMED_STRATEGIES
 from coopctx.launch.engines import Processes
 from coopctx.launch.job import Outcome
 from coopctx.launch.options import RunOptions

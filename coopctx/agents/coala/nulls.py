@@ -20,8 +20,8 @@ from coopctx.agents.coala.naive import naive_learners
 from coopctx.agents.coala.player import FiveLogitPlayer
 from coopctx.experiments.presets import load_preset
 from coopctx.experiments.settings import Config
+from coopctx.game.memory_one import NAMED_STRATEGIES
 from coopctx.game.streams import stream
-from coopctx.game.tabular import NAMED_STRATEGIES
 from coopctx.runs.files import write_parquet
 
 NULLS = ("always-defect", "always-cooperate", "random", "tit-for-tat")
