@@ -412,6 +412,15 @@ def test_earlier_data_damaged_are_refused_by_name(tmp_path, how):
         assert run.state is None and names(folder) == {"run.json", ".lock"}
 
 
+def test_data_without_a_manifest_are_not_taken_for_an_empty_directory(tmp_path):
+    folder = with_data(tmp_path, 1)
+    for path in folder.iterdir():
+        if not path.name.startswith("data-"):
+            path.unlink()
+    message = refusal(open_run, tmp_path)
+    assert "has no run.json" in message and part(1, 0) in message and names(folder) == {part(1, 0), part(2, 0)}
+
+
 def strike(path: Path, how: str) -> None:
     if how == "deleted":
         path.unlink()
