@@ -7,6 +7,7 @@
 # make nulls      games of policies that do not learn against the Step-1 agents in results/; repeat it when these change
 # make reproduce  everything: the runs that are not finished in results/, then figures and report; PRESET=cpu SEEDS=0-9
 # make extras     what the tests of environments, notebook, page and library strategies need besides; with a chromium, none is skipped
+# make bench      the speed of this machine, which should be idle, into results/bench/: minutes; then make figures
 # make package-agents  copies seed 0 of results/ into the package and writes figures/play.html
 # make smoke      the whole pipeline at toy scale: train, draw, report, check (build/smoke/)
 # make clean      removes the environment and everything built; results and figures stay
@@ -28,7 +29,7 @@ of = $(foreach run,$(1),$(sort $(wildcard results/$(PRESET)/$(run)/seed-$(2))))
 PACKAGED := a2c-mixed a2c-tabular ppi-extortion ppi-mixed ppi-tabular
 
 .DEFAULT_GOAL := help
-.PHONY: help extras package-agents lint test faults mutants figures games nulls reproduce smoke clean
+.PHONY: help extras package-agents lint test faults mutants figures games nulls bench reproduce smoke clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -66,6 +67,12 @@ mutants: $(READY)
 figures: $(READY)
 	@$(COOPCTX) plot all
 	@$(COOPCTX) report $(patsubst %,--fill %,$(shell grep -l '^<!-- begin ' README.md docs/*.md))
+
+bench: $(READY)
+	@$(VENV)/bin/pip install -q -q --disable-pip-version-check --no-input -c constraints.txt -e '.[jax]'
+	@mkdir -p build results/bench
+	@for hidden in 64 128; do $(COOPCTX) bench --set model.hidden=$$hidden --json > build/bench.json && \
+	  mv build/bench.json results/bench/hidden-$$hidden.json || exit 1; done
 
 games: $(READY)
 	@$(COOPCTX) plot episodes $(call of,ppi-mixed a2c-mixed,0) --episodes results/$(PRESET)/games.parquet --format png --out build

@@ -100,7 +100,7 @@ def returns(gates: Gates, n_actions: int, hidden: Array, uniforms: Array, discou
     def body(carry: tuple[Any, ...], now: tuple[Any, ...]) -> tuple[tuple[Any, ...], None]:
         hidden, inputs, total = carry
         uniform, weight = now
-        hidden = _step(gates, hidden, *inputs)
+        hidden = step(gates, hidden, *inputs)
         gain, inputs = _round(gates, hidden, uniform, n_actions, None)
         return (hidden, inputs, total + weight * gain), None
 
@@ -118,18 +118,20 @@ def _round(
     logits, rest = outputs[:, :n_actions], outputs[:, n_actions:]
     observation, reward = rest.reshape(len(hidden), 2, n_actions, -1).swapaxes(0, 1)  # [rows, A, O] each
     policy = jax.nn.softmax(logits) if first is None else jax.nn.one_hot(first, n_actions)
-    action = _choose(policy, uniform[:, 0]) if first is None else first
+    action = choose(policy, uniform[:, 0]) if first is None else first
     following = jax.nn.softmax(observation)
-    seen = _choose(following[rows, action], uniform[:, 1])
+    seen = choose(following[rows, action], uniform[:, 1])
     gain = (policy * (following * reward).sum(2)).sum(1)
     return gain, (seen * (n_actions + 1) + action, reward[rows, action, seen])
 
 
-def _choose(probabilities: Array, uniform: Array) -> Array:
+def choose(probabilities: Array, uniform: Array) -> Array:
+    """An index [rows] drawn from each row of ``probabilities``, by inversion."""
     return (uniform[:, None] >= jnp.cumsum(probabilities[:, :-1], 1)).sum(1)
 
 
-def _step(gates: Gates, hidden: Array, index: Array, reward: Array) -> Array:
+def step(gates: Gates, hidden: Array, index: Array, reward: Array) -> Array:
+    """`coopctx.agents.trunk.step`, the weights transposed."""
     inputs = gates.table[index] + reward[:, None] * gates.reward_gates
     return _cell(inputs, hidden @ gates.weight_hh, gates.bias_hn, hidden)
 
@@ -166,7 +168,7 @@ def to_batch(data: Episodes) -> Batch:
     return Batch(*(to_jax(x).T for x in (data.observations.int(), data.actions.int(), data.rewards)))
 
 
-def initial_state(model: SequenceModel) -> State:
+def initial_state(model: torch.nn.Module) -> State:
     """The weights of ``model`` (without identities) and a new optimiser."""
     weights = {name: to_jax(tensor) for name, tensor in model.state_dict().items()}
     first, second = (jax.tree.map(jnp.zeros_like, weights) for _ in range(2))
@@ -196,26 +198,43 @@ def gradient_step(
     """Forward, backward, clipping and AdamW on these games. Returns the new state and the losses [3] before the step."""
     batch = Batch(*(values[:, games] for values in data))
     gradient, losses = jax.grad(partial(_loss, sizes=sizes, ppi=ppi), has_aux=True)(state.weights, batch)
+    rule = Adam(ppi.learning_rate, ppi.beta1, ppi.beta2, 1e-8, ppi.weight_decay, ppi.max_grad_norm)
+    return descend(state, gradient, rule), losses
+
+
+class Adam(NamedTuple):
+    """The settings of a step of AdamW; without weight_decay it is Adam's."""
+
+    learning_rate: float | Array
+    beta1: float
+    beta2: float
+    epsilon: float
+    weight_decay: float
+    max_grad_norm: float
+
+
+def descend(state: State, gradient: Weights, rule: Adam) -> State:
+    """The state after a step along ``gradient``, clipped to `Adam.max_grad_norm`."""
     norm = jnp.sqrt(sum(jnp.vdot(g, g) for g in jax.tree.leaves(gradient)))
-    scale = jnp.minimum(1.0, ppi.max_grad_norm / (norm + 1e-6))
+    scale = jnp.minimum(1.0, rule.max_grad_norm / (norm + 1e-6))
     gradient = jax.tree.map(lambda g: g * scale, gradient)
-    mean = jax.tree.map(lambda m, g: ppi.beta1 * m + (1 - ppi.beta1) * g, state.mean, gradient)
-    square = jax.tree.map(lambda v, g: ppi.beta2 * v + (1 - ppi.beta2) * g * g, state.square, gradient)
-    steps = state.steps + 1
+    mean = jax.tree.map(lambda m, g: rule.beta1 * m + (1 - rule.beta1) * g, state.mean, gradient)
+    square = jax.tree.map(lambda v, g: rule.beta2 * v + (1 - rule.beta2) * g * g, state.square, gradient)
+    steps, rate = state.steps + 1, rule.learning_rate
 
     def update(w: Array, m: Array, v: Array) -> Array:
-        m, v = m / (1 - ppi.beta1**steps), v / (1 - ppi.beta2**steps)
-        return w * (1 - ppi.learning_rate * ppi.weight_decay) - ppi.learning_rate * m / (jnp.sqrt(v) + 1e-8)
+        m, v = m / (1 - rule.beta1**steps), v / (1 - rule.beta2**steps)
+        return w * (1 - rate * rule.weight_decay) - rate * m / (jnp.sqrt(v) + rule.epsilon)
 
-    return State(jax.tree.map(update, state.weights, mean, square), mean, square, steps), losses
+    return State(jax.tree.map(update, state.weights, mean, square), mean, square, steps)
 
 
 def _loss(weights: Weights, batch: Batch, sizes: tuple[int, int], ppi: PPIConfig) -> tuple[Array, Array]:
     """The weighted sum of `SequenceModel.losses` as in training, and the three losses [3]."""
     n_observations, n_actions = sizes
-    outputs = _outputs(weights, batch, sizes)
-    logits, rest = outputs[..., :n_actions], outputs[..., n_actions:]
-    heads = rest.reshape(*outputs.shape[:2], 2, n_actions, n_observations)
+    found = outputs(weights, batch, sizes)
+    logits, rest = found[..., :n_actions], found[..., n_actions:]
+    heads = rest.reshape(*found.shape[:2], 2, n_actions, n_observations)
     taken = jax.nn.one_hot(batch.actions, n_actions)  # [T, games, A]
     following = jax.nn.one_hot(batch.seen[1:], n_observations)  # [T, games, O]
     observation, reward = jnp.moveaxis((heads * taken[:, :, None, :, None]).sum(3), 2, 0)  # [T, games, O]
@@ -229,15 +248,15 @@ def _loss(weights: Weights, batch: Batch, sizes: tuple[int, int], ppi: PPIConfig
     return losses @ jnp.array([ppi.observation_weight, ppi.action_weight, ppi.reward_weight]), losses
 
 
-def _outputs(weights: Weights, batch: Batch, sizes: tuple[int, int]) -> Array:
+def outputs(weights: Weights, batch: Batch, sizes: tuple[int, int]) -> Array:
     """Head outputs [T, games, outputs]; the input projections of all rounds in one product, then a scan over rounds."""
     w = weights
     size = w["head.weight"].shape[1]
     before = jax.nn.one_hot(batch.actions[:-1], sizes[1])
     before = jnp.pad(before, ((1, 0), (0, 0), (0, 0)))  # [T, games, A]; nothing before the first round
     paid = jnp.pad(batch.rewards[:-1], ((1, 0), (0, 0)))[..., None]
-    embedded = _linear(w, "observation", jax.nn.one_hot(batch.seen[:-1], sizes[0]))
-    embedded = embedded + _linear(w, "action", before) + _linear(w, "reward", paid)
+    embedded = linear(w, "observation", jax.nn.one_hot(batch.seen[:-1], sizes[0]))
+    embedded = embedded + linear(w, "action", before) + linear(w, "reward", paid)
     bias = w["gru.bias_ih_l0"] + w["gru.bias_hh_l0"].at[2 * size :].set(0)
     inputs = embedded @ w["gru.weight_ih_l0"].T + bias  # [T, games, 3H]
     recurrent, bias_hn = w["gru.weight_hh_l0"].T, w["gru.bias_hh_l0"][2 * size :]
@@ -247,10 +266,10 @@ def _outputs(weights: Weights, batch: Batch, sizes: tuple[int, int]) -> Array:
         return hidden, hidden
 
     _, states = lax.scan(body, jnp.zeros((inputs.shape[1], size)), inputs, unroll=2)
-    return _linear(w, "head", jax.nn.silu(states))
+    return linear(w, "head", jax.nn.silu(states))
 
 
-def _linear(weights: Weights, layer: str, inputs: Array) -> Array:
+def linear(weights: Weights, layer: str, inputs: Array) -> Array:
     return inputs @ weights[f"{layer}.weight"].T + weights[f"{layer}.bias"]
 
 

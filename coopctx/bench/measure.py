@@ -1,8 +1,9 @@
-"""Measuring this machine: planner, training, a whole phase of PPI, an iteration of A2C, and the estimators of Q.
+"""Measuring this machine: planner, training, a whole phase of PPI, an iteration of A2C, their growth, and the estimators of Q.
 
 Contestants take turns (A B C A B C …), so that other load on the machine affects all of them alike; medians count. The engine in
 use is compared with the reference (the same code without the native kernel, fp32), and with a jitted JAX port
-(`coopctx.bench.jax_port`) if JAX is installed. Only the CPU is measured.
+(`coopctx.bench.jax_port`, `coopctx.bench.jax_a2c`) if JAX is installed. Only the CPU is measured: planner, training and A2C on
+one thread and on all of them, the rest on all.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ import torch
 
 from coopctx._version import __version__
 from coopctx.bench.estimators import measure_estimators
+from coopctx.bench.growth import measure_growth
 from coopctx.bench.parts import measure_iteration, measure_phase
 from coopctx.bench.planning import measure_planner, measure_training
-from coopctx.bench.rows import Machine, Report, Sizes
+from coopctx.bench.rows import Machine, Products, Rate, Report, Sizes, counted
 from coopctx.errors import UsageError
 from coopctx.experiments.configuration import to_dict
 from coopctx.experiments.presets import load_preset
@@ -48,19 +50,27 @@ def measure(
     if not 1 <= repeats <= MOST_REPEATS:
         raise UsageError(f"--repeats must be an integer from 1 to {MOST_REPEATS}, not {repeats}")
     before = torch.get_num_threads()
-    torch.set_num_threads(threads)
     try:
         load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-        port = jax_port()
-        jax = port.start(threads) if port else None
-        on_part("planner")
-        planner, products = measure_planner(config, threads, repeats, sizes, port)
-        on_part("training")
-        training = measure_training(config, threads, repeats, sizes, port)
+        ports = jax_ports()
+        jax = ports[0].start(threads) if ports else None
+        port, port_of_a2c = ports or (None, None)
+        planner, training, iteration = [], [], []
+        products: dict[int, dict[str, Rate]] = {}
+        counts = sorted({1, threads})
+        for each in counts:
+            torch.set_num_threads(each)
+            on_part(f"planner, {counted(each, 'thread')}")
+            planned, products[each] = measure_planner(config, each, repeats, sizes, port)
+            planner += planned
+            on_part(f"training, {counted(each, 'thread')}")
+            training += measure_training(config, each, repeats, sizes, port, products[each])
+            on_part(f"an iteration of A2C, {counted(each, 'thread')}")
+            iteration += measure_iteration(config, each, repeats, sizes, port_of_a2c)
         on_part("a whole phase")
         phase = measure_phase(config, threads, repeats, sizes)
-        on_part("an iteration of A2C")
-        iteration = measure_iteration(config, threads, repeats, sizes)
+        on_part("growth with the settings")
+        growth = measure_growth(config, counts, repeats, sizes, products)
         on_part("estimators")
         estimator = measure_estimators(config, threads, repeats, sizes)
     finally:
@@ -70,25 +80,24 @@ def measure(
         cores,
         threads,
         load,
-        granted=min(rate.cores for rate in products.values()) / threads,
+        granted=min(rate.cores / rate.threads for each in products.values() for rate in each.values()),
         python=platform.python_version(),
         torch=torch.__version__,
         jax=jax,
-        matmul_fp32=products["fp32"].per_second / 1e9,
-        matmul_bf16=products["bf16"].per_second / 1e9,
+        products=[Products(n, *(rates[dtype].per_second / 1e9 for dtype in ("fp32", "bf16"))) for n, rates in products.items()],
     )
     settings = to_dict(config)
-    parts = planner, training, phase, iteration, estimator
+    parts = planner, training, phase, iteration, growth, estimator
     return Report(__version__, preset, repeats, settings, sizes, machine, *parts)
 
 
-def jax_port() -> ModuleType | None:
-    """`coopctx.bench.jax_port`, or None if JAX cannot be imported."""
+def jax_ports() -> tuple[ModuleType, ModuleType] | None:
+    """`coopctx.bench.jax_port` and `coopctx.bench.jax_a2c`, or None if JAX cannot be imported."""
     try:
-        from coopctx.bench import jax_port as bench_jax
+        from coopctx.bench import jax_a2c, jax_port
     except (ImportError, RuntimeError):  # RuntimeError: jax and jaxlib of incompatible versions
         return None
-    return bench_jax
+    return jax_port, jax_a2c
 
 
 def cpu_name() -> str:

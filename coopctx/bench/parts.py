@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from types import ModuleType
 
-from coopctx.bench.race import IN_USE, REFERENCE, Engine, engines, pytorch, using
+from coopctx.agents.a2c.player import untrained
+from coopctx.agents.record import shares
+from coopctx.bench.race import IN_USE, PEER, REFERENCE, Engine, engines, pytorch, using
 from coopctx.bench.rows import IterationRate, PhaseRate, Sizes
-from coopctx.experiments.pools import POOLS, RunSpec
+from coopctx.experiments.pools import LEARNER, POOLS, RunSpec
 from coopctx.experiments.settings import Config, MeasureConfig
+from coopctx.game.streams import stream
 from coopctx.launch.calibration import timed_run
+
+Seconds = Callable[[], tuple[float, float]]  # a measurement of two parts
 
 
 def measure_phase(config: Config, threads: int, repeats: int, sizes: Sizes) -> list[PhaseRate]:
@@ -44,15 +50,21 @@ def _two_engines(config: Config) -> tuple[Engine, Engine]:
 
 
 def _in_turns(
-    config: Config, threads: int, repeats: int, seconds: Callable[[], tuple[float, float]]
+    config: Config, threads: int, repeats: int, seconds: Seconds, peer: Seconds | None = None
 ) -> dict[str, list[float]]:
-    """Medians of both parts' seconds on the engine in use and on the reference, which take turns."""
-    parts: dict[str, list[tuple[float, float]]] = {IN_USE: [], REFERENCE: []}
+    """Medians of both parts' seconds on the engine in use, on the reference and as ``peer`` measures them, which take turns."""
+    parts: dict[str, list[tuple[float, float]]] = {IN_USE: [], REFERENCE: [], **({PEER: []} if peer else {})}
     for _ in range(repeats):
         for engine in _two_engines(config):
             with using(engine, threads):
                 parts[engine.name].append(seconds())
-    return {name: [statistics.median(values) for values in zip(*taken, strict=True)] for name, taken in parts.items()}
+        if peer:
+            parts[PEER].append(peer())
+    return {name: _medians(taken) for name, taken in parts.items()}
+
+
+def _medians(taken: Sequence[tuple[float, float]]) -> list[float]:
+    return [statistics.median(values) for values in zip(*taken, strict=True)]
 
 
 def phase_seconds(config: Config, threads: int, sizes: Sizes) -> tuple[float, float]:
@@ -86,24 +98,30 @@ def _timed_run(agent: str, config: Config, threads: int, iteration: int) -> dict
     return dict(zip(recorded.part, recorded.seconds.astype(float), strict=True))
 
 
-def measure_iteration(config: Config, threads: int, repeats: int, sizes: Sizes) -> list[IterationRate]:
-    """Play and update of a mixed A2C run, as `train` does them, on the engine in use and on the reference.
+def measure_iteration(
+    config: Config, threads: int, repeats: int, sizes: Sizes, port: ModuleType | None
+) -> list[IterationRate]:
+    """Play and update of a mixed A2C run, as `train` does them, on the engine in use and on the reference; and as a JAX port.
 
-    If the batch is larger than `Sizes.iteration_episodes`, so many episodes are timed and the time is scaled up.
+    port: `coopctx.bench.jax_a2c`. If the batch is larger than `Sizes.iteration_episodes`, so many episodes are timed and the time
+    is scaled up.
     """
-    totals = _in_turns(config, threads, repeats, lambda: iteration_seconds(config, threads, sizes))
+    peer = _peer_iteration(config, threads, sizes, port) if port else None
+    totals = _in_turns(config, threads, repeats, lambda: iteration_seconds(config, threads, sizes), peer)
     seconds = {name: sum(total) for name, total in totals.items()}
+    played = [*_two_engines(config), *([Engine(PEER, "JAX", "fp32", None)] if peer else [])]
     return [
         IterationRate(
             engine.name,
             engine.runs_on,
             engine.dtype,
+            threads,
             play_seconds=totals[engine.name][0],
             update_seconds=totals[engine.name][1],
             per_second=1 / seconds[engine.name],
             ratio=seconds[REFERENCE] / seconds[engine.name],
         )
-        for engine in _two_engines(config)
+        for engine in played
     ]
 
 
@@ -115,3 +133,19 @@ def iteration_seconds(config: Config, threads: int, sizes: Sizes) -> tuple[float
     seconds = _timed_run("a2c", short, threads, iteration=last)
     scale = config.a2c.batch_size / episodes / sizes.iterations
     return seconds["play"] * scale, seconds["update"] * scale
+
+
+def _peer_iteration(config: Config, threads: int, sizes: Sizes, port: ModuleType) -> Seconds:
+    """`iteration_seconds` of the port; what it compiles is compiled first."""
+    episodes = min(config.a2c.batch_size, sizes.iteration_episodes)
+    split = shares(episodes, POOLS["mixed"], config.pool)
+    models = [untrained(config, 0, stream(0, "model", number)) for number in (1, 2)]
+    call = port.iteration(config, models, split[LEARNER], episodes - split[LEARNER], threads)
+    scale = config.a2c.batch_size / episodes / sizes.iterations
+    call()
+
+    def seconds() -> tuple[float, float]:
+        play, update = zip(*(call() for _ in range(sizes.iterations)), strict=True)
+        return sum(play) * scale, sum(update) * scale
+
+    return seconds

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import ModuleType
@@ -20,17 +20,18 @@ from coopctx.experiments.settings import Config
 from coopctx.game.streams import stream
 from coopctx.native import Gates
 
+FORWARD_PASSES, BACKWARD_PASSES = 1, 2  # matrix products per weight matrix and round; backward: for inputs and for weights
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-def _product(size: int, name: str, dtype: torch.dtype) -> Contestant:
+def _product(size: int, name: str, dtype: torch.dtype, threads: int) -> Contestant:
     left, right = (torch.randn(size, size, generator=stream(0, "matrix", side)).to(dtype) for side in (1, 2))
     out = torch.empty_like(left)
 
     def multiply() -> None:
         torch.mm(left, right, out=out)
 
-    return Contestant(name, "PyTorch", name, multiply, 2 * size**3)
+    return Contestant(name, "PyTorch", name, multiply, 2 * size**3, threads)
 
 
 @torch.no_grad()
@@ -57,7 +58,7 @@ def measure_planner(
     if port:
         parts = [port.action_values(planner, gates, model.n_actions, part) for part in hidden.chunk(threads)]
         contestants.append(_peer(parts, threads, amount))
-    products = [_product(sizes.matrix, name, dtype) for name, dtype in _DTYPES.items()]
+    products = [_product(sizes.matrix, name, dtype, threads) for name, dtype in _DTYPES.items()]
     rates = race([*contestants, *products], repeats, sizes.seconds)
     planned, multiplied = rates[: len(contestants)], {rate.name: rate for rate in rates[len(contestants) :]}
     everything = rollout_flops(gates, planner.horizon, amount // planner.horizon)
@@ -89,9 +90,14 @@ def _flops(gates: Gates, heads: int, steps: int) -> int:
     return 2 * gates.head_weight.numel() * heads + 2 * gates.weight_hh.numel() * steps
 
 
+def step_flops(gates: Gates) -> int:
+    """Floating-point operations of the matrix products of a round: one step of the GRU and the head."""
+    return _flops(gates, 1, 1)
+
+
 def _peer(calls: Sequence[Callable[[], None]], threads: int, amount: float) -> Contestant:
     """The calls at the same time, each on one thread."""
-    return Contestant(PEER, "JAX", "fp32", _side_by_side(calls, threads), amount)
+    return Contestant(PEER, "JAX", "fp32", _side_by_side(calls, threads), amount, threads)
 
 
 def _side_by_side(calls: Sequence[Callable[[], Any]], threads: int) -> Callable[[], None]:
@@ -103,7 +109,9 @@ def _side_by_side(calls: Sequence[Callable[[], Any]], threads: int) -> Callable[
     return together if len(calls) > 1 else calls[0]
 
 
-def measure_training(config: Config, threads: int, repeats: int, sizes: Sizes, port: ModuleType | None) -> list[Rate]:
+def measure_training(
+    config: Config, threads: int, repeats: int, sizes: Sizes, port: ModuleType | None, products: Mapping[str, Rate]
+) -> list[Rate]:
     """Tokens per second of fitting: forward, backward, clipping and AdamW.
 
     With several threads two learners are fitted, as in a run: at the same time if a fit uses one thread, otherwise one after
@@ -123,4 +131,6 @@ def measure_training(config: Config, threads: int, repeats: int, sizes: Sizes, p
     if port:
         calls = [port.trainer(untrained_model(config), ppi, data) for _ in range(learners)]
         contestants.append(_peer(calls, threads, amount))
-    return race(contestants, repeats, sizes.seconds)
+    flops = (FORWARD_PASSES + BACKWARD_PASSES) * step_flops(untrained_model(config).gates())
+    rates = race(contestants, repeats, sizes.seconds)
+    return [replace(rate, matmul_share=rate.per_second * flops / products[rate.dtype].per_second) for rate in rates]

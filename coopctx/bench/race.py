@@ -39,6 +39,7 @@ class Contestant:
     dtype: str
     call: Callable[[], None]
     amount: float
+    threads: int = 1
 
 
 def race(contestants: Sequence[Contestant], repeats: int, seconds: float) -> list[Rate]:
@@ -59,7 +60,7 @@ def race(contestants: Sequence[Contestant], repeats: int, seconds: float) -> lis
     rates = [contestant.amount / median for contestant, median in zip(contestants, medians, strict=True)]
     reference = next((rate for x, rate in zip(contestants, rates, strict=True) if x.name == REFERENCE), None)
     return [
-        Rate(x.name, x.runs_on, x.dtype, rate, median, used, rate / reference if reference else 1.0)
+        Rate(x.name, x.runs_on, x.dtype, x.threads, rate, median, used, rate / reference if reference else 1.0)
         for x, rate, median, used in zip(contestants, rates, medians, cores, strict=True)
     ]
 
@@ -101,4 +102,4 @@ def on_engine(engine: Engine, threads: int, call: Callable[[], Any], amount: flo
         with using(engine, threads):
             call()
 
-    return Contestant(engine.name, engine.runs_on, engine.dtype, timed, amount)
+    return Contestant(engine.name, engine.runs_on, engine.dtype, timed, amount, threads)

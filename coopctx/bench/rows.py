@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, is_dataclass
+from typing import Any, cast, get_args, get_origin, get_type_hints
+
+
+def counted(n: int, noun: str) -> str:
+    """ "1 thread", "2 threads"."""
+    return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
 @dataclass(frozen=True)
@@ -30,14 +35,15 @@ class Sizes:
 class Rate:
     """A measured throughput.
 
-    per_second: in units of the table. seconds: median of one call. cores: processor time over wall time; below the number of
-    threads if they waited or the machine was busy. ratio: to the reference. matmul_share: share of the machine's rate for
-    matrix products in this dtype, planner only.
+    threads: that it may use. per_second: in units of the table. seconds: median of one call. cores: processor time over wall
+    time; below the number of threads if they waited or the machine was busy. ratio: to the reference. matmul_share: share of the
+    machine's rate for matrix products in this dtype on as many threads; None if products are not counted.
     """
 
     name: str
     runs_on: str
     dtype: str
+    threads: int
     per_second: float
     seconds: float
     cores: float
@@ -63,16 +69,42 @@ class PhaseRate:
 
 @dataclass(frozen=True)
 class IterationRate:
-    """An iteration of A2C's mixed run, both learners. ratio: to the reference, which plays without gradients and then
-    recomputes all outputs with torch.nn.GRU and autograd."""
+    """An iteration of A2C's mixed run, both learners. ratio: to the reference on as many threads, which plays without gradients
+    and then recomputes all outputs with torch.nn.GRU and autograd."""
 
     name: str
     runs_on: str
     dtype: str
+    threads: int
     play_seconds: float
     update_seconds: float
     per_second: float
     ratio: float
+
+
+@dataclass(frozen=True)
+class PartCost:
+    """A part of a run on the engine in use.
+
+    seconds: as the whole part takes. per_million: core seconds per 10^6 agent-rounds, that is rounds that an agent plays or
+    learns from. matmul_share: share of the machine's rate for matrix products in this dtype on as many threads; None if products
+    are not counted.
+    """
+
+    name: str
+    seconds: float
+    per_million: float
+    matmul_share: float | None = None
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What a phase of PPI or an iteration of A2C costs with some setting changed; changed: empty for none."""
+
+    agent: str
+    changed: str
+    threads: int
+    parts: list[PartCost]
 
 
 @dataclass(frozen=True)
@@ -92,7 +124,7 @@ class EstimatorCost:
 
 @dataclass(frozen=True)
 class Machine:
-    """The machine. Matrix products in GFLOP/s, by torch.mm on as many threads as everything else."""
+    """The machine. threads: that the work may use, at most."""
 
     cpu: str
     cores: int
@@ -102,8 +134,16 @@ class Machine:
     python: str
     torch: str
     jax: str | None
-    matmul_fp32: float
-    matmul_bf16: float
+    products: list[Products]
+
+
+@dataclass(frozen=True)
+class Products:
+    """The machine's rate for matrix products in GFLOP/s, by torch.mm."""
+
+    threads: int
+    fp32: float
+    bf16: float
 
 
 @dataclass(frozen=True)
@@ -120,7 +160,26 @@ class Report:
     training: list[Rate]  # tokens (rounds of an episode) per second
     phase: list[PhaseRate]  # episodes per second
     iteration: list[IterationRate]  # gradient steps of both learners per second
+    growth: list[Growth]
     estimator: list[EstimatorCost]
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Report:
+        """The report that `to_json` wrote; ValueError if it is none, or of another version."""
+        try:
+            return _built(cls, json.loads(text))
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"not a report of this version: {error}") from error
+
+
+def _built(hint: Any, value: Any) -> Any:
+    """A value from JSON as the type that it was."""
+    if is_dataclass(hint):
+        hints = get_type_hints(hint)
+        return cast(Any, hint)(**{name: _built(hints[name], each) for name, each in value.items()})
+    if get_origin(hint) is list:
+        return [_built(get_args(hint)[0], each) for each in value]
+    return value

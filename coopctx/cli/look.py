@@ -37,7 +37,7 @@ from coopctx.experiments.pools import options_for
 from coopctx.runs.export import check_export, export
 
 if TYPE_CHECKING:
-    from coopctx.report.blocks import Sources
+    from coopctx.report.blocks import Block, Sources
 
 
 def plot(
@@ -142,13 +142,13 @@ def report(
         show.say(line)
     show.fail_each(found.left_out, "runs or files could not be read")
     for path in fill or ():
-        fill_blocks(path, sources, {**BLOCKS, "seed-0": seed_0})
+        fill_blocks(path, sources, {**BLOCKS, **PRINTED})
         show.say(f"{path}: written")
     next_one = ["reproduce", "--dry-run"] if full else ["report", "--full"]
     show.following(show.quoted(["coopctx", *next_one, *options_for(results, preset)]))
 
 
-def seed_0(sources: Sources) -> str:
+def _seed_0(sources: Sources) -> str:
     """The output of ``coopctx train --agent ppi --pool mixed`` for the finished run, as a block of a page."""
     from coopctx.analysis.summaries import LAST_MEASUREMENTS, run_summary
 
@@ -160,6 +160,16 @@ def seed_0(sources: Sources) -> str:
     where = Path("results", *directory.parts[-3:])  # as in a clone
     lines += [f"{where}: {show.ENDINGS['unchanged']}", f"next: coopctx evaluate {where}"]
     return "\n".join(["```", *lines, "```", ""])
+
+
+def _measured(sources: Sources) -> str:
+    """The measurements of speed that are kept beside the results."""
+    from coopctx.bench.markdown import stored
+
+    return stored(sources.results)
+
+
+PRINTED: dict[str, Block] = {"seed-0": _seed_0, "bench": _measured}  # blocks of pages beside those of the report
 
 
 def evaluate(
@@ -291,20 +301,28 @@ def bench(
     threads: Annotated[int | None, typer.Option(metavar="N", help="CPU threads.", show_default="one per core")] = None,
     repeats: Annotated[int, typer.Option(metavar="N", help="Number of measurements; their median is reported.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print the tables as Markdown and nothing else.")] = False,
 ) -> None:
-    """Measure the speed of the planner, of training, of a phase of PPI and of an iteration of A2C on this CPU, against PyTorch.
+    """Measure the speed of the planner, of training, of a phase of PPI, of an iteration of A2C, against PyTorch and JAX.
+
+    Takes minutes. docs/performance.md shows the measurements that are kept in results/bench/.
 
     \b
     Examples:
     coopctx bench
     coopctx bench --threads 1 --set model.hidden=64 --json
+    coopctx bench --markdown
     """
+    from coopctx.bench.markdown import markdown
     from coopctx.bench.measure import measure
     from coopctx.bench.tables import tables
 
+    if as_json and as_markdown:
+        raise UsageError("--json and --markdown: one of them")
     settings = preset, overrides or [], threads, repeats
-    if as_json:
-        print(measure(*settings).to_json())
+    if as_json or as_markdown:
+        report = measure(*settings)
+        print(report.to_json() if as_json else markdown(report).rstrip("\n"))
         return
     with show.console.status("measuring") as status:
         report = measure(*settings, on_part=lambda part: status.update(f"measuring: {part}"))

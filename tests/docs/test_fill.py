@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from coopctx.analysis.paper import paper_value
-from coopctx.cli.look import seed_0
+from coopctx.cli.look import PRINTED
 from coopctx.errors import RunError
 from coopctx.report.blocks import BLOCKS, Sources
 from coopctx.report.fill import MARKER, fill, filled
@@ -15,7 +15,7 @@ from coopctx.runs.read import Results
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 NOWHERE = Sources(Results(Path("nowhere"), "cpu"))
-ALL = {**BLOCKS, "seed-0": seed_0}
+ALL = BLOCKS | PRINTED
 SHORT = {"one": lambda sources: f"1 from {sources.preset}\n", "two": lambda sources: "2\n"}
 
 
@@ -108,7 +108,7 @@ def test_conditions_and_seeds_are_late_means_of_both_learners(committed):
 
 def test_what_a_command_prints_is_what_the_page_shows(committed, coopctx_main):
     status, out, _ = coopctx_main("train", "--agent", "ppi", "--pool", "mixed", "--results", str(committed.results))
-    shown = seed_0(committed).splitlines()[1:-1]
+    shown = PRINTED["seed-0"](committed).splitlines()[1:-1]
     printed = out.replace(f" --results {committed.results}", "").replace(f"{ROOT}/", "")  # as in a clone
     assert status == 0 and shown == [line.rstrip() for line in printed.splitlines()]
 
