@@ -163,10 +163,10 @@ def run_options(
     if preset is not None and config is not None:
         raise UsageError('give --preset or --config, not both; a file names the preset that it changes: preset = "smoke"')
     chosen = preset_called(str(ConfigFile(config).path)) if config is not None else preset or "cpu"
-    from coopctx.launch import engines  # torch takes seconds to import
+    from coopctx.launch import local  # torch takes seconds to import
 
     settings = ([f"game.payoffs={game}"] if game else []) + (overrides or [])
-    return RunOptions(engines.engine(engine), chosen, tuple(settings), results, device, jobs, console=show.console)
+    return RunOptions(local.engine(engine), chosen, tuple(settings), results, device, jobs, console=show.console)
 
 
 def with_run_options(command: Callable[..., None]) -> Callable[..., None]:

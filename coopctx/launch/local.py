@@ -1,4 +1,4 @@
-"""The engine that runs jobs as processes on this machine."""
+"""The engine that runs jobs as processes on this machine, and the choice between it and a Ray cluster."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple, cast
 
+from coopctx.errors import RunError, unknown
 from coopctx.launch.display import PipeProgress
-from coopctx.launch.job import Job, Outcome, run_one
+from coopctx.launch.job import Engine, Job, Outcome, run_one
 from coopctx.machine import available_cores, cuda_here
 from coopctx.runs.progress import Progress
+
+ENGINES = "local", "ray"
 
 
 class Processes:
@@ -116,3 +119,16 @@ def _without_main() -> Iterator[None]:
         yield
     finally:
         names.update(hidden)
+
+
+def engine(name: str) -> Engine:
+    """The engine "local" or "ray"; UsageError for another name, RunError if Ray is not installed."""
+    if name not in ENGINES:
+        raise unknown("engine", name, ENGINES)
+    if name == "local":
+        return Processes()
+    try:
+        from coopctx.launch.on_ray import RayTasks
+    except ImportError as error:
+        raise RunError("--engine ray needs Ray, which is not installed here: in a clone: pip install '.[ray]'") from error
+    return RayTasks()

@@ -22,9 +22,9 @@ from coopctx.experiments.presets import load_preset
 from coopctx.launch import job as job_module
 from coopctx.launch import jobs
 from coopctx.launch.display import PlainProgress
-from coopctx.launch.engines import Processes
 from coopctx.launch.job import Job, Outcome
 from coopctx.launch.jobs import run_side_by_side
+from coopctx.launch.local import Processes
 from coopctx.runs.manifest import read_manifest
 from coopctx.runs.progress import SilentProgress
 from coopctx.runs.read import Results

@@ -21,8 +21,8 @@ from coopctx.errors import RunError, UsageError
 from coopctx.evaluation import slopes
 from coopctx.experiments.presets import load_preset
 from coopctx.game.memory_one import NAMED_STRATEGIES
-from coopctx.launch.engines import Processes
 from coopctx.launch.job import Outcome
+from coopctx.launch.local import Processes
 from coopctx.launch.options import RunOptions
 from coopctx.launch.steps import train_steps
 from coopctx.runs.read import Results

@@ -16,8 +16,8 @@ from coopctx.analysis import sweeps as sweep_table
 from coopctx.errors import RunError
 from coopctx.experiments.pools import POOLS, RunSpec
 from coopctx.figures import sensitivity, style
-from coopctx.launch import engines, jobs, sweep
 from coopctx.launch import job as job_module
+from coopctx.launch import jobs, local, sweep
 from coopctx.launch.calibration import Calibration
 from coopctx.launch.options import RunOptions
 from coopctx.runs.manifest import read_manifest
@@ -88,7 +88,7 @@ class Here:
 @pytest.fixture
 def stub(monkeypatch) -> Stub:
     """Training and the figures' files are stubs, and runs are carried out in this process."""
-    monkeypatch.setattr(engines, "engine", lambda name: Here())
+    monkeypatch.setattr(local, "engine", lambda name: Here())
     monkeypatch.setattr(style, "encode", lambda figure, file_format: file_format.encode())
     return Stub(monkeypatch)
 
