@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from coopctx import native
 from coopctx.agents.ppi.learner import PPILearner
 from coopctx.agents.ppi.model import Losses, SequenceModel, predict, split_heads
-from coopctx.agents.trunk import ActorCritic, Gates, step
+from coopctx.agents.trunk import ActorCritic, Gates, identity_size_of, rebuilt, sizes_of, step
 from coopctx.experiments.presets import load_preset
 from coopctx.game.arena import play
 from coopctx.game.episodes import Episodes
@@ -187,3 +187,15 @@ def test_outputs_recalled_from_play_are_those_of_the_whole_sequence_and_have_its
         torch.testing.assert_close(outputs, model(episodes), atol=1e-5, rtol=1e-5)
     for recalled, whole in zip(*gradients, strict=True):
         torch.testing.assert_close(recalled, whole, atol=1e-4 * whole.abs().max().item(), rtol=1e-3)
+
+
+@pytest.mark.parametrize("identity_size", [0, 10])
+@pytest.mark.parametrize("hidden", [None, 24])
+def test_a_model_is_rebuilt_from_its_weights_with_the_identity_and_the_width_that_they_have(identity_size, hidden):
+    config = load_preset("smoke")
+    sizes = sizes_of(config, identity_size, hidden)
+    assert sizes == (5, 2, hidden or config.model.hidden, config.model.embedding, identity_size)
+    weights = ActorCritic(*sizes, stream(0, "weights")).state_dict()
+    assert identity_size_of(weights) == identity_size
+    again = rebuilt(ActorCritic, config, weights, hidden).state_dict()
+    assert again.keys() == weights.keys() and all(torch.equal(again[name], weights[name]) for name in weights)

@@ -5,8 +5,20 @@ from pathlib import Path
 import pytest
 
 from coopctx.errors import UsageError
-from coopctx.experiments.pools import COALA_POOLS, POOLS, Pool, RunSpec, all_needs, partner, pools_of, run_name, with_needs
-from coopctx.experiments.settings import PoolConfig
+from coopctx.experiments.pools import (
+    COALA_POOLS,
+    POOLS,
+    Pool,
+    RunSpec,
+    all_needs,
+    check_members,
+    check_read,
+    partner,
+    pools_of,
+    run_name,
+    with_needs,
+)
+from coopctx.experiments.settings import Member, PoolConfig
 
 
 def spec(pool="mixed", seed=3, opponent_id=False, agent="ppi") -> RunSpec:
@@ -78,3 +90,45 @@ def test_impossible_runs_are_refused(fields, message):
         RunSpec(*fields, "cpu")
     assert message in str(refused.value)
     RunSpec("ppi", "mixed", True, 0, "cpu")
+
+
+PPI, A2C, COALA, STEP_1 = spec(), spec(agent="a2c"), spec(agent="coala"), spec("tabular")
+
+
+@pytest.mark.parametrize(
+    ("name", "runs", "wrong"),
+    [
+        ("ppi.rollouts", [A2C, PPI], None),
+        ("ppi.rollouts", [A2C], "ppi.rollouts: a run of a2c does not read it"),
+        ("a2c.iterations", [PPI, COALA], "a2c.iterations: a run of coala or ppi does not read it"),
+        ("model.hidden", [A2C], None),
+        ("pool.tabular_share", [STEP_1, A2C], None),
+        ("pool.tabular_share", [STEP_1], "pool.tabular_share: --pool tabular does not read it"),
+        ("pool.tabular_share", [STEP_1, COALA], "pool.tabular_share: --pool mixed or tabular does not read it"),
+        ("measure.episode_phases", [A2C, PPI], None),
+        ("measure.episode_phases", [A2C], "measure.episode_phases: only a run of ppi reads it"),
+        ("measure.episode_games", [A2C], None),
+    ],
+)
+def test_a_setting_that_no_run_reads_is_refused(name, runs, wrong):
+    if wrong is None:
+        check_read([name], runs)
+    else:
+        with pytest.raises(UsageError) as refused:
+            check_read(["game.rounds", name], runs)
+        assert str(refused.value).startswith(wrong)
+
+
+def test_members_belong_to_a_pool_of_ones_own_and_to_no_other():
+    members = PoolConfig(members=(Member(opponent="tabular", share=1.0),))
+    check_members(spec("custom"), members)
+    check_members(PPI, PoolConfig())
+    with pytest.raises(UsageError, match="^--pool custom needs pool.members"):
+        check_members(spec("custom"), PoolConfig())
+    with pytest.raises(UsageError, match="^pool.members: --pool mixed has opponents of its own"):
+        check_members(PPI, members)
+
+
+def test_a_command_to_type_names_the_results_folder_where_it_is_not_the_usual_one():
+    assert PPI.typed(Path("results")) == " ".join(PPI.command)
+    assert PPI.typed(Path("my results")) == " ".join(PPI.command) + " --results 'my results'"

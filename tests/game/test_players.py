@@ -8,6 +8,7 @@ import torch
 from coopctx.game.arena import play
 from coopctx.game.matrix import PRISONERS_DILEMMA
 from coopctx.game.memory_one import NAMED_STRATEGIES
+from coopctx.game.player import can_play_natively
 from coopctx.game.sampling import Counted, choose, sample
 from coopctx.game.seats import Seats
 from coopctx.game.streams import stream
@@ -138,3 +139,19 @@ def test_what_is_kept_of_the_co_player_is_its_identity_or_zeros():
     assert torch.equal(plain.met, tabular.identity())
     for episodes in play(PRISONERS_DILEMMA, 2, 3, (plain, tabular)):
         assert episodes.identity.shape == (3, 0)
+
+
+def test_the_kernel_plays_for_players_that_have_seats_unless_they_say_that_they_are_not_supported():
+    class Nobody:
+        natively = None
+
+    class Somebody:
+        def natively(self):
+            return []
+
+    class Sometimes(Somebody):
+        def __init__(self, supported):
+            self.supported = supported
+
+    players = (object(), Nobody(), Somebody(), Sometimes(True), Sometimes(False))
+    assert [can_play_natively(player) for player in players] == [False, False, True, True, False]

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from coopctx import native
-from coopctx.agents.a2c.learner import A2CLearner, discounted_sums, temporal_differences
+from coopctx.agents.a2c.learner import A2CLearner, discounted_sums, normalised, temporal_differences
 from coopctx.agents.policy import PolicyPlayer
 from coopctx.agents.trunk import ActorCritic
 from coopctx.experiments.settings import A2CConfig, ModelConfig
@@ -325,6 +325,13 @@ def test_advantages_and_targets_are_the_explicit_double_sums(discount, decay):
                 tail = discount**n * values[game, t + n].item() if t + n < 6 else 0.0
                 mixture += weight * (sum(discount**k * rewards[game, t + k].item() for k in range(n)) + tail)
             assert values[game, t].item() + gae == pytest.approx(mixture, abs=1e-12)
+
+
+def test_normalised_advantages_have_mean_0_and_deviation_1_unless_they_hardly_differ():
+    advantages = torch.tensor([[3.0, 5.0], [7.0, 9.0]], dtype=torch.float64)
+    torch.testing.assert_close(normalised(advantages), (advantages - 6) / 5**0.5)
+    assert normalised(torch.tensor([1e-8, -1e-8])).tolist() == pytest.approx([0.5, -0.5]), "1e-8 is added to the deviation"
+    assert normalised(torch.ones(3)).tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize("normalise", ["off", "together", "per-opponent"])
