@@ -61,7 +61,7 @@ faults: $(READY)
 
 mutants: $(READY)
 	@$(VENV)/bin/pip install -q -q --disable-pip-version-check --no-input -c constraints.txt -e '.[mutants]'
-	@OMP_NUM_THREADS=1 nice $(VENV)/bin/mutmut run --max-children 1
+	@OMP_NUM_THREADS=1 TMPDIR=$(firstword $(wildcard /dev/shm) /tmp) nice $(VENV)/bin/mutmut run --max-children 2
 	@$(VENV)/bin/python tests/mutation/score.py --survivors
 
 figures: $(READY)

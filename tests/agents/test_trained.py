@@ -1,14 +1,20 @@
-"""Untrained agents: the weights with which a run of the same settings and seed begins."""
+"""Agents of finished runs: whose weights they have, how they play, and the same agents before any training."""
+
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tiny_runs import CPU, config, spec, train
 
 from coopctx.agents import untrained_of
 from coopctx.agents.a2c.learner import A2CLearner
 from coopctx.agents.coala.learner import RecurrentLearner
 from coopctx.agents.ppi.learner import PPILearner
-from coopctx.agents.trained import TrainedAgent
+from coopctx.agents.ppi.planner import Planner
+from coopctx.agents.ppi.player import PPIPlayer
+from coopctx.agents.trained import PACKAGED, TrainedAgent, find_run
+from coopctx.errors import UsageError
 from coopctx.game.streams import stream
 
 
@@ -46,3 +52,46 @@ def test_the_learners_of_a_run_untrained_are_those_it_began_with(tmp_path):
         ]
         assert len(fresh.weights) == 2 and all(map(same, begun, fresh.weights))
         assert not torch.equal(fresh.weights[0]["head.weight"], agent.weights[0]["head.weight"])
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run of two learners, each with an opponent's identity."""
+    results, which = tmp_path_factory.mktemp("results"), spec("mixed", opponent_id=True)
+    train(results, which, config("ppi.phases=1", "ppi.initial_epochs=1"))
+    return which.directory(results)
+
+
+def test_each_learner_has_its_own_weights_of_the_file(run):
+    agent, stored = TrainedAgent.load(run), load_file(run / "weights.safetensors")
+    assert len(agent.weights) == 2 and sum(map(len, agent.weights)) == len(stored)
+    for number in (1, 2):
+        for name, weight in agent.learner_weights(number).items():
+            assert torch.equal(weight, stored[f"learner{number}.{name}"])
+        assert same(agent.model(number), agent.learner_weights(number))
+    assert not torch.equal(agent.learner_weights(1)["head.weight"], agent.learner_weights(2)["head.weight"])
+    for number in (0, 3, "1"):
+        with pytest.raises(UsageError, match="--learner must be from 1 to 2"):
+            agent.learner_weights(number)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_learner_plays_with_its_model_its_planner_and_the_given_generator(run, number):
+    agent = TrainedAgent.load(run)
+    player = agent.player(stream(5, "play"), number)
+    settings = agent.config
+    written = PPIPlayer(agent.model(number), Planner.of(settings.ppi), stream(5, "play"), 1)
+    moves = []
+    for each in (player, written):
+        each.begin(32)
+        each.meet(torch.zeros(32, 10))
+        moves.append([each.act(torch.full((32,), seen), torch.zeros(32)).tolist() for seen in (0, 1, 4, 2)])
+    assert moves[0] == moves[1]
+
+
+def test_a_run_is_found_by_a_packaged_agents_name_or_its_folder():
+    assert find_run("ppi-mixed") == PACKAGED / "ppi-mixed"
+    assert find_run("results/cpu/ppi-mixed/seed-3") == find_run(Path("results/cpu/ppi-mixed/seed-3")) == Path("results/cpu/ppi-mixed/seed-3")
+    for nothing in ("", None, 3):
+        with pytest.raises(UsageError, match="a run is named by its directory or a packaged agent's name"):
+            find_run(nothing)
