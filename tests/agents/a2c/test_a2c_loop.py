@@ -98,18 +98,6 @@ def who_noted(run, witness, learner) -> dict[str, list]:
     return found
 
 
-def test_every_random_stream_of_an_iteration_is_its_own(steps, tmp_path, witness):
-    """Across iterations, learners, opponents, training and measuring: no two draw the same numbers."""
-    for which in RUNS:
-        run = training(steps, which, tmp_path)
-        witness.forget()
-        for iteration in (1, 2):
-            run._advance(iteration)
-            run._measure(iteration, with_curves=True)
-        seeds = [player._generator.initial_seed() for player in witness.notes]
-        assert len(set(seeds)) == len(seeds) > 4
-
-
 def test_the_fixed_icl_plays_with_step_ones_very_weights_in_every_iteration(steps, tmp_path, witness):
     run = training(steps, spec("extortion"), tmp_path)
     expected = read_weights(spec("tabular").directory(steps))

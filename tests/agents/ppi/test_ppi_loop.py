@@ -100,17 +100,6 @@ def test_learners_plan_against_as_many_of_each_opponent_as_the_pool_says(which, 
             assert any(player in witness.players_of(run._learners[2 - match.learner].model) for player in co)
 
 
-def test_every_random_stream_of_a_phase_is_its_own(steps, tmp_path, witness):
-    """Across phases, learners, opponents and players: no two draw the same numbers."""
-    for which in RUNS:
-        run = training(which, tmp_path, steps)
-        witness.forget()
-        for phase in (1, 2, 3):
-            run._step(phase)
-        seeds = [player._generator.initial_seed() for player in witness.notes]
-        assert len(set(seeds)) == len(seeds) > 3
-
-
 # What is learned from -------------------------------------------------------------------------------------------------
 
 

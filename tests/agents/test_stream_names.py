@@ -1,0 +1,61 @@
+"""The random streams of every run by name: a committed run repeats only as long as they keep their names.
+
+streams.json has, by run, the seed and the names that are drawn from in a short run of seed 3. A stream more or less, or under
+another name, changes what every run of that kind plays from then on.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import tiny_runs
+
+from coopctx.agents import execute
+from coopctx.experiments.pools import RunSpec, all_needs
+from coopctx.experiments.presets import load_preset
+from coopctx.runs.progress import SilentProgress
+
+EXPECTED = json.loads(Path(__file__).with_name("streams.json").read_text("utf-8"))
+SHORT = {
+    "ppi": (*tiny_runs.TINY, "ppi.phases=2", "ppi.episodes_per_phase=4", "measure.episode_phases=[2]"),
+    "a2c": (
+        "game.rounds=8", "model.hidden=16", "measure.episode_games=6", "a2c.iterations=2", "a2c.batch_size=4",
+        "a2c.measure_every=1", "a2c.episode_iterations=[2]",
+    ),
+}  # fmt: skip
+
+
+def train(results: Path, which: RunSpec) -> None:
+    settings = load_preset("smoke", SHORT[which.agent], which.pool)
+    with tiny_runs.open_run(results, which, settings) as run:
+        execute(which, settings, run, results, tiny_runs.CPU, 1, SilentProgress())
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """Steps 1 and 2 of seeds 3 and 4, which Steps 2 and 3 need."""
+    folder = tmp_path_factory.mktemp("results")
+    for agent in SHORT:
+        for pool in ("tabular", "extortion"):
+            for seed in (3, 4):
+                train(folder, RunSpec(agent, pool, False, seed, "smoke"))
+    return folder
+
+
+@pytest.mark.parametrize("run", EXPECTED)
+def test_a_run_draws_from_these_streams_and_from_each_once(run, results, tmp_path, monkeypatch):
+    agent, _, pool = run.partition("-")
+    which, drawn = RunSpec(agent, pool, False, 3, "smoke"), []
+
+    def noted(name):
+        drawn.append(name.decode())
+        return hashlib.sha256(name)
+
+    for needed in all_needs(which):
+        (tmp_path / needed.directory(Path())).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / needed.directory(Path())).symlink_to(needed.directory(results))
+    monkeypatch.setattr("coopctx.game.streams.hashlib", SimpleNamespace(sha256=noted))
+    train(tmp_path, which)
+    assert sorted(drawn) == EXPECTED[run]
