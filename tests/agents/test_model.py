@@ -47,8 +47,9 @@ def test_stepping_the_folded_weights_equals_the_whole_sequence_at_once(identity_
         previous, reward = episodes.actions[:, t].long(), episodes.rewards[:, t]
 
 
-def test_flax_weights_are_orthogonal_gate_by_gate_lecun_normal_elsewhere_and_have_no_bias():
-    model = SequenceModel(5, 2, 64, 48, 10, stream(0, "weights"), "flax")
+@pytest.mark.parametrize("kind", [SequenceModel, ActorCritic])
+def test_flax_weights_are_orthogonal_gate_by_gate_lecun_normal_elsewhere_and_have_no_bias(kind):
+    model = kind(5, 2, 64, 48, 10, stream(0, "weights"), "flax")
     weights = {name: weight.detach() for name, weight in model.named_parameters()}
     for gate in weights.pop("gru.weight_hh_l0").chunk(3):
         assert torch.allclose(gate @ gate.T, torch.eye(64), atol=1e-5)

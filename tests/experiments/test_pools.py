@@ -16,6 +16,7 @@ from coopctx.experiments.pools import (
     partner,
     pools_of,
     run_name,
+    weights,
     with_needs,
 )
 from coopctx.experiments.settings import Member, PoolConfig
@@ -132,3 +133,10 @@ def test_members_belong_to_a_pool_of_ones_own_and_to_no_other():
 def test_a_command_to_type_names_the_results_folder_where_it_is_not_the_usual_one():
     assert PPI.typed(Path("results")) == " ".join(PPI.command)
     assert PPI.typed(Path("my results")) == " ".join(PPI.command) + " --results 'my results'"
+
+
+def test_the_shares_of_a_pools_opponents_add_up_to_one():
+    members = PoolConfig(members=(Member(opponent="tabular", share=0.25), Member(opponent="learner", share=0.75)))
+    assert weights(POOLS["extortion"], PoolConfig(tabular_share=0.3)) == (1.0,)
+    assert weights(POOLS["mixed"], PoolConfig(tabular_share=0.25)) == (0.75, 0.25)
+    assert weights(POOLS["mixed"], members) == (0.25, 0.75)

@@ -38,3 +38,10 @@ def test_observations_of_any_game_are_distinct_and_leave_the_start_code_free(n):
 def test_a_matrix_that_is_no_game_is_refused(payoffs):
     with pytest.raises(ValueError, match="square"):
         MatrixGame.of(payoffs)
+
+
+@pytest.mark.parametrize("bad", [{"noise": 1.0}, {"noise": -0.1}, {"continuation": 0.0}, {"continuation": 1.5}])
+def test_chances_that_a_game_cannot_have_are_refused(bad):
+    MatrixGame.of(PRISONERS_DILEMMA.payoffs, noise=0.0, continuation=1.0)
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        MatrixGame.of(PRISONERS_DILEMMA.payoffs, **bad)

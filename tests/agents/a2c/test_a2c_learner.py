@@ -115,3 +115,10 @@ def test_a_single_iteration_has_the_first_settings():
     one = learner(iterations=1)
     one.update(games(one, 1), [8], 1)
     assert one._optimizer.param_groups[0]["lr"] == pytest.approx(0.03)
+
+
+@pytest.mark.parametrize("iterations", [1, 2, 3])
+def test_a_schedule_goes_from_its_first_value_to_its_last_within_the_run(iterations):
+    one = learner(iterations=iterations, entropy_weight=0.5, final_entropy_weight=0.1, entropy_decay=1.0)
+    found = [one._entropy_weight(iteration) for iteration in range(1, iterations + 1)]
+    assert found == pytest.approx({1: [0.5], 2: [0.5, 0.1], 3: [0.5, 0.3, 0.1]}[iterations])

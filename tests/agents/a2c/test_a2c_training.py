@@ -1,5 +1,7 @@
 """Whole A2C runs at toy scale: reproducible, resumable, with correct measurements."""
 
+import dataclasses
+
 import pandas as pd
 import pytest
 import torch
@@ -13,7 +15,7 @@ from coopctx.errors import RunError
 from coopctx.experiments.configuration import to_dict
 from coopctx.experiments.pools import RunSpec
 from coopctx.experiments.presets import load_preset
-from coopctx.experiments.settings import Config
+from coopctx.experiments.settings import Config, Member, PoolConfig
 from coopctx.game.matrix import PRISONERS_DILEMMA
 from coopctx.game.streams import stream
 from coopctx.runs.progress import SilentProgress
@@ -162,6 +164,27 @@ def test_the_rows_of_a_batch_go_to_the_players_that_they_belong_to(tmp_path):
     for match in matches:
         paid = PRISONERS_DILEMMA.reward(match.ego.actions, match.co.actions)
         assert torch.equal(paid, match.ego.rewards), "both sides are of the same games"
+
+
+def test_each_kind_of_several_opponents_has_rows_of_its_own(tmp_path):
+    """A pool of one's own: of twelve games six against the learner, four against tabular players, two against Tit-for-Tat."""
+    which = spec("custom")
+    shares = (("learner", 0.5), ("tabular", 1 / 3), ("tit-for-tat", 1 / 6))
+    members = tuple(Member(opponent=opponent, share=share) for opponent, share in shares)
+    settings = dataclasses.replace(config(spec(), "a2c.batch_size=12"), pool=PoolConfig(members=members))
+    run = A2CTraining(which, settings, open_run(tmp_path, which, settings), tmp_path, CPU, 1, SilentProgress())
+    sizes = run._sizes_at(1)
+    batch = run._batch([learner.player("test") for learner in run._learners], sizes, "test")
+    own, matches = run._own(batch, sizes), run._matches(batch, sizes)
+    found = {(match.learner, match.opponent): match for match in matches}
+    assert {key: len(match.ego) for key, match in found.items()} == {
+        (learner, opponent): games for learner in (1, 2) for opponent, games in (("learner", 6), ("tabular", 4), ("tit-for-tat", 2))
+    }
+    for number, order in ((1, ("tabular", "tit-for-tat", "learner")), (2, ("learner", "tabular", "tit-for-tat"))):
+        assert torch.equal(own[number - 1].actions, torch.cat([found[number, opponent].ego.actions for opponent in order]))
+        copied = found[number, "tit-for-tat"]
+        assert torch.equal(copied.co.actions[:, 1:], copied.ego.actions[:, :-1]) and (copied.co.actions[:, 0] == 0).all()
+        assert not torch.equal(found[number, "tabular"].co.actions[:, 1:], found[number, "tabular"].ego.actions[:, :-1])
 
 
 def test_an_odd_batch_and_a_share_are_kept_to(tmp_path):
