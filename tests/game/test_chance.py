@@ -122,6 +122,18 @@ def test_noise_in_a_larger_game_spreads_over_the_other_actions():
     assert (torch.bincount(played) / 60_000).tolist() == pytest.approx([0.15, 0.15, 0.7], abs=0.01)
 
 
+def test_chance_is_drawn_from_its_own_stream_and_from_nothing_else():
+    game = MatrixGame.of(PD, noise=0.2, continuation=0.9)
+
+    def actions_and_ends(name):
+        torch.rand(7)  # the generator that everybody shares goes on
+        ego, co = play(game, 12, 40, (player(P, "p"), player(Q, "q")), chance=stream(0, name))
+        return ego.observations, co.observations
+
+    first, again, other = map(actions_and_ends, ("chance", "chance", "other"))
+    assert all(map(torch.equal, first, again)) and not any(map(torch.equal, first, other))
+
+
 def test_games_end_at_random_and_nothing_counts_after_the_end():
     games, continuation = 20_000, 0.8
     game = MatrixGame.of(PD, continuation=continuation)
