@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from coopctx.game.arena import play
 from coopctx.game.matrix import COOPERATE, PRISONERS_DILEMMA
 from coopctx.game.memory_one import (
+    NAMED_STRATEGIES,
+    PAPER_STRATEGIES,
     best_response,
     expected_play,
     generous_zd,
@@ -19,14 +21,7 @@ from coopctx.game.memory_one import (
     zd_extortion,
 )
 from coopctx.game.streams import stream
-from coopctx.game.tabular import (
-    NAMED_STRATEGIES,
-    PAPER_STRATEGIES,
-    TabularPlayer,
-    memory_one_policy,
-    named_strategy,
-    uniform_player,
-)
+from coopctx.game.tabular import TabularPlayer, memory_one_policy, named_strategy, uniform_player
 
 CONVENTIONAL = ((3, 0), (5, 1))  # the payoffs of Press & Dyson's examples
 TIT_FOR_TAT, ALWAYS_DEFECT = PAPER_STRATEGIES["tit-for-tat"], PAPER_STRATEGIES["always-defect"]
