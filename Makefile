@@ -6,7 +6,7 @@
 # make games      whole games and cross-play of seeds 0-2 in results/, for the figures episodes and arena; repeat it when these change
 # make nulls      games of policies that do not learn against the Step-1 agents in results/; repeat it when these change
 # make reproduce  everything: the runs that are not finished in results/, then figures and report; PRESET=cpu SEEDS=0-9
-# make extras     what the tests of environments, notebook, page and library strategies need besides; with a chromium, none is skipped
+# make extras     what the tests of environments, notebook, page, library strategies and the JAX port need besides; with a chromium, none is skipped
 # make bench      the speed of this machine, which should be idle, into results/bench/: minutes; then make figures
 # make package-agents  copies seed 0 of results/ into the package and writes figures/play.html
 # make smoke      the whole pipeline at toy scale: train, draw, report, check (build/smoke/)
@@ -42,7 +42,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 extras: $(READY)
-	@$(VENV)/bin/pip install -q -q --disable-pip-version-check --no-input -c constraints.txt -e '.[axelrod,browser,envs,notebook,sb3,tensorboard]'
+	@$(VENV)/bin/pip install -q -q --disable-pip-version-check --no-input -c constraints.txt -e '.[axelrod,browser,envs,jax,notebook,sb3,tensorboard]'
 
 package-agents: $(READY)
 	@for run in $(PACKAGED); do cp results/cpu/$$run/seed-0/run.json results/cpu/$$run/seed-0/weights.safetensors coopctx/agents/data/$$run/; done
