@@ -60,7 +60,7 @@ faults: $(READY)
 	@$(VENV)/bin/python -m pytest -m slow $(SIDE_BY_SIDE)
 
 mutants: $(READY)
-	@$(VENV)/bin/pip install -q -q --disable-pip-version-check --no-input -c constraints.txt -e '.[mutants]'
+	@$(VENV)/bin/pip install -q -q --disable-pip-version-check --no-input -c constraints.txt -e '.[axelrod,mutants]'
 	@OMP_NUM_THREADS=1 TMPDIR=$(firstword $(wildcard /dev/shm) /tmp) nice $(VENV)/bin/mutmut run --max-children 2
 	@$(VENV)/bin/python tests/mutation/score.py --survivors
 

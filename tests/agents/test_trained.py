@@ -14,7 +14,7 @@ from coopctx.agents.ppi.learner import PPILearner
 from coopctx.agents.ppi.planner import Planner
 from coopctx.agents.ppi.player import PPIPlayer
 from coopctx.agents.trained import PACKAGED, TrainedAgent, find_run
-from coopctx.errors import UsageError
+from coopctx.errors import RunError, UsageError
 from coopctx.game.streams import stream
 
 
@@ -73,6 +73,15 @@ def test_each_learner_has_its_own_weights_of_the_file(run):
     for number in (0, 3, "1"):
         with pytest.raises(UsageError, match="--learner must be from 1 to 2"):
             agent.learner_weights(number)
+
+
+def test_an_agent_of_another_game_is_refused_with_the_difference_as_a_file_of_settings_would_have_it(run):
+    agent = TrainedAgent.load(run)
+    agent.check_game(agent.config)
+    with pytest.raises(RunError) as refused:
+        agent.check_game(config("game.payoffs=[[2, 0], [3, 1]]"))
+    theirs = "[[2.0, 0.0], [3.0, 1.0]]"
+    assert str(refused.value) == f"{run} was trained with game.payoffs = [[1.0, -1.0], [2.0, 0.0]], not {theirs}"
 
 
 @pytest.mark.parametrize("number", [1, 2])

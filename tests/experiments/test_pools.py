@@ -16,6 +16,7 @@ from coopctx.experiments.pools import (
     partner,
     pools_of,
     run_name,
+    run_names,
     weights,
     with_needs,
 )
@@ -35,6 +36,12 @@ def test_the_pools_are_those_of_the_paper():
         "extortion": Pool(1, ("fixed-icl",), ("tabular",), False, False),
         "mutual-extortion": Pool(2, ("learner",), ("tabular", "play"), True, False),
     } == POOLS
+
+
+def test_all_runs_by_name():
+    ppi = {f"ppi-{pool}" for pool in ("mixed", "mixed-opponent-id", "tabular", "learners", "extortion", "mutual-extortion", "custom")}
+    coala = {f"coala-{pool}" for pool in COALA_POOLS}
+    assert run_names() == ppi | {name.replace("ppi", "a2c") for name in ppi} | coala
 
 
 def test_each_kind_of_agent_has_its_own_pools():
