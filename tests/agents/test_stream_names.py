@@ -1,6 +1,6 @@
 """The random streams of every run by name: a committed run repeats only as long as they keep their names.
 
-streams.json has, by run, the seed and the names that are drawn from in a short run of seed 3. A stream more or less, or under
+streams.json has, by run (and what it changes of the settings), the seed and the names that are drawn from in a short run of seed 3. A stream more or less, or under
 another name, changes what every run of that kind plays from then on.
 """
 
@@ -27,8 +27,8 @@ SHORT = {
 }  # fmt: skip
 
 
-def train(results: Path, which: RunSpec) -> None:
-    settings = load_preset("smoke", SHORT[which.agent], which.pool)
+def train(results: Path, which: RunSpec, *changes: str) -> None:
+    settings = load_preset("smoke", (*SHORT[which.agent], *changes), which.pool)
     with tiny_runs.open_run(results, which, settings) as run:
         execute(which, settings, run, results, tiny_runs.CPU, 1, SilentProgress())
 
@@ -46,7 +46,8 @@ def results(tmp_path_factory):
 
 @pytest.mark.parametrize("run", EXPECTED)
 def test_a_run_draws_from_these_streams_and_from_each_once(run, results, tmp_path, monkeypatch):
-    agent, _, pool = run.partition("-")
+    name, *changes = run.split()
+    agent, _, pool = name.partition("-")
     which, drawn = RunSpec(agent, pool, False, 3, "smoke"), []
 
     def noted(name):
@@ -57,5 +58,5 @@ def test_a_run_draws_from_these_streams_and_from_each_once(run, results, tmp_pat
         (tmp_path / needed.directory(Path())).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / needed.directory(Path())).symlink_to(needed.directory(results))
     monkeypatch.setattr("coopctx.game.streams.hashlib", SimpleNamespace(sha256=noted))
-    train(tmp_path, which)
+    train(tmp_path, which, *changes)
     assert sorted(drawn) == EXPECTED[run]

@@ -167,10 +167,10 @@ def test_the_rows_of_a_batch_go_to_the_players_that_they_belong_to(tmp_path):
 
 
 def test_each_kind_of_several_opponents_has_rows_of_its_own(tmp_path):
-    """A pool of one's own: of twelve games six against the learner, four against tabular players, two against Tit-for-Tat."""
+    """A pool of one's own: of twelve games five against the learner, four against tabular players, two against Tit-for-Tat."""
     which = spec("custom")
-    shares = (("learner", 0.5), ("tabular", 1 / 3), ("tit-for-tat", 1 / 6))
-    members = tuple(Member(opponent=opponent, share=share) for opponent, share in shares)
+    games = {"learner": 5, "tabular": 4, "tit-for-tat": 2, "always-defect": 1}
+    members = tuple(Member(opponent=opponent, share=number / 12) for opponent, number in games.items())
     settings = dataclasses.replace(config(spec(), "a2c.batch_size=12"), pool=PoolConfig(members=members))
     run = A2CTraining(which, settings, open_run(tmp_path, which, settings), tmp_path, CPU, 1, SilentProgress())
     sizes = run._sizes_at(1)
@@ -178,12 +178,14 @@ def test_each_kind_of_several_opponents_has_rows_of_its_own(tmp_path):
     own, matches = run._own(batch, sizes), run._matches(batch, sizes)
     found = {(match.learner, match.opponent): match for match in matches}
     assert {key: len(match.ego) for key, match in found.items()} == {
-        (learner, opponent): games for learner in (1, 2) for opponent, games in (("learner", 6), ("tabular", 4), ("tit-for-tat", 2))
+        (learner, opponent): number for learner in (1, 2) for opponent, number in games.items()
     }
-    for number, order in ((1, ("tabular", "tit-for-tat", "learner")), (2, ("learner", "tabular", "tit-for-tat"))):
+    learner, *others = games
+    for number, order in (1, (*others, learner)), (2, (learner, *others)):
         assert torch.equal(own[number - 1].actions, torch.cat([found[number, opponent].ego.actions for opponent in order]))
         copied = found[number, "tit-for-tat"]
         assert torch.equal(copied.co.actions[:, 1:], copied.ego.actions[:, :-1]) and (copied.co.actions[:, 0] == 0).all()
+        assert (found[number, "always-defect"].co.actions == 1).all()
         assert not torch.equal(found[number, "tabular"].co.actions[:, 1:], found[number, "tabular"].ego.actions[:, :-1])
 
 
