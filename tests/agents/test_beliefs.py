@@ -80,12 +80,13 @@ def test_a_certain_model_predicts_the_action_that_its_observation_names():
     assert predicted_action(torch.tensor([[0.3, 0.7]]), certain)[0].tolist() == pytest.approx([0.7, 0.3])
 
 
+@pytest.mark.parametrize("identity_size", [0, 10])
 @torch.no_grad()
-def test_an_actor_critic_holds_its_policy_and_value_and_nothing_else(kernel):
-    player = PolicyPlayer(model(ActorCritic), stream(1))
-    ego, held = games_of(player)
-    outputs = model(ActorCritic)(ego)
-    beliefs = replayed(PolicyPlayer(model(ActorCritic), stream(9)), ego)
+def test_an_actor_critic_holds_its_policy_and_value_and_nothing_else(identity_size, kernel):
+    trained = model(ActorCritic, identity_size)
+    ego, held = games_of(PolicyPlayer(trained, stream(1)), identity_size)
+    outputs = trained(ego)
+    beliefs = replayed(PolicyPlayer(trained, stream(9)), ego)
     assert torch.allclose(beliefs.policy[:, :-1], outputs[..., :2].softmax(-1), atol=1e-2)
     assert torch.allclose(beliefs.value[:, :-1], outputs[..., 2], atol=2e-2)
     assert torch.equal(beliefs.policy[:, :-1], torch.stack([decision.policy for decision in held], 1))

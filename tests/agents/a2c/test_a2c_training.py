@@ -189,6 +189,11 @@ def test_each_kind_of_several_opponents_has_rows_of_its_own(tmp_path):
         assert not torch.equal(found[number, "tabular"].co.actions[:, 1:], found[number, "tabular"].ego.actions[:, :-1])
 
 
+def test_the_second_of_two_batches_has_grown_as_far_as_it_will(tmp_path):
+    run = training(tmp_path, spec("tabular"), tmp_path, "a2c.iterations=2", "a2c.batch_growth=4")
+    assert [run._sizes_at(iteration).others["tabular"] for iteration in (1, 2)] == [10, 40]
+
+
 def test_an_odd_batch_and_a_share_are_kept_to(tmp_path):
     run = training(tmp_path, spec(), tmp_path, "a2c.batch_size=7", "pool.tabular_share=0.01")
     assert run._sizes_at(1) == (6, {"tabular": 1})
