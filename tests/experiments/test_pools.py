@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from coopctx.errors import UsageError
+from coopctx.experiments.config_file import ConfigFile
 from coopctx.experiments.pools import (
     COALA_POOLS,
     POOLS,
@@ -13,6 +14,7 @@ from coopctx.experiments.pools import (
     all_needs,
     check_members,
     check_read,
+    options_for,
     partner,
     pools_of,
     run_name,
@@ -42,6 +44,12 @@ def test_all_runs_by_name():
     ppi = {f"ppi-{pool}" for pool in ("mixed", "mixed-opponent-id", "tabular", "learners", "extortion", "mutual-extortion", "custom")}
     coala = {f"coala-{pool}" for pool in COALA_POOLS}
     assert run_names() == ppi | {name.replace("ppi", "a2c") for name in ppi} | coala
+
+
+def test_a_command_names_the_folder_and_the_preset_that_are_not_the_usual_ones():
+    assert options_for(Path("results"), "cpu") == options_for(Path("results")) == []
+    assert options_for(Path("results"), "smoke") == ["--preset", "smoke"]
+    assert options_for(Path("there"), ConfigFile("files/my.toml")) == ["--preset", "files/my.toml", "--results", "there"]
 
 
 def test_each_kind_of_agent_has_its_own_pools():
