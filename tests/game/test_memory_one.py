@@ -125,6 +125,19 @@ def test_expected_play_takes_a_batch_and_agrees_with_the_arena():
         assert co.reward_per_round().numpy() == pytest.approx(together.co_reward[row], abs=3 * tolerance)
 
 
+def test_noise_of_one_turns_every_action():
+    cooperator = NAMED_STRATEGIES["always-cooperate"]
+    assert expected_play(cooperator, cooperator, 3, noise=1).reward.tolist() == [0, 0, 0]
+
+
+def test_payoffs_and_strategies_are_read_in_double_precision():
+    single = np.float32([0.1, 0.2, 0.3, 0.4, 0.6])
+    assert payoff_vector([[3, 0], [5, 1]]).dtype == np.float64
+    assert figures_of(expected_play(single, single, 9)) == pytest.approx(
+        figures_of(expected_play(single.astype(float), single.astype(float), 9)), abs=1e-12
+    )
+
+
 # The infinite game -----------------------------------------------------------------------------------------------
 
 

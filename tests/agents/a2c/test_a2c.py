@@ -190,7 +190,10 @@ class Batch:
         policy = torch.rand(*sizes, generator=stream(0, "policy")).softmax(1)
         self.tabular = TabularPlayer(policy, stream(0, "named")) if named else RandomTabular(*sizes, stream(0, "random"))
         self.frozen = PolicyPlayer(frozen, stream(3, "a2c"))
-        players = Seats([(first, apart + together), (self.frozen, apart)]), Seats([(self.tabular, apart), (second, together + apart)])
+        players = (
+            Seats([(first, apart + together), (self.frozen, apart)]),
+            Seats([(self.tabular, apart), (second, together + apart)]),
+        )
         self.rows = [slice(0, apart + together), slice(apart, 2 * apart + together)]
         self.kinds = [[n for n in sizes if n] for sizes in ((apart, together), (together, apart))]
         self.games, self.players, self._game, self._size = 2 * apart + together, players, game, identity_size
@@ -457,6 +460,7 @@ def test_the_gradient_is_clipped_and_its_norm_told():
         before = one.model.head.weight.clone()
         told = one.update(episodes, [len(episodes)], 1)
         sizes[limit] = (one.model.head.weight - before).norm().item()
+        assert one._weights.grad.norm().item() == pytest.approx(min(limit, told.gradient_norm.item()), rel=1e-2)
     assert sizes[1e-3] < 0.1 * sizes[1e6]
     assert told.gradient_norm > 1e-3 and told.entropy <= 0.6932
 
@@ -467,6 +471,10 @@ def natively_played(one, used, *purpose, games=9, rounds=7):
     if used is None:
         return play(PRISONERS_DILEMMA, rounds, games, players)[0]
     return play_natively(used, PRISONERS_DILEMMA, rounds, games, players)[0]
+
+
+def test_episodes_have_no_identity_unless_its_size_is_given(kernel):
+    assert natively_played(learner(), kernel).identity.shape == (9, 0)
 
 
 def test_a_restored_learner_goes_on_as_if_nothing_had_happened(kernel):

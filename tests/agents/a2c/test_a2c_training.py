@@ -176,6 +176,7 @@ def test_each_kind_of_several_opponents_has_rows_of_its_own(tmp_path):
     sizes = run._sizes_at(1)
     batch = run._batch([learner.player("test") for learner in run._learners], sizes, "test")
     own, matches = run._own(batch, sizes), run._matches(batch, sizes)
+    assert {episodes.identity.shape for episodes in batch} == {(19, 0)}, "no learner is told who its opponents are"
     found = {(match.learner, match.opponent): match for match in matches}
     assert {key: len(match.ego) for key, match in found.items()} == {
         (learner, opponent): number for learner in (1, 2) for opponent, number in games.items()
