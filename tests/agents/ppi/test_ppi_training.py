@@ -1,5 +1,7 @@
 """Whole PPI runs at toy scale: reproducible, resumable, with correct measurements."""
 
+import re
+
 import pandas as pd
 import pytest
 import torch
@@ -30,13 +32,16 @@ class InterruptAfter(SilentProgress):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("which", [spec(), spec(opponent_id=True), spec("learners")], ids=lambda s: s.name)
-def test_a_resumed_run_ends_with_the_same_parquet_as_an_uninterrupted_one(tmp_path, which):
-    train(tmp_path / "whole", which, config())
+@pytest.mark.parametrize(
+    ("which", "continuation"), [(spec(), 1), (spec(opponent_id=True), 1), (spec("learners"), 1), (spec("learners"), 0.8)]
+)
+def test_a_resumed_run_ends_with_the_same_parquet_as_an_uninterrupted_one(tmp_path, which, continuation):
+    settings = config(f"game.continuation={continuation}")
+    train(tmp_path / "whole", which, settings)
     for phase in (1, 2):
         with pytest.raises(KeyboardInterrupt):
-            train(tmp_path / "stopped", which, config(), InterruptAfter(phase))
-    train(tmp_path / "stopped", which, config())
+            train(tmp_path / "stopped", which, settings, InterruptAfter(phase))
+    train(tmp_path / "stopped", which, settings)
     assert parquet(tmp_path / "stopped", which) == parquet(tmp_path / "whole", which)
 
 
@@ -80,6 +85,7 @@ def test_a_checkpoint_of_an_earlier_version_with_all_data_in_it_resumes_to_the_s
         path.unlink()
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "old", spec(), config(), InterruptAfter(2 if damaged else 3))
+    assert all(re.fullmatch(r"data-[12]-\d\.safetensors", path.name) for path in folder.glob("data-*"))
     train(tmp_path / "old", spec(), config())
     assert parquet(tmp_path / "old", spec()) == parquet(tmp_path / "whole", spec())
 
