@@ -65,6 +65,13 @@ def race(contestants: Sequence[Contestant], repeats: int, seconds: float) -> lis
     ]
 
 
+def in_turns(calls: Sequence[Callable[[], tuple[float, float]]], repeats: int) -> list[tuple[float, float]]:
+    """The medians of both numbers that each call measures, over ``repeats`` measurements taken in turns."""
+    taken = [[call() for call in calls] for _ in range(repeats)]
+    pairs = (zip(*each, strict=True) for each in zip(*taken, strict=True))
+    return [(statistics.median(first), statistics.median(second)) for first, second in pairs]
+
+
 def _calls_lasting(contestant: Contestant, seconds: float) -> int:
     contestant.call()  # compilation and first allocations are not measured
     start = time.perf_counter()
