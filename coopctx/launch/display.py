@@ -39,7 +39,7 @@ class Overall(Protocol):
         """Show the present counts; called repeatedly."""
 
 
-class PlainProgress:
+class PlainProgress(Progress):
     """One plain line per iteration, for pipes and logs."""
 
     def __init__(self, print_line: Callable[[str], object] = partial(print, flush=True)) -> None:
@@ -65,9 +65,6 @@ class PlainProgress:
 
     def note(self, line: str) -> None:
         self._print(line)
-
-    def end(self) -> None:
-        pass
 
 
 class RichProgress:
