@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from coopctx.analysis.claims import Checked, Claim, Row
@@ -87,9 +87,5 @@ def _claim(claim: Claim) -> Sequence[RenderableType]:
 
 
 def _table(numbers: int) -> Table:
-    table = Table.grid(padding=(0, 1, 0, 0), pad_edge=True)
-    table.add_column(overflow="fold", ratio=1)
-    for _ in range(numbers):
-        table.add_column(justify="right", no_wrap=True)
-    table.expand = True
-    return table
+    columns = (Column(justify="right", no_wrap=True) for _ in range(numbers))
+    return Table.grid(Column(overflow="fold", ratio=1), *columns, padding=(0, 1, 0, 0), pad_edge=True, expand=True)

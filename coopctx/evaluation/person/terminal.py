@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import TextIO
 
 from rich.console import Console, Group, RenderableType
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from coopctx.evaluation.person.game import LETTERS, MOVES, PersonsGame, Round, Thought
@@ -72,9 +72,8 @@ def _last(game: PersonsGame) -> tuple[Thought | None, int]:
 
 
 def _payoffs(game: PersonsGame) -> Table:
-    table = Table(box=None, padding=(0, 2), pad_edge=False, header_style="dim")
-    for heading in ("you, agent earn", "it cooperates", "it defects"):
-        table.add_column(heading)
+    headings = "you, agent earn", "it cooperates", "it defects"
+    table = Table(*headings, box=None, padding=(0, 2), pad_edge=False, header_style="dim")
     for mine, move in enumerate(MOVES):
         cells = (f"{points(game.payoffs[mine][its])}, {points(game.payoffs[its][mine])}" for its in (0, 1))
         table.add_row(Text(f"you {move}", STYLES[mine]), *cells)
@@ -198,10 +197,9 @@ def ending(game: PersonsGame) -> Group:
     )
     agents, bayes = game.surprise()
     has_model = not math.isnan(agents)
-    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim")
-    table.add_column("How it read you")
-    for heading in ("you cooperated", *(["it expected"] if has_model else []), "exact Bayes"):
-        table.add_column(heading, justify="right")
+    headings = "you cooperated", *(["it expected"] if has_model else []), "exact Bayes"
+    columns = (Column(heading, justify="right") for heading in headings)
+    table = Table("How it read you", *columns, box=None, padding=(0, 1), pad_edge=False, header_style="dim")
     for reading in game.readings():
         expected = [reading.expected, reading.bayes] if has_model else [reading.bayes]
         cells = [f"{reading.cooperated} of {reading.times}", *map(share, expected)]
