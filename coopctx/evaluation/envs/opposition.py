@@ -21,6 +21,7 @@ from coopctx.game.streams import stream
 
 Codes: TypeAlias = NDArray[np.int64]
 Game: TypeAlias = MatrixGame | str | Sequence[Sequence[float]]  # or a game's name, or payoffs[own][other]
+ANSI = "ansi"  # the only render mode: a text
 _CPU = torch.device("cpu")
 
 
@@ -32,6 +33,13 @@ def as_game(game: Game) -> MatrixGame:
         return game if isinstance(game, MatrixGame) else MatrixGame.of(NAMED_GAMES[game] if isinstance(game, str) else game)
     except (TypeError, ValueError):
         raise UsageError(f"game must be a MatrixGame, a name or n rows of n payoffs, n >= 2, not {game!r}") from None
+
+
+def known_mode(render_mode: str | None) -> str | None:
+    """``render_mode``; UsageError unless it is None or `ANSI`."""
+    if render_mode not in (None, ANSI):
+        raise UsageError(f"render_mode must be None or {ANSI!r}, not {render_mode!r}")
+    return render_mode
 
 
 class Opposition:
