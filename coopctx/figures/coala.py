@@ -181,7 +181,7 @@ def build(results: Results) -> tuple[Figure, list[str]]:
             _draw(figure.add_subplot(grid[r, c]), panel, [(line, tables[line]) for line in panel.lines])
     labelled = {line.runs.name: (line.runs.name, table) for line, table in tables.items() if len(table)}
     figure.text(0.01, 0.012, caption(results.preset, labelled.values()), size=7, va="bottom", wrap=True)
-    return figure, [text for runs in ours for text in missing(runs, results, runs.command(results))]
+    return figure, [text for runs in ours for text in missing(runs, results)]
 
 
 def _draw(axes: Axes, panel: LinePlot, lines: Sequence[tuple[Line, pd.DataFrame]]) -> None:

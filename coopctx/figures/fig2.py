@@ -48,11 +48,7 @@ A2C = Agent(
     iteration="Step",
     x_label="Gradient Steps",
     figure="fig4",
-    rewards={
-        "A": Axis(-0.55, 1.2, 0.5),
-        "D": Axis(-1.4, 2.4, 1.0),
-        "F": Axis(-1.4, 2.3, 1.0),
-    },
+    rewards={"A": Axis(-0.55, 1.2, 0.5), "D": Axis(-1.4, 2.4, 1.0), "F": Axis(-1.4, 2.3, 1.0)},
 )
 ROW_SIZE = (12.4, 3.15)  # inches
 CAPTION_HEIGHT = 0.25
@@ -62,6 +58,7 @@ def steps(agent: Agent) -> tuple[Step, ...]:
     """The three rows for this kind of agent, with the paper's y-limits."""
     symbol = rf"$\mathit{{{agent.symbol}}}$"
     converged = f"Episode after convergence ({agent.iteration}={{iteration}})"
+    extorted = Series(symbol, SIDES["ego"], "fixed-icl", on_top=True), Series("Fixed-ICL", SIDES["co"], "fixed-icl", player="co")
     first, second = (rf"$\mathit{{{agent.symbol}}}^{number}_{{extort}}$" for number in (1, 2))
     return (
         Step(
@@ -94,19 +91,13 @@ def steps(agent: Agent) -> tuple[Step, ...]:
             Panel(
                 "Step 2) C. Training Progress",
                 "training",
-                (
-                    Series(symbol, SIDES["ego"], "fixed-icl", on_top=True),
-                    Series("Fixed-ICL", SIDES["co"], "fixed-icl", player="co"),
-                ),
+                extorted,
                 Axis(-0.1, 1.5, 0.5),
             ),
             Panel(
                 f"D. {converged}",
                 "last",
-                (
-                    Series(symbol, SIDES["ego"], "fixed-icl", on_top=True),
-                    Series("Fixed-ICL", SIDES["co"], "fixed-icl", player="co"),
-                ),
+                extorted,
                 agent.reward("D", Axis(-1.0, 1.5, 0.5)),
             ),
         ),

@@ -44,11 +44,12 @@ def options(results: Results) -> str:
     return f" {shlex.join([*options_for(Path('results'), results.preset), '--seeds', seeds, *options_for(results.folder)])}"
 
 
-def missing(runs: Runs, results: Results, command: str) -> list[str]:
-    """A line naming what is not finished of a run, and the command that makes it; none where nothing is missing.
+def missing(runs: Runs, results: Results, command: str = "") -> list[str]:
+    """A line naming what is not finished of a run, and the ``command`` that makes it (its own if none is given), or no line.
 
     That is the seeds that were asked for; where none were, it is missing only if there is not one.
     """
+    command = command or runs.command(results)
     if results.asked is None:
         return [] if results.seeds(runs.name) else [f"{runs.name}: no finished run ({command})"]
     lacking = results.missing(runs.name)
