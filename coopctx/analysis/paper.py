@@ -23,11 +23,6 @@ class Target:
     source: str
 
 
-def paper_value(figure: str, panel: str, series: str, metric: str, x: int) -> float:
-    """The value of a curve of the paper at ``x`` (a phase, gradient step or round); KeyError if it was not read off."""
-    return paper_target((figure, panel, series, metric, x)).value
-
-
 def paper_target(reading: Reading) -> Target:
     """The value of a reading with its tolerance and source; KeyError if it was not read off."""
     return _targets()[reading]
