@@ -103,10 +103,6 @@ class RunSpec:
         return Pool(learners=2 if LEARNER in opponents else 1, opponents=opponents)
 
     @property
-    def experiment(self) -> str:
-        return self.pool
-
-    @property
     def name(self) -> str:
         return run_name(self.agent, self.pool, self.opponent_id)
 
@@ -115,7 +111,7 @@ class RunSpec:
         """The columns that every row of the run's tables has, and the preset."""
         return {
             "agent": self.agent,
-            "experiment": self.experiment,
+            "experiment": self.pool,
             "opponent_id": self.opponent_id,
             "seed": self.seed,
             "preset": self.preset,

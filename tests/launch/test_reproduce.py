@@ -114,8 +114,7 @@ def test_all_figures_of_ten_seeds_are_sixty_runs_of_each_agent_none_before_what_
 
 
 def test_every_figure_that_is_drawn_is_known():
-    assert set(reproduce.available_figures()) == {*plots.PAPER_FIGURES, "coala"} <= set(plots.ALL)
-    assert set(reproduce.OF_THE_PAPER) == set(plots.PAPER_FIGURES)
+    assert set(reproduce.RUNS_OF) == {*plots.PAPER_FIGURES, "coala"} <= set(plots.ALL)
 
 
 def test_coala_s_runs_are_made_for_whoever_asks_for_them():
@@ -125,7 +124,7 @@ def test_coala_s_runs_are_made_for_whoever_asks_for_them():
     assert sorted((which.pool, which.seed) for which in asked) == sorted(expected) and {which.agent for which in asked} == {"coala"}
     assert {which.agent for which in plan([], [], "smoke", [0])} == {"ppi", "a2c"}
     assert reproduce.figures_for([], ["coala"]) == reproduce.figures_for(["coala"], []) == ("coala",)
-    assert reproduce.figures_for([], []) == reproduce.OF_THE_PAPER and reproduce.figures_for([], ["a2c"]) == ("fig1", "fig3", "fig4")
+    assert reproduce.figures_for([], []) == tuple(plots.PAPER_FIGURES) and reproduce.figures_for([], ["a2c"]) == ("fig1", "fig3", "fig4")
 
 
 def test_what_no_agent_has_is_refused():
