@@ -66,15 +66,6 @@ class RowSpec:
 
 
 @dataclass(frozen=True)
-class ClaimSpec:
-    """A claim of claims.toml for one kind of agent."""
-
-    agent: str
-    title: str
-    rows: tuple[RowSpec, ...]
-
-
-@dataclass(frozen=True)
 class Row:
     """A checked row. ours: None if no finished run measures it; in Step 3 its ``seeds`` are pairs of agents.
 
@@ -125,9 +116,9 @@ def check(runs: Results) -> Checked:
     agents = tables_of(runs)
     return Checked(
         tuple(
-            Claim(tables.agent, claim.title, tuple(_checked(row, tables) for row in claim.rows))
+            Claim(tables.agent, title, tuple(_checked(row, tables) for row in rows))
             for tables in agents
-            for claim in claims(tables.agent)
+            for title, rows in claims(tables.agent).items()
         ),
         tuple(reference for tables in agents if tables.agent in PAPER_AGENTS for reference in references(tables)),
     )
@@ -148,16 +139,16 @@ def meanings() -> dict[str, str]:
 
 
 @cache
-def claims(agent: str) -> tuple[ClaimSpec, ...]:
-    """All claims about this kind of agent, in the order of the paper's figures."""
+def claims(agent: str) -> dict[str, tuple[RowSpec, ...]]:
+    """All claims about this kind of agent by their titles, in the order of the paper's figures."""
     data = _data()
-    specs = []
+    specs = {}
     for claim in data["claim"]:
         common = {key: value for key, value in claim.items() if key in _RUN_KEYS}
         rows = tuple(_row(agent, common | row, data["threshold"]) for row in claim["row"] if agent in row)
         if rows:
-            specs.append(ClaimSpec(agent, claim["title"], rows))
-    return tuple(specs)
+            specs[claim["title"]] = rows
+    return specs
 
 
 @cache
