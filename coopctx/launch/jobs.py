@@ -18,15 +18,7 @@ from coopctx.experiments.agents import AGENTS
 from coopctx.experiments.pools import RunSpec, check_read, options_for
 from coopctx.experiments.presets import load_preset
 from coopctx.experiments.settings import Config
-from coopctx.launch.display import (
-    Counts,
-    Overall,
-    PlainOverall,
-    PlainProgress,
-    RichOverall,
-    RichProgress,
-    new_display,
-)
+from coopctx.launch.display import Counts, Overall, PlainOverall, PlainProgress, RichOverall, RichProgress, new_display
 from coopctx.launch.job import Engine, Job, Outcome, run_one
 from coopctx.launch.options import RunOptions
 from coopctx.machine import resolve_device

@@ -181,18 +181,13 @@ def _template() -> Any:
         keep_trailing_newline=True,
     )
     environment.filters |= {"kind": _kind, "mark": MARKS.__getitem__, "words": WORDS.__getitem__}
-    environment.filters |= {"unbroken": _unbroken, "emphasised": _emphasised}
+    environment.filters |= {"unbroken": rows.unbroken, "emphasised": _emphasised}
     return environment.get_template("report.html")
 
 
 def _kind(verdict: Verdict) -> str:
     """The class of a verdict in the style sheet."""
     return verdict.word.replace(" ", "-")
-
-
-def _unbroken(text: object) -> str:
-    """A threshold such as ``> 0.5`` stays on one line."""
-    return str(text).replace("< ", "<\u00a0").replace("> ", ">\u00a0")
 
 
 def _emphasised(note: str) -> Markup:
