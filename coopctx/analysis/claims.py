@@ -19,7 +19,7 @@ import pandas as pd
 
 from coopctx.analysis import nulls
 from coopctx.analysis.intervals import Estimate, difference, estimate
-from coopctx.analysis.paper import Reading, Target, paper_target
+from coopctx.analysis.paper import Reading, Target, paper_targets
 from coopctx.analysis.references import Reference, references
 from coopctx.analysis.summaries import REDUCERS
 from coopctx.analysis.tables import PAPER_AGENTS, Tables, tables_of
@@ -184,10 +184,10 @@ def _target(reading: Iterable[Any], minus: Iterable[Any] | None) -> Target | Non
     """A reading of the paper, or the first minus the second, whose errors are independent; None for what is ours only."""
     if reading == OURS_ONLY:
         return None
-    one: Target = paper_target(_reading(reading))
+    one = paper_targets()[_reading(reading)]
     if minus is None:
         return one
-    other = paper_target(_reading(minus))
+    other = paper_targets()[_reading(minus)]
     source = one.source if one.source == other.source else f"{one.source}, {other.source}"
     return Target(one.value - other.value, round(math.hypot(one.tolerance, other.tolerance), 2), source)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from coopctx.analysis.intervals import Estimate, Floats, estimate
-from coopctx.analysis.paper import Reading, paper_target
+from coopctx.analysis.paper import Reading, paper_targets
 from coopctx.analysis.summaries import last_measurements, training_at, window, within_episode
 from coopctx.experiments.agents import AGENTS
 from coopctx.experiments.pools import RunSpec, partner
@@ -128,13 +128,13 @@ def _before_training(moment: Moment, episodes: pd.DataFrame) -> StepMeasure:
     first, last = window(moment.rounds, int(episodes["round"].max()))
     words = f"round {first}" if first == last else f"rounds {first}-{last}"
     ours = estimate(rates.to_numpy(), pairs=_pairs(episodes))
-    return StepMeasure(3, f"coop. before training, {words}", ours, paper_target(moment.paper).value)
+    return StepMeasure(3, f"coop. before training, {words}", ours, paper_targets()[moment.paper].value)
 
 
 def _in_training(moment: Moment, training: pd.DataFrame) -> StepMeasure:
     """Cooperation of both sides in Step 3 at a share of the training."""
     ours = estimate(training_at(moment.share, "cooperation_rate", "learner", training).to_numpy(), pairs=_pairs(training))
-    return StepMeasure(3, f"coop. of both, {moment.share:.0%} of training", ours, paper_target(moment.paper).value)
+    return StepMeasure(3, f"coop. of both, {moment.share:.0%} of training", ours, paper_targets()[moment.paper].value)
 
 
 def _highest(training: pd.DataFrame, unit: str) -> StepMeasure:
@@ -160,4 +160,4 @@ def _share(surpluses: Floats, side: int) -> Floats:
 
 def _paper(side: Side, metric: str) -> float | None:
     """The paper's value at the end of the step; None if it does not show it."""
-    return None if side.paper is None else paper_target((*side.paper[:3], metric, side.paper[3])).value
+    return None if side.paper is None else paper_targets()[*side.paper[:3], metric, side.paper[3]].value

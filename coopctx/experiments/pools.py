@@ -123,11 +123,9 @@ class RunSpec:
     @property
     def command(self) -> tuple[str, ...]:
         """The words of the command that makes this run, without changed settings."""
-        flag = ("--opponent-id",) if self.opponent_id else ()
-        words = ("coopctx", "train", "--agent", self.agent, "--pool", self.pool, *flag)
         preset = self.preset
         settings = ("--config", str(preset.path)) if isinstance(preset, ConfigFile) else ("--preset", preset)
-        return (*words, *settings, "--seed", str(self.seed))
+        return (*train_words(self.agent, self.pool, self.opponent_id), *settings, "--seed", str(self.seed))
 
     def typed(self, results: Path) -> str:
         """`command` for a shell, with the results folder."""
@@ -144,6 +142,11 @@ class RunSpec:
 
     def _sibling(self, pool: str, seed: int) -> RunSpec:
         return RunSpec(self.agent, pool, False, seed, self.preset)
+
+
+def train_words(agent: str, pool: str, opponent_id: bool) -> list[str]:
+    """The words of a command that trains such an agent, without preset, seeds and folder."""
+    return ["coopctx", "train", "--agent", agent, "--pool", pool, *(["--opponent-id"] if opponent_id else [])]
 
 
 def pools_of(agent: str) -> dict[str, Pool]:

@@ -39,10 +39,9 @@ def all_settings() -> tuple[Setting, ...]:
 def values_of(name: str, preset: str) -> dict[str, list[str]]:
     """The values of a setting in a preset, and the pools that have each; no pools for the value of all others."""
     pools = COALA_POOLS if name.startswith("coala.") else POOLS
-    general = _value(name, preset, None)
+    general, *values = (_written(_flat_preset(preset, pool)[name]) for pool in (None, *pools))
     found: dict[str, list[str]] = {general: []}
-    for pool in pools:
-        value = _value(name, preset, pool)
+    for pool, value in zip(pools, values, strict=True):
         if value != general:
             found.setdefault(value, []).append(pool)
     return found
@@ -127,10 +126,6 @@ def _object(properties: dict[str, Any]) -> dict[str, Any]:
 @cache
 def _flat_preset(preset: str, pool: str | None) -> dict[str, Any]:
     return flat(to_dict(load_preset(preset, (), pool)))
-
-
-def _value(name: str, preset: str, pool: str | None) -> str:
-    return _written(_flat_preset(preset, pool)[name])
 
 
 def _written(value: Any) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from coopctx.errors import RunError
-from coopctx.experiments.pools import options_for, run_name
+from coopctx.experiments.pools import options_for, run_name, train_words
 from coopctx.experiments.presets import caveat
 from coopctx.experiments.seeds import seed_ranges
 from coopctx.runs.read import Results
@@ -34,8 +34,7 @@ class Runs:
 
     def command(self, results: Results) -> str:
         """The command that makes the seeds that are wanted (finished ones are skipped)."""
-        flag = " --opponent-id" if self.opponent_id else ""
-        return f"coopctx train --agent {self.agent} --pool {self.pool}{flag}{options(results)}"
+        return shlex.join(train_words(self.agent, self.pool, self.opponent_id)) + options(results)
 
 
 def options(results: Results) -> str:

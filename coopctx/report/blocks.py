@@ -12,7 +12,7 @@ from coopctx.analysis import sweeps as sweep_table
 from coopctx.analysis.claims import Checked, check
 from coopctx.analysis.extortion import fit_cells
 from coopctx.analysis.intervals import interval, number
-from coopctx.analysis.paper import Reading, paper_readings, paper_target
+from coopctx.analysis.paper import paper_targets
 from coopctx.analysis.summaries import late_training, nearest
 from coopctx.analysis.tables import PAPER_AGENTS
 from coopctx.errors import RunError
@@ -111,18 +111,17 @@ SETTLED = 0.8  # cooperation between learners late in training that the caption 
 
 def course(agent: str, sources: Sources) -> str:
     """Cooperation between learners in the mixed pool over training, at the same shares of training as the paper's readings."""
-    shown = _reading(agent, CONDITIONS[0], "learner", "cooperation_rate")
-    paper = [reading for reading in paper_readings() if reading[:4] == shown]
-    end = max(reading[4] for reading in paper)
+    paper = _paper(agent, CONDITIONS[0], "learner", "cooperation_rate")
+    end = max(paper)
     rows = sources.runs.table(run_name(agent, "mixed"), "training")
     rows = rows[(rows["opponent"] == "learner") & (rows["player"] == "ego") & (rows["learner"] == 1)]
     as_long = rows["iteration"].max() == end  # then the headings are iterations, otherwise shares of training
     headings, ours, theirs = [AGENTS[agent].unit if as_long else "share of training"], ["here"], ["paper"]
-    for reading in paper:
-        headings.append(str(reading[4]) if as_long else f"{reading[4] / end:.0%}")
-        at = nearest(rows, reading[4] / end * rows["iteration"].max())
+    for iteration, value in paper.items():
+        headings.append(str(iteration) if as_long else f"{iteration / end:.0%}")
+        at = nearest(rows, iteration / end * rows["iteration"].max())
         ours.append(_mean_and_deviation(at["cooperation_rate"], 2))
-        theirs.append(report.short(paper_target(reading).value))
+        theirs.append(report.short(value))
     return markdown_table(headings, [ours, theirs])
 
 
@@ -153,7 +152,8 @@ def conditions(agent: str, sources: Sources) -> str:
         cells = [condition.label, str(training["seed"].nunique())]
         for opponent, quantity in quantities:
             values = late_training(agent, quantity, opponent, training) if opponent in condition.opponents else pd.Series()
-            cells += [_mean_and_deviation(values, 3), _paper_end(_reading(agent, condition, opponent, quantity))]
+            paper = _paper(agent, condition, opponent, quantity)
+            cells += [_mean_and_deviation(values, 3), report.short(paper[max(paper)]) if paper else "–"]
         lines.append(cells)
     return markdown_table(headings, lines)
 
@@ -227,17 +227,12 @@ def _settings(agent: str, pool: str, preset: str) -> dict[str, str]:
     return {name: sweep_table.spelt(value) for name, value in own.items()}
 
 
-def _reading(agent: str, condition: Condition, opponent: str, quantity: str) -> tuple[str, str, str, str]:
-    """Figure, panel, series and metric of the paper's reading of a line of Figure 1."""
+def _paper(agent: str, condition: Condition, opponent: str, quantity: str) -> dict[int, float]:
+    """The paper's values of a line of Figure 1 by iteration, as far as they were read off."""
     symbol = PAPER_AGENTS[agent]
     other = f"{symbol}2" if opponent == "learner" else "Tabular"
-    return "1", PANELS[agent], f"{condition.paper}: {symbol}1 vs {other}", quantity
-
-
-def _paper_end(shown: tuple[str, str, str, str]) -> str:
-    """The paper's value at the end of training; a dash if it was not read off."""
-    readings: list[Reading] = [reading for reading in paper_readings() if reading[:4] == shown]
-    return report.short(paper_target(max(readings, key=lambda reading: reading[4])).value) if readings else "–"
+    shown = "1", PANELS[agent], f"{condition.paper}: {symbol}1 vs {other}", quantity
+    return {reading[4]: target.value for reading, target in paper_targets().items() if reading[:4] == shown}
 
 
 def _mean_and_deviation(values: Iterable[float], digits: int) -> str:

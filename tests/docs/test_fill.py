@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from coopctx.analysis.paper import paper_target
+from coopctx.analysis.paper import paper_targets
 from coopctx.cli.look import PRINTED
 from coopctx.errors import RunError
 from coopctx.report.blocks import BLOCKS, Sources
@@ -89,7 +89,7 @@ def test_the_course_is_that_of_learner_1_at_the_paper_s_phases(committed):
     for phase, here, paper in zip(headings[1:], ours[1:], theirs[1:], strict=True):
         rates = mixed[mixed["iteration"] == int(phase)]["cooperation_rate"]
         assert here == f"{rates.mean():.2f} ± {rates.std(ddof=1):.2f}"
-        assert float(paper) == paper_target(("1", "A", "mixed: PPI1 vs PPI2", "cooperation_rate", int(phase))).value
+        assert float(paper) == paper_targets()["1", "A", "mixed: PPI1 vs PPI2", "cooperation_rate", int(phase)].value
 
 
 def test_conditions_and_seeds_are_late_means_of_both_learners(committed):

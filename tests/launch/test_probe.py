@@ -12,7 +12,7 @@ from rich.console import Console
 from tiny_runs import TINY, config, spec, train
 
 from coopctx.analysis.extortion import extortion_fit, spread_of_opponents
-from coopctx.analysis.paper import paper_target
+from coopctx.analysis.paper import paper_targets
 from coopctx.analysis.steps import STEP_POOLS, measure_steps
 from coopctx.cli import app as cli
 from coopctx.cli import show
@@ -106,7 +106,7 @@ def test_step_three_before_training_where_the_paper_is_read_and_at_its_highest(m
     assert measures[3, "coop. before training, rounds 90-100"].ours.value == pytest.approx(0.475 + offset)
     a_third = measures[3, "coop. of both, 33% of training"]
     assert a_third.ours.value == pytest.approx(0.55 + offset)  # phase 3 of 8
-    assert a_third.paper == paper_target(("2", "E", "PPI1 extort", "cooperation_rate", 10)).value == 0.95
+    assert a_third.paper == paper_targets()["2", "E", "PPI1 extort", "cooperation_rate", 10].value == 0.95
     highest = measures[3, "coop. of both, highest (phase 3)"]
     assert highest.ours.value == pytest.approx(0.55 + offset)
     assert highest.paper is None and np.isnan(highest.ours.low)  # a maximum is no reading
