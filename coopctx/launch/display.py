@@ -9,9 +9,8 @@ from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, Task, TaskID, TextColumn
+from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as Display
-from rich.progress_bar import ProgressBar
 from rich.table import Column
 
 from coopctx.runs.progress import Progress
@@ -218,15 +217,6 @@ class Clock:
         return f"{duration((self._now() - self._since) / passed * (total - self._completed))} left"
 
 
-class _SteadyBar(BarColumn):
-    """A bar that does not pulse before the first phase, when nothing has advanced yet."""
-
-    def render(self, task: Task) -> ProgressBar:
-        bar = super().render(task)
-        bar.pulse = False
-        return bar
-
-
 def new_display(console: Console | None = None) -> Display:
     """A Rich display with two lines per run. It fits into 80 columns."""
     fields = (
@@ -235,7 +225,7 @@ def new_display(console: Console | None = None) -> Display:
         "{task.fields[summary]}",
     )
     title, phase, summary = (TextColumn(field, markup=False, table_column=Column()) for field in fields)
-    return Display(title, _SteadyBar(bar_width=10), phase, summary, console=console, refresh_per_second=4)
+    return Display(title, BarColumn(bar_width=10), phase, summary, console=console, refresh_per_second=4)
 
 
 def describe(summary: dict[str, float]) -> list[str]:

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import TextIO
 
 from rich.console import Console, Group, RenderableType
@@ -33,7 +34,8 @@ def play(game: PersonsGame, console: Console, before: bool) -> None:
 
     Ctrl-C ends the game: the summary of the rounds so far is shown, and KeyboardInterrupt is raised.
     """
-    on_screen = console.is_terminal and sys.stdin.isatty() and _has_keys()
+    has_keys = find_spec("termios") is not None  # absent on Windows
+    on_screen = console.is_terminal and sys.stdin.isatty() and has_keys
     try:
         (_on_screen if on_screen else _in_lines)(game, console, before)
     finally:
@@ -59,16 +61,13 @@ def picture(game: PersonsGame, before: bool) -> Group:
     yours, its = game.totals
     head = Text.assemble((game.title, "bold"), " " * 4, f"round {len(game.log) + 1} of {game.rounds}")
     score = Text.assemble("You ", (points(yours), "bold"), "    Agent ", (points(its), "bold"))
-    shown, number = (game.thought, len(game.log) + 1) if before else _last(game)
+    number = len(game.log) + before  # of the round whose beliefs are shown
+    shown = game.thought if before else game.log[-1].thought if game.log else None
     parts: list[RenderableType] = [head, score, Text(), _payoffs(game), Text(), *_strips(game.log)]
     parts += [Text(), Text(told(game.log[-1], len(game.log)) if game.log else "Both choose at the same time."), Text()]
     if shown:
         parts += [Text(f"What it thought before round {number}", "bold"), _thought_table(shown), Text()]
     return Group(*parts, Text(HELP, "dim"))
-
-
-def _last(game: PersonsGame) -> tuple[Thought | None, int]:
-    return (game.log[-1].thought, len(game.log)) if game.log else (None, 0)
 
 
 def _payoffs(game: PersonsGame) -> Table:
@@ -116,14 +115,6 @@ def _moves_of_keys(descriptor: int) -> Iterator[int | None]:
         for key in re.findall(rb"\x1b[\[O].|.|^$", os.read(descriptor, 64), re.DOTALL):  # several keys may arrive at once
             if (known := key.lower() if len(key) == 1 else key) in _KEYS:
                 yield _KEYS[known]
-
-
-def _has_keys() -> bool:
-    try:
-        import termios  # noqa: F401 - absent on Windows
-    except ImportError:
-        return False
-    return True
 
 
 # In lines -----------------------------------------------------------------------------------------------------------
