@@ -201,16 +201,11 @@ def run_names() -> set[str]:
     return names | {run_name(agent, *rest) for agent in others for rest in ((CUSTOM, False), ("mixed", True))}
 
 
-def all_needs(spec: RunSpec) -> list[RunSpec]:
-    """The runs that ``spec`` needs, directly or indirectly: each once, and after the runs that it needs itself."""
-    return with_needs(spec.needs())
-
-
 def with_needs(specs: Iterable[RunSpec]) -> list[RunSpec]:
     """``specs`` and all runs that they need: each once, and after the runs that it needs itself."""
     ordered: dict[RunSpec, None] = {}
     for spec in specs:
-        ordered.update(dict.fromkeys((*all_needs(spec), spec)))
+        ordered.update(dict.fromkeys((*with_needs(spec.needs()), spec)))
     return list(ordered)
 
 

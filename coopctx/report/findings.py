@@ -181,7 +181,6 @@ def _measured(agent: str, row: Row) -> str:
 
 
 def _value(row: Row) -> str:
-    """Ours with its interval."""
     assert row.ours is not None
     low, high = row.ours.low, row.ours.high
     return f"{row.ours.value:z.2f} ({'one seed' if low != low else f'{low:z.2f} to {high:z.2f}'})"

@@ -103,7 +103,6 @@ def _series(table: pd.DataFrame) -> str:
 
 
 def _relation(meeting: Meeting) -> str:
-    """The relation of a meeting in words."""
     whom = "naive learners" if meeting.opponent == NAIVE else f"`{meeting.opponent}`"
     words = {"even": f"is even with {whom}", "–": f"met {whom}"}
     by = " by" if meeting.relation.startswith("is ") else ""

@@ -9,7 +9,7 @@ import torch
 from coopctx import figures as plots
 from coopctx.errors import RunError, UsageError
 from coopctx.experiments.configuration import to_dict
-from coopctx.experiments.pools import COALA_POOLS, POOLS, RunSpec, all_needs, with_needs
+from coopctx.experiments.pools import COALA_POOLS, POOLS, RunSpec, with_needs
 from coopctx.experiments.presets import load_preset
 from coopctx.launch import job as job_module
 from coopctx.launch import plan as dry_run
@@ -109,7 +109,7 @@ def test_all_figures_of_ten_seeds_are_sixty_runs_of_each_agent_none_before_what_
     specs = plan([], agents, "cpu", range(10))
     assert len(specs) == len(set(specs)) == runs
     for index, which in enumerate(specs):
-        assert set(all_needs(which)) <= set(specs[:index])
+        assert set(with_needs(which.needs())) <= set(specs[:index])
     assert with_needs(specs) == specs
 
 
