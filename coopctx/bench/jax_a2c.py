@@ -55,7 +55,7 @@ def fold(weights: Weights, n_actions: int) -> Gates:
     return arrays
 
 
-@jax.jit
+@partial(jax.jit)
 def play(weights: tuple[Weights, Weights], tables: Tables, uniforms: Array, payoffs: Array) -> tuple[Batch, Batch]:
     """The games of both learners, as `A2CTraining` seats them: each first against its tabular players, then with the other.
 

@@ -83,10 +83,10 @@ def _exact() -> tuple[LinePlot, LinePlot, LinePlot]:
     )
 
 
-def _sampled(rounds: int = 10) -> tuple[LinePlot, LinePlot, LinePlot]:
+def _sampled() -> tuple[LinePlot, LinePlot, LinePlot]:
     naive = {rule: Runs("coala", f"naive{rule}") for rule in RULES}
     within = [
-        Line(f"{label}, {who}", naive[rule], "naive", player=side, style=style, table="episodes", every=rounds)
+        Line(f"{label}, {who}", naive[rule], "naive", player=side, style=style, table="episodes", every=10)
         for rule, (label, style) in RULES.items()
         for side, who in zip(PLAYERS, ("meta", "naive"), strict=True)
         if rule != "-batch-unaware"

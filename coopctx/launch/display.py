@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from rich.console import Console
@@ -41,7 +40,7 @@ class Overall(Protocol):
 class PlainProgress(Progress):
     """One plain line per iteration, for pipes and logs."""
 
-    def __init__(self, print_line: Callable[[str], object] = partial(print, flush=True)) -> None:
+    def __init__(self, print_line: Callable[[str], object]) -> None:
         self._print = print_line
         self._clock = Clock()
 
@@ -120,7 +119,7 @@ class RichProgress:
 class PlainOverall:
     """One plain line each time a run ends, for pipes and logs."""
 
-    def __init__(self, print_line: Callable[[str], object] = partial(print, flush=True)) -> None:
+    def __init__(self, print_line: Callable[[str], object]) -> None:
         self._print = print_line
         self._told = (0, 0)
 
@@ -217,7 +216,7 @@ class Clock:
         return f"{duration((self._now() - self._since) / passed * (total - self._completed))} left"
 
 
-def new_display(console: Console | None = None) -> Display:
+def new_display(console: Console) -> Display:
     """A Rich display with two lines per run. It fits into 80 columns."""
     fields = (
         "{task.description}\n  {task.fields[now]}",
@@ -231,13 +230,9 @@ def new_display(console: Console | None = None) -> Display:
 def describe(summary: dict[str, float]) -> list[str]:
     """``["cooperation 0.81 vs learner, 0.07 vs tabular", "reward 0.88, 0.99"]``, for the first opponents in the pool."""
     opponents = [name.removeprefix("cooperation_") for name in summary if name.startswith("cooperation_")][:MOST_TOLD]
-    texts = {
-        measure: {name: summary[f"{measure}_{name}"] for name in opponents if f"{measure}_{name}" in summary}
-        for measure in ("cooperation", "reward")
-    }
-    cooperation = ", ".join(f"{value:.2f} vs {opponent}" for opponent, value in texts["cooperation"].items())
-    reward = ", ".join(f"{value:.2f}" for value in texts["reward"].values())
-    return [f"{measure} {text}" for measure, text in (("cooperation", cooperation), ("reward", reward)) if text]
+    cooperation = [f"{summary[f'cooperation_{name}']:.2f} vs {name}" for name in opponents]
+    reward = [f"{summary[f'reward_{name}']:.2f}" for name in opponents if f"reward_{name}" in summary]
+    return [f"{measure} {', '.join(texts)}" for measure, texts in (("cooperation", cooperation), ("reward", reward)) if texts]
 
 
 def resuming(title: str, total: int, done: int, unit: str = "phase") -> str:

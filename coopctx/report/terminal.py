@@ -10,7 +10,7 @@ from rich.text import Text
 
 from coopctx.analysis.claims import Checked, Claim, Row
 from coopctx.analysis.intervals import interval, number
-from coopctx.analysis.verdict import NOT_REPRODUCED, NOT_RUN, PARTLY, REPRODUCED, Verdict
+from coopctx.analysis.verdict import NOT_REPRODUCED, NOT_RUN, PARTLY, REPRODUCED
 from coopctx.experiments.agents import AGENTS
 from coopctx.experiments.presets import caveat
 from coopctx.report import rows
@@ -65,12 +65,12 @@ def full(checked: Checked, preset: str) -> Group:
 
 
 def _claim(claim: Claim) -> Sequence[RenderableType]:
-    verdict: Verdict | None = rows.verdict_of(claim)
     table = _table(len(IN_A_TERMINAL))
     for row in claim.rows:
         *values, word = (rows.cells(row)[i] for i in IN_A_TERMINAL)
         table.add_row(Text(rows.unbroken(rows.measure(row))), *values, Text(word, style=STYLES[row.verdict]))
-    return Text.assemble("\n", (claim.title, "bold"), ": ", Text(rows.said_of(claim), style=STYLES[verdict])), table
+    verdict = Text(rows.said_of(claim), style=STYLES[rows.verdict_of(claim)])
+    return Text.assemble("\n", (claim.title, "bold"), ": ", verdict), table
 
 
 def _table(numbers: int) -> Table:
