@@ -68,12 +68,9 @@ _MODULES = {
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 
-_FOLDERS = {"envs": "evaluation.envs"}  # public names that are packages
-
-
 def __getattr__(name: str) -> Any:
-    if name in _FOLDERS:
-        return import_module(f"coopctx.{_FOLDERS[name]}")
+    if name == "envs":
+        return import_module("coopctx.evaluation.envs")
     if name not in _HOME:
         raise AttributeError(f"module 'coopctx' has no attribute {name!r}")
     return getattr(import_module(f"coopctx.{_HOME[name]}"), name)

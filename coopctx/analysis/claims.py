@@ -19,7 +19,7 @@ import pandas as pd
 
 from coopctx.analysis import nulls
 from coopctx.analysis.intervals import Estimate, difference, estimate
-from coopctx.analysis.paper import Reading, Target, paper_target
+from coopctx.analysis.paper import Reading, Target, paper_targets
 from coopctx.analysis.references import Reference, references
 from coopctx.analysis.summaries import REDUCERS
 from coopctx.analysis.tables import PAPER_AGENTS, Tables, tables_of
@@ -63,15 +63,6 @@ class RowSpec:
     minus: Measure | None
     target: Target | None
     threshold: Threshold | None
-
-
-@dataclass(frozen=True)
-class ClaimSpec:
-    """A claim of claims.toml for one kind of agent."""
-
-    agent: str
-    title: str
-    rows: tuple[RowSpec, ...]
 
 
 @dataclass(frozen=True)
@@ -125,9 +116,9 @@ def check(runs: Results) -> Checked:
     agents = tables_of(runs)
     return Checked(
         tuple(
-            Claim(tables.agent, claim.title, tuple(_checked(row, tables) for row in claim.rows))
+            Claim(tables.agent, title, tuple(_checked(row, tables) for row in rows))
             for tables in agents
-            for claim in claims(tables.agent)
+            for title, rows in claims(tables.agent).items()
         ),
         tuple(reference for tables in agents if tables.agent in PAPER_AGENTS for reference in references(tables)),
     )
@@ -148,16 +139,16 @@ def meanings() -> dict[str, str]:
 
 
 @cache
-def claims(agent: str) -> tuple[ClaimSpec, ...]:
-    """All claims about this kind of agent, in the order of the paper's figures."""
+def claims(agent: str) -> dict[str, tuple[RowSpec, ...]]:
+    """All claims about this kind of agent by their titles, in the order of the paper's figures."""
     data = _data()
-    specs = []
+    specs = {}
     for claim in data["claim"]:
         common = {key: value for key, value in claim.items() if key in _RUN_KEYS}
         rows = tuple(_row(agent, common | row, data["threshold"]) for row in claim["row"] if agent in row)
         if rows:
-            specs.append(ClaimSpec(agent, claim["title"], rows))
-    return tuple(specs)
+            specs[claim["title"]] = rows
+    return specs
 
 
 @cache
@@ -193,10 +184,10 @@ def _target(reading: Iterable[Any], minus: Iterable[Any] | None) -> Target | Non
     """A reading of the paper, or the first minus the second, whose errors are independent; None for what is ours only."""
     if reading == OURS_ONLY:
         return None
-    one: Target = paper_target(_reading(reading))
+    one = paper_targets()[_reading(reading)]
     if minus is None:
         return one
-    other = paper_target(_reading(minus))
+    other = paper_targets()[_reading(minus)]
     source = one.source if one.source == other.source else f"{one.source}, {other.source}"
     return Target(one.value - other.value, round(math.hypot(one.tolerance, other.tolerance), 2), source)
 

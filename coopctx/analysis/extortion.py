@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from coopctx.analysis.intervals import Estimate, estimate, interval, number
 from coopctx.game.matrix import COOPERATE, PRISONERS_DILEMMA
-from coopctx.game.memory_one import ExpectedPlay, Floats, Payoffs, expected_play, long_run_payoffs
+from coopctx.game.memory_one import Floats, Payoffs, long_run_payoffs
 
 if TYPE_CHECKING:
     from coopctx.game.episodes import Episodes
@@ -132,21 +132,13 @@ def episodes_table(ego: Episodes, co: Episodes, opponents: Sequence[str | int]) 
 
 
 def memory_one_table(
-    strategy: ArrayLike, opponents: ArrayLike, rounds: int | None, payoffs: Payoffs = PRISONERS_DILEMMA.payoffs
+    strategy: ArrayLike, opponents: ArrayLike, payoffs: Payoffs = PRISONERS_DILEMMA.payoffs
 ) -> pd.DataFrame:
-    """The same rows for a memory-one strategy ``[5]`` against ``opponents`` ``[n, 5]``, exact; rounds None: the infinite game.
+    """The same rows for a memory-one strategy ``[5]`` against ``opponents`` ``[n, 5]`` in the infinite game, exact.
 
-    Opponents are named by their row. Raises ValueError as `expected_play`.
+    Opponents are named by their row. Raises ValueError as `long_run_payoffs`.
     """
-    if rounds is not None:
-        return expected_table(expected_play(strategy, opponents, rounds, payoffs))
     reward, co_reward = long_run_payoffs(strategy, opponents, payoffs)
-    return pd.DataFrame({"opponent": np.arange(len(reward)), "reward": reward, "co_reward": co_reward})
-
-
-def expected_table(play: ExpectedPlay) -> pd.DataFrame:
-    """The same rows for expected play against n co-players ``[n, rounds]``, such as the exact `best_response`."""
-    reward, co_reward = play.reward.mean(-1), play.co_reward.mean(-1)
     return pd.DataFrame({"opponent": np.arange(len(reward)), "reward": reward, "co_reward": co_reward})
 
 

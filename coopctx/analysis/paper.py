@@ -23,23 +23,9 @@ class Target:
     source: str
 
 
-def paper_value(figure: str, panel: str, series: str, metric: str, x: int) -> float:
-    """The value of a curve of the paper at ``x`` (a phase, gradient step or round); KeyError if it was not read off."""
-    return paper_target((figure, panel, series, metric, x)).value
-
-
-def paper_target(reading: Reading) -> Target:
-    """The value of a reading with its tolerance and source; KeyError if it was not read off."""
-    return _targets()[reading]
-
-
-def paper_readings() -> list[Reading]:
-    """All readings, in the order of the paper's figures."""
-    return list(_targets())
-
-
 @cache
-def _targets() -> dict[Reading, Target]:
+def paper_targets() -> dict[Reading, Target]:
+    """All readings with their values, in the order of the paper's figures."""
     text = resources.files("coopctx.analysis").joinpath("data/paper_targets.csv").read_text("utf-8")
     return {
         (row["figure"], row["panel"], row["series"], row["metric"], int(row["x"])): Target(

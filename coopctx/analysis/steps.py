@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from coopctx.analysis.intervals import Estimate, Floats, estimate
-from coopctx.analysis.paper import Reading, paper_target, paper_value
+from coopctx.analysis.paper import Reading, paper_targets
 from coopctx.analysis.summaries import last_measurements, training_at, window, within_episode
 from coopctx.experiments.agents import AGENTS
 from coopctx.experiments.pools import RunSpec, partner
@@ -42,27 +42,17 @@ class Moment:
     share: float = 0.0
 
 
-SIDES: dict[str, dict[str, tuple[Side, Side]]] = {
-    "ppi": {
-        "tabular": (Side("PPI", 1, "ego", ("2", "A", "PPI", 30)), Side("Avg. Tabular", 1, "co", ("2", "A", "Avg. Tabular", 30))),
-        "extortion": (Side("PPI", 1, "ego", ("2", "C", "PPI", 30)), Side("Fixed-ICL", 1, "co", ("2", "C", "Fixed-ICL", 30))),
-        "mutual-extortion": (Side("PPI 1", 1, "ego", ("2", "E", "PPI1 extort", 30)), Side("PPI 2", 2, "ego", None)),
-    },
-    "a2c": {
-        "tabular": (
-            Side("A2C", 1, "ego", ("4", "A", "A2C", 50_000)),
-            Side("Avg. Tabular", 1, "co", ("4", "A", "Avg. Tabular", 50_000)),
-        ),
-        "extortion": (
-            Side("A2C", 1, "ego", ("4", "C", "A2C", 100_000)),
-            Side("Fixed-ICL", 1, "co", ("4", "C", "Fixed-ICL", 100_000)),
-        ),
-        "mutual-extortion": (
-            Side("A2C 1", 1, "ego", ("4", "E", "A2C1 extort", 10_000)),
-            Side("A2C 2", 2, "ego", None),
-        ),
-    },
-}
+def _sides(name: str, figure: str, ends: tuple[int, int, int]) -> dict[str, tuple[Side, Side]]:
+    """Both sides of each step; ends: the last iterations of the three steps in the paper's ``figure``."""
+
+    def pair(panel: str, other: str, end: int) -> tuple[Side, Side]:
+        return Side(name, 1, "ego", (figure, panel, name, end)), Side(other, 1, "co", (figure, panel, other, end))
+
+    both = Side(f"{name} 1", 1, "ego", (figure, "E", f"{name}1 extort", ends[2])), Side(f"{name} 2", 2, "ego", None)
+    return dict(zip(STEP_POOLS, (pair("A", "Avg. Tabular", ends[0]), pair("C", "Fixed-ICL", ends[1]), both), strict=True))
+
+
+SIDES = {"ppi": _sides("PPI", "2", (30, 30, 30)), "a2c": _sides("A2C", "4", (50_000, 100_000, 10_000))}
 BEFORE_TRAINING = {
     "ppi": (
         Moment(("2", "F", "PPI1 extort", "cooperation_rate", 5), "early"),
@@ -138,13 +128,13 @@ def _before_training(moment: Moment, episodes: pd.DataFrame) -> StepMeasure:
     first, last = window(moment.rounds, int(episodes["round"].max()))
     words = f"round {first}" if first == last else f"rounds {first}-{last}"
     ours = estimate(rates.to_numpy(), pairs=_pairs(episodes))
-    return StepMeasure(3, f"coop. before training, {words}", ours, paper_target(moment.paper).value)
+    return StepMeasure(3, f"coop. before training, {words}", ours, paper_targets()[moment.paper].value)
 
 
 def _in_training(moment: Moment, training: pd.DataFrame) -> StepMeasure:
     """Cooperation of both sides in Step 3 at a share of the training."""
     ours = estimate(training_at(moment.share, "cooperation_rate", "learner", training).to_numpy(), pairs=_pairs(training))
-    return StepMeasure(3, f"coop. of both, {moment.share:.0%} of training", ours, paper_target(moment.paper).value)
+    return StepMeasure(3, f"coop. of both, {moment.share:.0%} of training", ours, paper_targets()[moment.paper].value)
 
 
 def _highest(training: pd.DataFrame, unit: str) -> StepMeasure:
@@ -170,4 +160,4 @@ def _share(surpluses: Floats, side: int) -> Floats:
 
 def _paper(side: Side, metric: str) -> float | None:
     """The paper's value at the end of the step; None if it does not show it."""
-    return None if side.paper is None else paper_value(*side.paper[:3], metric, side.paper[3])
+    return None if side.paper is None else paper_targets()[*side.paper[:3], metric, side.paper[3]].value

@@ -48,7 +48,7 @@ def late_rows(agent: str, training: pd.DataFrame) -> pd.DataFrame:
 def training_at(share: float, quantity: str, opponent: str, training: pd.DataFrame, player: str = "ego") -> pd.Series:
     """`late_training` at the one measurement nearest to a ``share`` of the training (0: before it, 1: at its end)."""
     wanted = share * training["iteration"].max()
-    return _by_seed(_nearest(training, wanted), quantity, opponent, player)
+    return _by_seed(nearest(training, wanted), quantity, opponent, player)
 
 
 def within_episode(
@@ -59,7 +59,7 @@ def within_episode(
     Empty if no curve was recorded at that share: exactly before training for 0, otherwise within `FARTHEST` of it.
     """
     end = episodes["iteration"].max()
-    rows = episodes[episodes["iteration"] == 0] if share == 0 else _nearest(episodes[episodes["iteration"] > 0], share * end)
+    rows = episodes[episodes["iteration"] == 0] if share == 0 else nearest(episodes[episodes["iteration"] > 0], share * end)
     rows = rows[(rows["iteration"] / max(end, 1) - share).abs() <= FARTHEST]
     first, last = window(rounds, int(episodes["round"].max()))
     return _by_seed(rows[rows["round"].between(first, last)], quantity, opponent, player)
@@ -100,7 +100,7 @@ def _by_seed(rows: pd.DataFrame, quantity: str, opponent: str, player: str) -> p
     return chosen.groupby("seed")[quantity].mean()
 
 
-def _nearest(rows: pd.DataFrame, iteration: float) -> pd.DataFrame:
+def nearest(rows: pd.DataFrame, iteration: float) -> pd.DataFrame:
     """The rows of the measurement nearest to an iteration."""
     if rows.empty:
         return rows

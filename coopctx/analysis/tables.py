@@ -50,7 +50,10 @@ class Tables:
         Raises RunError if the game is not the paper's and the runs are not tolerant.
         """
         with self._runs.leaving_out_errors():
-            self._check_game(run)
+            where, game = self._game(run)
+            for setting, value in PAPERS_GAME.items():
+                if game[setting] != value:
+                    raise RunError(f"the report is about the paper's game; {where} was run with game.{setting} = {game[setting]}")
             return self._runs.table(f"{self.agent}-{run}", table)
         return SCHEMAS[table].empty_table().to_pandas()
 
@@ -62,15 +65,7 @@ class Tables:
 
     def rounds(self, run: str) -> int:
         """The rounds of a run's episodes; the paper's 100 if no seed is finished."""
-        _, game = self._game(run)
-        return game["rounds"]
-
-    def _check_game(self, run: str) -> None:
-        """Raise RunError if its game is not the paper's."""
-        where, game = self._game(run)
-        for setting, value in PAPERS_GAME.items():
-            if game[setting] != value:
-                raise RunError(f"the report is about the paper's game; {where} was run with game.{setting} = {game[setting]}")
+        return self._game(run)[1]["rounds"]
 
     def _game(self, run: str) -> tuple[Path, dict[str, Any]]:
         """The folder and the game of the first finished seed (all have the same settings); the defaults if there is none."""

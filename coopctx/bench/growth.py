@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from coopctx.agents.a2c.player import untrained
 from coopctx.bench.parts import iteration_seconds, phase_seconds
 from coopctx.bench.planning import BACKWARD_PASSES, FORWARD_PASSES, step_flops
-from coopctx.bench.race import engines, using
+from coopctx.bench.race import engines, in_turns, using
 from coopctx.bench.rows import Growth, PartCost, Rate, Sizes
 from coopctx.bench.work import untrained_model
 from coopctx.experiments.pools import POOLS
@@ -59,14 +59,14 @@ def _hidden(config: Config, hidden: int) -> Changes:
 
 def _in_turns(
     changed: Sequence[tuple[str, Config, int]], repeats: int, seconds: Callable[[Config, int], tuple[float, float]]
-) -> list[tuple[str, Config, int, list[float]]]:
+) -> list[tuple[str, Config, int, tuple[float, float]]]:
     """The rows of ``changed``, each with the medians of its two parts' seconds, measured in turns."""
-    taken: list[list[tuple[float, float]]] = [[] for _ in changed]
-    for _ in range(repeats):
-        for (_, config, threads), into in zip(changed, taken, strict=True):
-            with using(engines(config.model.hidden)[0], threads):
-                into.append(seconds(config, threads))
-    medians = ([statistics.median(part) for part in zip(*each, strict=True)] for each in taken)
+
+    def measured(config: Config, threads: int) -> tuple[float, float]:
+        with using(engines(config.model.hidden)[0], threads):
+            return seconds(config, threads)
+
+    medians = in_turns([partial(measured, config, threads) for _, config, threads in changed], repeats)
     return [(*row, found) for row, found in zip(changed, medians, strict=True)]
 
 

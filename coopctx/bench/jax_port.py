@@ -6,10 +6,10 @@ Imported only where JAX is installed. Everything is float32, on the CPU, one thr
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import jax
 import jax.numpy as jnp
@@ -31,23 +31,9 @@ def start(threads: int) -> str:
     The number of threads has no effect if the process has used JAX before.
     """
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false"
-    with _environment(XLA_FLAGS=flags, NPROC=str(threads), JAX_PLATFORMS="cpu"):
+    with patch.dict(os.environ, XLA_FLAGS=flags, NPROC=str(threads), JAX_PLATFORMS="cpu"):
         jnp.zeros(1).block_until_ready()
     return jax.__version__
-
-
-@contextmanager
-def _environment(**values: str) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def to_jax(tensor: torch.Tensor) -> Array:

@@ -10,6 +10,7 @@ from coopctx.bench.rows import Growth, IterationRate, Rate, Report
 from coopctx.bench.tables import ENOUGH, heading
 from coopctx.errors import RunError
 from coopctx.experiments.agents import AGENTS
+from coopctx.report.markdown import markdown_table
 
 FOLDER = "bench"  # of measurements, in a results folder
 NONE = "No measurement is in results/bench/."
@@ -38,7 +39,7 @@ def markdown(report: Report) -> str:
     busy = [] if machine.granted > ENOUGH else [f"**{' '.join(rest[-2:])}**", ""]
     contestants = "in use", "reference", "JAX", "in use : reference", "in use : JAX", "of torch.mm"
     parts = [
-        _table(("", "threads", *contestants), _rates(report)),
+        markdown_table(("", "threads", *contestants), _rates(report)),
         *(_growth([row for row in report.growth if row.agent == agent]) for agent in ("ppi", "a2c")),
         _estimator(report),
     ]
@@ -83,7 +84,7 @@ def _growth(rows: Sequence[Growth]) -> str:
         shares = ["–" if part.matmul_share is None else f"{part.matmul_share:.0%}" for part in row.parts]
         numbers = [_number(part.seconds * 1e3) for part in row.parts] + [_number(part.per_million) for part in row.parts]
         cells.append([row.changed or "as they are", str(row.threads), *numbers, *shares])
-    return _table((f"{kind.label}, per {kind.unit}", "threads", *units), cells)
+    return markdown_table((f"{kind.label}, per {kind.unit}", "threads", *units), cells)
 
 
 def _estimator(report: Report) -> str:
@@ -91,14 +92,9 @@ def _estimator(report: Report) -> str:
         [each.name, _number(each.variance), _number(each.seconds * 1e3), "–" if each.ratio is None else _number(each.ratio)]
         for each in report.estimator
     )
-    return _table(("estimator of Q", "variance", "ms a call", "variance × cost, sampled : this"), rows)
+    return markdown_table(("estimator of Q", "variance", "ms a call", "variance × cost, sampled : this"), rows)
 
 
 def _number(value: float) -> str:
     """Three digits that count, and no exponent."""
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    ruler = ["---", *("---:" for _ in headings[1:])]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in (headings, ruler, *rows))

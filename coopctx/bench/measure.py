@@ -25,6 +25,7 @@ from coopctx.bench.rows import Machine, Products, Rate, Report, Sizes, counted
 from coopctx.errors import UsageError
 from coopctx.experiments.configuration import to_dict
 from coopctx.experiments.presets import load_preset
+from coopctx.game.threads import torch_threads
 from coopctx.machine import available_cores
 
 MOST_REPEATS = 1000
@@ -49,8 +50,7 @@ def measure(
         raise UsageError(f"--threads must be an integer from 1 to the {cores} cores there are, not {threads}")
     if not 1 <= repeats <= MOST_REPEATS:
         raise UsageError(f"--repeats must be an integer from 1 to {MOST_REPEATS}, not {repeats}")
-    before = torch.get_num_threads()
-    try:
+    with torch_threads(torch.get_num_threads()):
         load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
         ports = jax_ports()
         jax = ports[0].start(threads) if ports else None
@@ -73,8 +73,6 @@ def measure(
         growth = measure_growth(config, counts, repeats, sizes, products)
         on_part("estimators")
         estimator = measure_estimators(config, threads, repeats, sizes)
-    finally:
-        torch.set_num_threads(before)
     machine = Machine(
         cpu_name(),
         cores,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from types import ModuleType
 
 from coopctx.agents.a2c.player import untrained
 from coopctx.agents.record import shares
-from coopctx.bench.race import IN_USE, PEER, REFERENCE, Engine, engines, pytorch, using
+from coopctx.bench.race import PEER, REFERENCE, Engine, engines, in_turns, pytorch, using
 from coopctx.bench.rows import IterationRate, PhaseRate, Sizes
 from coopctx.experiments.pools import LEARNER, POOLS, RunSpec
 from coopctx.experiments.settings import Config, MeasureConfig
@@ -29,18 +29,9 @@ def measure_phase(config: Config, threads: int, repeats: int, sizes: Sizes) -> l
     often.
     """
     totals = _in_turns(config, threads, repeats, lambda: phase_seconds(config, threads, sizes))
-    seconds = {name: sum(total) for name, total in totals.items()}
-    episodes = POOLS["mixed"].learners * config.ppi.episodes_per_phase
+    rates = _rates(totals, POOLS["mixed"].learners * config.ppi.episodes_per_phase)
     return [
-        PhaseRate(
-            engine.name,
-            engine.runs_on,
-            engine.dtype,
-            fit_seconds=totals[engine.name][0],
-            collect_seconds=totals[engine.name][1],
-            per_second=episodes / seconds[engine.name],
-            ratio=seconds[REFERENCE] / seconds[engine.name],
-        )
+        PhaseRate(engine.name, engine.runs_on, engine.dtype, *totals[engine.name], *rates[engine.name])
         for engine in _two_engines(config)
     ]
 
@@ -51,20 +42,21 @@ def _two_engines(config: Config) -> tuple[Engine, Engine]:
 
 def _in_turns(
     config: Config, threads: int, repeats: int, seconds: Seconds, peer: Seconds | None = None
-) -> dict[str, list[float]]:
+) -> dict[str, tuple[float, float]]:
     """Medians of both parts' seconds on the engine in use, on the reference and as ``peer`` measures them, which take turns."""
-    parts: dict[str, list[tuple[float, float]]] = {IN_USE: [], REFERENCE: [], **({PEER: []} if peer else {})}
-    for _ in range(repeats):
-        for engine in _two_engines(config):
-            with using(engine, threads):
-                parts[engine.name].append(seconds())
-        if peer:
-            parts[PEER].append(peer())
-    return {name: _medians(taken) for name, taken in parts.items()}
+
+    def on(engine: Engine) -> tuple[float, float]:
+        with using(engine, threads):
+            return seconds()
+
+    calls = {engine.name: partial(on, engine) for engine in _two_engines(config)} | ({PEER: peer} if peer else {})
+    return dict(zip(calls, in_turns(list(calls.values()), repeats), strict=True))
 
 
-def _medians(taken: Sequence[tuple[float, float]]) -> list[float]:
-    return [statistics.median(values) for values in zip(*taken, strict=True)]
+def _rates(totals: Mapping[str, tuple[float, float]], amount: float) -> dict[str, tuple[float, float]]:
+    """By contestant: the ``amount`` of work per second of all its parts together, and the ratio to the reference."""
+    seconds = {name: sum(parts) for name, parts in totals.items()}
+    return {name: (amount / own, seconds[REFERENCE] / own) for name, own in seconds.items()}
 
 
 def phase_seconds(config: Config, threads: int, sizes: Sizes) -> tuple[float, float]:
@@ -108,19 +100,10 @@ def measure_iteration(
     """
     peer = _peer_iteration(config, threads, sizes, port) if port else None
     totals = _in_turns(config, threads, repeats, lambda: iteration_seconds(config, threads, sizes), peer)
-    seconds = {name: sum(total) for name, total in totals.items()}
+    rates = _rates(totals, 1)
     played = [*_two_engines(config), *([Engine(PEER, "JAX", "fp32", None)] if peer else [])]
     return [
-        IterationRate(
-            engine.name,
-            engine.runs_on,
-            engine.dtype,
-            threads,
-            play_seconds=totals[engine.name][0],
-            update_seconds=totals[engine.name][1],
-            per_second=1 / seconds[engine.name],
-            ratio=seconds[REFERENCE] / seconds[engine.name],
-        )
+        IterationRate(engine.name, engine.runs_on, engine.dtype, threads, *totals[engine.name], *rates[engine.name])
         for engine in played
     ]
 

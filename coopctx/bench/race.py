@@ -14,6 +14,7 @@ import torch
 
 from coopctx import native
 from coopctx.bench.rows import Rate
+from coopctx.game.threads import torch_threads
 
 CPU = torch.device("cpu")
 
@@ -65,6 +66,13 @@ def race(contestants: Sequence[Contestant], repeats: int, seconds: float) -> lis
     ]
 
 
+def in_turns(calls: Sequence[Callable[[], tuple[float, float]]], repeats: int) -> list[tuple[float, float]]:
+    """The medians of both numbers that each call measures, over ``repeats`` measurements taken in turns."""
+    taken = [[call() for call in calls] for _ in range(repeats)]
+    pairs = (zip(*each, strict=True) for each in zip(*taken, strict=True))
+    return [(statistics.median(first), statistics.median(second)) for first, second in pairs]
+
+
 def _calls_lasting(contestant: Contestant, seconds: float) -> int:
     contestant.call()  # compilation and first allocations are not measured
     start = time.perf_counter()
@@ -87,14 +95,13 @@ def pytorch(name: str) -> Engine:
 @contextmanager
 def using(engine: Engine, threads: int) -> Iterator[None]:
     """Model and planner compute on this engine, with as many PyTorch threads as in a run, until the context ends."""
-    before = native.kernel_for, torch.get_num_threads()
+    before = native.kernel_for
     native.kernel_for = lambda device, hidden: engine.kernel
-    torch.set_num_threads(1 if engine.kernel else threads)
     try:
-        yield
+        with torch_threads(1 if engine.kernel else threads):
+            yield
     finally:
-        native.kernel_for = before[0]
-        torch.set_num_threads(before[1])
+        native.kernel_for = before
 
 
 def on_engine(engine: Engine, threads: int, call: Callable[[], Any], amount: float) -> Contestant:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from coopctx.bench.race import PEER
@@ -125,7 +125,5 @@ def _estimator_table(report: Report) -> Table:
 
 
 def _table(title: str, *numbers: str, kinds: Sequence[str] = ("", "computed by")) -> Table:
-    table = Table(*kinds, title=title, title_justify="left", caption_justify="left")
-    for heading in numbers:
-        table.add_column(heading, justify="right")
-    return table
+    columns = (Column(heading, justify="right") for heading in numbers)
+    return Table(*kinds, *columns, title=title, title_justify="left", caption_justify="left")

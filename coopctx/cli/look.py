@@ -26,11 +26,11 @@ from coopctx.cli.options import (
     Rounds,
     Runs,
     Seeds,
+    a_path,
     choice,
     figures_folder,
     parse_seeds,
 )
-from coopctx.cli.options import path as typed_path
 from coopctx.errors import UsageError
 from coopctx.experiments.checks import check_number
 from coopctx.experiments.pools import options_for
@@ -69,10 +69,7 @@ def plot(
         ),
     ] = None,
     games: Annotated[int | None, typer.Option(metavar="N", help="Episodes: games per opponent.", show_default="32")] = None,
-    episodes: Annotated[
-        Path | None,
-        typer.Option(parser=typed_path, metavar="FILE.parquet", help="Episodes: write the games to this file."),
-    ] = None,
+    episodes: Annotated[Path | None, a_path("FILE.parquet", "Episodes: write the games to this file.")] = None,
 ) -> None:
     """Draw the figures of the paper, of the sweeps, of whole games and of cross-play from finished runs.
 
@@ -152,7 +149,7 @@ def _seed_0(sources: Sources) -> str:
     """The output of ``coopctx train --agent ppi --pool mixed`` for the finished run, as a block of a page."""
     from coopctx.analysis.summaries import LAST_MEASUREMENTS, run_summary
 
-    directory = sources.results / sources.preset / "ppi-mixed" / "seed-0"
+    directory = sources.runs.folder / sources.runs.preset / "ppi-mixed" / "seed-0"
     printed = io.StringIO()
     table = show.runs_table(f"mean of the last {LAST_MEASUREMENTS} measurements", {0: run_summary(directory)})
     Console(file=printed, width=80).print(table)
@@ -166,7 +163,7 @@ def _measured(sources: Sources) -> str:
     """The measurements of speed that are kept beside the results."""
     from coopctx.bench.markdown import stored
 
-    return stored(sources.results)
+    return stored(sources.runs.folder)
 
 
 PRINTED: dict[str, Block] = {"seed-0": _seed_0, "bench": _measured}  # blocks of pages beside those of the report
@@ -188,16 +185,11 @@ def evaluate(
     games: Annotated[int, typer.Option(metavar="N", help="Games against each opponent.")] = 256,
     rounds: Rounds = None,
     seed: GamesSeed = 0,
-    out: Annotated[
-        Path | None,
-        typer.Option(parser=typed_path, metavar="FILE", help="Write the curves over rounds to this file; .parquet or .csv."),
-    ] = None,
+    out: Annotated[Path | None, a_path("FILE", "Write the curves over rounds to this file; .parquet or .csv.")] = None,
     episodes: Annotated[
         Path | None,
-        typer.Option(
-            parser=typed_path,
-            metavar="FILE.parquet",
-            help="Write every round of the games to this file: both sides' actions, and the trained agents' beliefs.",
+        a_path(
+            "FILE.parquet", "Write every round of the games to this file: both sides' actions, and the trained agents' beliefs."
         ),
     ] = None,
     device: Device = "auto",
@@ -262,10 +254,7 @@ def play(
     seed: Annotated[
         int | None, typer.Option(metavar="N", help="Seed of the agent's random numbers.", show_default="a new one each time")
     ] = None,
-    html: Annotated[
-        Path | None,
-        typer.Option("--html", parser=typed_path, metavar="FILE.html", help="Write the game as a web page that needs no server."),
-    ] = None,
+    html: Annotated[Path | None, a_path("FILE.html", "Write the game as a web page that needs no server.")] = None,
 ) -> None:
     """Play against a trained agent, in the terminal or in a browser.
 

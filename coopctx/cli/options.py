@@ -41,6 +41,11 @@ def path(text: str | Path) -> Path:
     return Path(text)
 
 
+def a_path(metavar: str, help: str, **more: Any) -> Any:
+    """An option whose value is a path."""
+    return typer.Option(parser=path, metavar=metavar, help=help, **more)
+
+
 def figures_folder(out: Path | None, preset: str) -> Path:
     """``out``; if it is None, ``figures``, or for another preset than cpu a folder such as ``figures-smoke``."""
     return out or Path("figures" if preset == "cpu" else f"figures-{preset}")
@@ -54,8 +59,7 @@ def who_and_whom(agent: str | None, pool: str | None, preset: str, usual: tuple[
     chosen = [agent or said.agent or (usual and usual[0]), pool or said.pool or (usual and usual[1])]
     for name, value in zip(("--agent", "--pool"), chosen, strict=True):
         if not value:
-            where = " (or a file with it, --config)"
-            raise UsageError(f"Missing option '{name}'{where}")
+            raise UsageError(f"Missing option '{name}' (or a file with it, --config)")
     return str(chosen[0]), str(chosen[1])
 
 
@@ -89,13 +93,7 @@ Preset = Annotated[
 ]
 RunsPreset = Annotated[str | None, typer.Option(metavar=_PRESETS, help="Size of the runs.", show_default="cpu", **_PRESET)]
 Config = Annotated[
-    Path | None,
-    typer.Option(
-        parser=path,
-        metavar="FILE.toml",
-        help="A file of settings, and optionally a pool, in place of a preset.",
-        show_default=False,
-    ),
+    Path | None, a_path("FILE.toml", "A file of settings, and optionally a pool, in place of a preset.", show_default=False)
 ]
 Seed = Annotated[str | None, typer.Option(metavar="N", help="One seed; 0 without --seed and --seeds.", show_default=False)]
 Seeds = Annotated[str | None, typer.Option(metavar="SEEDS", help="Several: 0-9 or 0,2,5-7.", show_default=False)]
@@ -110,16 +108,9 @@ Overrides = Annotated[
     ),
 ]
 Game = Annotated[str | None, typer.Option(show_default="the preset's", **choice("What is played.", *NAMED_GAMES))]
-ResultsOption = Annotated[Path, typer.Option(parser=path, metavar="FOLDER", help="Where the runs are kept.")]
-Out = Annotated[
-    Path | None,
-    typer.Option(
-        parser=path,
-        metavar="FOLDER",
-        help="Where the figures (and the report) go.",
-        show_default="figures, or figures-PRESET for another preset than cpu",
-    ),
-]
+ResultsOption = Annotated[Path, a_path("FOLDER", "Where the runs are kept.")]
+_USUAL = "figures, or figures-PRESET for another preset than cpu"
+Out = Annotated[Path | None, a_path("FOLDER", "Where the figures (and the report) go.", show_default=_USUAL)]
 Runs = Annotated[
     list[Path],
     typer.Argument(

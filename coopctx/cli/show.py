@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from coopctx.errors import RunError
@@ -73,12 +74,9 @@ def fail_each(failures: Sequence[str], what: str) -> None:
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str | Text]], title: str = "", left: int = 1) -> Group:
     """A table for a terminal of 80 columns: the first ``left`` columns are text and may be folded, the others are numbers."""
-    shown = Table(box=None, padding=(0, 1), pad_edge=False)
-    for index, heading in enumerate(headings):
-        if index < left:
-            shown.add_column(heading, overflow="fold")
-        else:
-            shown.add_column(heading, justify="right", no_wrap=True)
+    texts = (Column(heading, overflow="fold") for heading in headings[:left])
+    numbers = (Column(heading, justify="right", no_wrap=True) for heading in headings[left:])
+    shown = Table(*texts, *numbers, box=None, padding=(0, 1), pad_edge=False)
     for row in rows:
         shown.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
     parts: list[RenderableType] = [Text(title, style="italic")] if title else []
@@ -178,16 +176,7 @@ def meetings_tables(played: pd.DataFrame) -> Group:
 
     parts: list[RenderableType] = []
     for player, met in groupby(crossplay.meetings(played), key=lambda meeting: meeting.player):
-        rows = [
-            (
-                meeting.opponent,
-                *(f"{part.value:z.2f}" for part in (meeting.reward, meeting.co_reward, meeting.advantage)),
-                interval(meeting.advantage.low, meeting.advantage.high),
-                f"{meeting.mutual.value:z.2f}",
-                meeting.relation,
-            )
-            for meeting in met
-        ]
+        rows = [(meeting.opponent, *crossplay.cells(meeting)) for meeting in met]
         headings = ("against", "reward", "theirs", "more", "95 % interval", "both C", player)
         parts += [table(headings, rows, f"{player}: rewards per round"), ""]
     fits = {kind: crossplay.conventions(played, kind) for kind in crossplay.kinds(played, True)}
@@ -202,6 +191,4 @@ def meetings_tables(played: pd.DataFrame) -> Group:
 
 def quoted(words: Iterable[object]) -> str:
     """Words as one shell command."""
-    import shlex
-
     return shlex.join(str(word) for word in words)

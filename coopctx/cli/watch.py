@@ -12,8 +12,7 @@ import typer
 from rich.text import Text
 
 from coopctx.cli import completion, show
-from coopctx.cli.options import Device, GamesSeed, Rounds, Runs, figures_folder
-from coopctx.cli.options import path as typed_path
+from coopctx.cli.options import Device, GamesSeed, Rounds, Runs, a_path, figures_folder
 from coopctx.errors import UsageError
 from coopctx.runs.export import check_export, export
 
@@ -34,12 +33,7 @@ def arena(
     games: Annotated[int, typer.Option(metavar="N", help="Games of each pair, in parallel.")] = 32,
     rounds: Rounds = None,
     seed: GamesSeed = 0,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            parser=typed_path, metavar="FILE", help="Write a row per pair, side and episode to this file; .parquet or .csv."
-        ),
-    ] = None,
+    out: Annotated[Path | None, a_path("FILE", "Write a row per pair, side and episode to this file; .parquet or .csv.")] = None,
     device: Device = "auto",
 ) -> None:
     """Cross-play: trained agents with each other, with strategies and with naive learners, over one or many episodes.

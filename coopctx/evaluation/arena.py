@@ -128,7 +128,6 @@ def _alike(one: TrainedAgent, other: TrainedAgent) -> bool:
 
 
 def _learners(host: Host, agent: TrainedAgent) -> list[Entrant]:
-    """All learners of a run."""
     host.check_game(agent)
     keys = agent.keys
     lasting = AGENTS[agent.kind].keeps_history

@@ -13,7 +13,6 @@ from coopctx.agents.beliefs import Beliefs, beliefs_table
 from coopctx.analysis.played.games import SCHEMA
 from coopctx.errors import UsageError
 from coopctx.evaluation.meetings import Evaluation, Meeting
-from coopctx.game.episodes import Episodes
 from coopctx.game.matrix import MatrixGame
 from coopctx.runs.export import check_export
 
@@ -43,13 +42,9 @@ def check_path(path: Path) -> None:
 def _rows(game: MatrixGame, meeting: Meeting, player: str, keys: Mapping[str, Any]) -> pa.Table:
     first = player == "ego"
     (episodes, other), beliefs = (meeting.ego, meeting.co)[:: 1 if first else -1], meeting.beliefs[0 if first else 1]
-    frame = beliefs_table(game, episodes, beliefs or _none(episodes))
+    none = Beliefs(torch.full((*episodes.actions.shape, 2), float("nan")))  # of a player that has no beliefs
+    frame = beliefs_table(game, episodes, beliefs or none)
     frame["own"], frame["other"] = (["CD"[action] for action in side.actions.flatten().tolist()] for side in (episodes, other))
     frame["reward"] = episodes.rewards.flatten().tolist()
     frame = frame[episodes.going_on().flatten().tolist()].assign(**keys, opponent=meeting.opponent, player=player)
     return pa.Table.from_pandas(frame[SCHEMA.names], SCHEMA, preserve_index=False).replace_schema_metadata(None)
-
-
-def _none(episodes: Episodes) -> Beliefs:
-    """The beliefs of a player that has none: nan before every decision."""
-    return Beliefs(torch.full((*episodes.actions.shape, 2), float("nan")))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,32 +128,26 @@ def curves(evaluation: Evaluation) -> pa.Table:
     best_response_reward is the expected reward of the best response in that round, for the ego; null for the co-player, and if
     the best response is not known.
     """
-    rows = [
-        {**evaluation.keys, **row}
-        for meeting in evaluation.meetings
-        for player in ("ego", "co")
-        for row in _rounds(meeting, player)
-    ]
-    return pa.Table.from_pylist(rows, SCHEMA)
+    sides = [_rounds(meeting, player) for meeting in evaluation.meetings for player in ("ego", "co")]
+    rows = pd.concat(sides).assign(**evaluation.keys)[SCHEMA.names]
+    return pa.Table.from_pandas(rows, SCHEMA, preserve_index=False).replace_schema_metadata(None)
 
 
-def _rounds(meeting: Meeting, player: str) -> Iterator[dict[str, Any]]:
+def _rounds(meeting: Meeting, player: str) -> pd.DataFrame:
     """A row per round that at least one game reached."""
     episodes, best = (meeting.ego, meeting.best) if player == "ego" else (meeting.co, None)
-    references = [None] * episodes.rounds if best is None else best.reward.mean(0).tolist()
-    columns = (episodes.games_per_round(), episodes.cooperation_per_round(), episodes.reward_per_round())
-    per_round = zip(*(column.tolist() for column in columns), references, strict=True)
-    for number, (games, rate, reward, reference) in enumerate(per_round, start=1):
-        if games:
-            yield {
-                "opponent": meeting.opponent,
-                "player": player,
-                "round": number,
-                "cooperation_rate": rate,
-                "reward": reward,
-                "episodes": games,
-                "best_response_reward": reference,
-            }
+    rows = pd.DataFrame(
+        {
+            "opponent": meeting.opponent,
+            "player": player,
+            "round": range(1, episodes.rounds + 1),
+            "cooperation_rate": episodes.cooperation_per_round().cpu().numpy(),
+            "reward": episodes.reward_per_round().cpu().numpy(),
+            "episodes": episodes.games_per_round().cpu().numpy(),
+            "best_response_reward": np.nan if best is None else best.reward.mean(0),
+        }
+    )
+    return rows[rows["episodes"] > 0]
 
 
 def _mean(per_round: np.ndarray, window: tuple[int, int]) -> float:

@@ -9,7 +9,6 @@ episode.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -72,14 +71,14 @@ def evaluate(
         check_export(Path(out), SCHEMA)
     asked, trained = guests(against), agent_of(agent)
     host = Host(trained or first_agent(asked), rounds, place)
-    ego = _ego(host, agent, trained, learner)
+    ego, keys = _ego(host, agent, trained, learner)
     meetings = []
     with torch_threads(host.torch_threads()):
         for name, opponent in _named([host.opponent(guest) for guest in asked or host.usual()]).items():
             players = _seated(ego, opponent, seed, watch)
             chance = stream(seed, "chance", opponent.stream)
             meetings.append(meet(name, players, host.game, host.rounds, games, place, report, chance))
-    evaluation = Evaluation(ego.name, ego.keys, tuple(meetings), host.game)
+    evaluation = Evaluation(ego.name, keys, tuple(meetings), host.game)
     if out is not None:
         export(Path(out), curves(evaluation))
     return evaluation
@@ -123,26 +122,19 @@ def meet(
     return Meeting(opponent, ego, co, best, (beliefs[0], beliefs[1]))
 
 
-@dataclass(frozen=True)
-class _Ego:
-    """The player that is evaluated. keys: as of `Evaluation`. player: makes the player from a stream."""
+def _ego(host: Host, who: Contestant, trained: TrainedAgent | None, learner: int) -> tuple[Opponent, dict[str, Any]]:
+    """The player that is evaluated, and `Evaluation.keys`; ``trained`` is the agent that ``who`` is or names.
 
-    name: str
-    keys: dict[str, Any]
-    player: Callable[[torch.Generator], Player]
-
-
-def _ego(host: Host, who: Contestant, trained: TrainedAgent | None, learner: int) -> _Ego:
-    """``trained`` is the agent that ``who`` is or names. UsageError if it has no such learner."""
+    UsageError if it has no such learner.
+    """
     if trained is None:
-        opponent = host.opponent(who)
-        return _Ego(opponent.name, dict.fromkeys((*KEYS, "preset", "learner")), opponent.player)
+        return host.opponent(who), dict.fromkeys((*KEYS, "preset", "learner"))
     trained.learner_weights(learner)
-    keys = {**trained.keys, "learner": learner}
-    return _Ego(f"{trained.name}, learner {learner}", keys, partial(host.seat, trained, learner=learner))
+    name, keys = f"{trained.name}, learner {learner}", {**trained.keys, "learner": learner}
+    return Opponent(name, name, partial(host.seat, trained, learner=learner)), keys
 
 
-def _seated(ego: _Ego, opponent: Opponent, seed: int, watch: bool) -> tuple[Player, Player]:
+def _seated(ego: Opponent, opponent: Opponent, seed: int, watch: bool) -> tuple[Player, Player]:
     """Both players of a meeting, each with its own random stream. UsageError if they are one object."""
     own = ego.player(stream(seed, "evaluate", opponent.stream, "ego"))
     other = opponent.player(stream(seed, "evaluate", opponent.stream, "co"))

@@ -77,7 +77,7 @@ class Lasting(Anew):
         self._last_reward = episodes.rewards[:, -1].contiguous()
 
 
-class Naive:
+class Naive(Player):
     """Naive learners: each plays ``coala.inner_batch`` neighbouring games in parallel, and updates after every episode."""
 
     def __init__(self, game: MatrixGame, coala: CoalaConfig, generator: torch.Generator) -> None:
@@ -92,12 +92,6 @@ class Naive:
         if self._learners is None:
             self._learners = naive_learners(learners, self._n_actions, self._coala, self._generator)
         self._learners.begin_episode()
-
-    def identity(self) -> None:
-        """A naive learner has none."""
-
-    def meet(self, identity: Tensor | None) -> None:
-        """Ignore the co-player's identity."""
 
     def act(self, observation: Tensor, reward: Tensor) -> Tensor:
         assert self._learners is not None, "begin comes first"

@@ -191,7 +191,7 @@ def _fits(points: pd.DataFrame, players: _Players, config: Config) -> pd.DataFra
             part = theirs if met == ALL else theirs[theirs["met"] == met]
             rows.append({"player": player, "met": met, "rounds": config.game.rounds, "games": GAMES, **_fit(part, baseline)})
     for name, strategy in players.references.items():
-        exact = memory_one_table(strategy, players.spread, None, payoffs)
+        exact = memory_one_table(strategy, players.spread, payoffs)
         rows.append({"player": name, "met": EXACT, "rounds": None, "games": None, **_fit(exact, baseline)})
     return pd.DataFrame(rows).astype({"rounds": "Int64", "games": "Int64", "extorts": "boolean"})
 

@@ -48,7 +48,10 @@ def shown(value: Any) -> str:
     """A value as it appears in a message: short, on one line, spelled as in TOML."""
     if isinstance(value, bool):
         return str(value).lower()
-    text = repr(value) if isinstance(value, str) else str(value)
+    try:
+        text = repr(value) if isinstance(value, str) else str(value)
+    except ValueError:  # an integer of more digits than Python prints
+        return "a number that large"
     text = " ".join(text.split())
     return text if len(text) <= 60 else f"{text[:59]}…"
 
@@ -68,7 +71,7 @@ def checked(name: str, hint: Any, value: Any) -> Any:
     wanted = f"{kind} {limit.text}" if limit else kind
     too_large = isinstance(value, int) and abs(value) > LARGEST_INTEGER and hint is int
     raise UsageError(
-        f"{name} must be {wanted}{f' and <= {LARGEST_INTEGER}' if too_large else ''}, not {described(value)}"
+        f"{name} must be {wanted}{f' and <= {LARGEST_INTEGER}' if too_large else ''}, not {shown(value)}"
     )
 
 
@@ -86,13 +89,6 @@ _KINDS = {
     tuple[int, ...]: "a list of integers",
     tuple[tuple[float, ...], ...]: "a list of",
 }
-
-
-def described(value: Any) -> str:
-    try:
-        return shown(value)
-    except ValueError:  # an integer of more digits than Python prints
-        return "a number that large"
 
 
 def _typed(hint: Any, value: Any) -> Any:

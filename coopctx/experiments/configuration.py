@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from coopctx.errors import UsageError, suggestion
-from coopctx.experiments.checks import described, shown
+from coopctx.experiments.checks import shown
 from coopctx.experiments.settings import LEARNERS, SECTIONS, Config
 
 
@@ -20,7 +20,7 @@ def from_dict(settings: Mapping[str, Mapping[str, Any]]) -> Config:
     """The inverse of `to_dict`; UsageError names an unknown or missing key or a bad value."""
     for section, values in settings.items():
         if not isinstance(values, Mapping):
-            raise UsageError(f"{section} must be a section of settings, not {described(values)}")
+            raise UsageError(f"{section} must be a section of settings, not {shown(values)}")
         for key in values:
             locate(f"{section}.{key}")
     for section, kind in SECTIONS.items():
@@ -85,10 +85,9 @@ def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
 def differing_keys(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
     """The settings in which two `to_dict` configurations differ, each as ``"ppi.rollouts: 8 there, 4 here"``."""
     ours, theirs = _numbered(flat(here)), _numbered(flat(there))
-    keys = list(theirs) + [key for key in ours if key not in theirs]
     return [
         f"{key}: {_told(theirs, key)} there, {_told(ours, key)} here"
-        for key in keys
+        for key in theirs | ours
         if theirs.get(key, _ABSENT) != ours.get(key, _ABSENT)
     ]
 
@@ -122,10 +121,5 @@ def locate(key: str) -> tuple[str, str]:
     section, _, name = key.partition(".")
     if name in known.get(section, ()):
         return section, name
-    nearby = known.get(section)
-    names = (
-        [f"{section}.{name}" for name in nearby]
-        if nearby
-        else [f"{section}.{name}" for section in known for name in known[section]]
-    )
+    names = [f"{near}.{name}" for near in ([section] if section in known else known) for name in known[near]]
     raise UsageError(f"unknown setting {shown(key)}; {suggestion(key, names)}")

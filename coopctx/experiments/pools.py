@@ -103,10 +103,6 @@ class RunSpec:
         return Pool(learners=2 if LEARNER in opponents else 1, opponents=opponents)
 
     @property
-    def experiment(self) -> str:
-        return self.pool
-
-    @property
     def name(self) -> str:
         return run_name(self.agent, self.pool, self.opponent_id)
 
@@ -115,7 +111,7 @@ class RunSpec:
         """The columns that every row of the run's tables has, and the preset."""
         return {
             "agent": self.agent,
-            "experiment": self.experiment,
+            "experiment": self.pool,
             "opponent_id": self.opponent_id,
             "seed": self.seed,
             "preset": self.preset,
@@ -127,11 +123,9 @@ class RunSpec:
     @property
     def command(self) -> tuple[str, ...]:
         """The words of the command that makes this run, without changed settings."""
-        flag = ("--opponent-id",) if self.opponent_id else ()
-        words = ("coopctx", "train", "--agent", self.agent, "--pool", self.pool, *flag)
         preset = self.preset
         settings = ("--config", str(preset.path)) if isinstance(preset, ConfigFile) else ("--preset", preset)
-        return (*words, *settings, "--seed", str(self.seed))
+        return (*train_words(self.agent, self.pool, self.opponent_id), *settings, "--seed", str(self.seed))
 
     def typed(self, results: Path) -> str:
         """`command` for a shell, with the results folder."""
@@ -148,6 +142,11 @@ class RunSpec:
 
     def _sibling(self, pool: str, seed: int) -> RunSpec:
         return RunSpec(self.agent, pool, False, seed, self.preset)
+
+
+def train_words(agent: str, pool: str, opponent_id: bool) -> list[str]:
+    """The words of a command that trains such an agent, without preset, seeds and folder."""
+    return ["coopctx", "train", "--agent", agent, "--pool", pool, *(["--opponent-id"] if opponent_id else [])]
 
 
 def pools_of(agent: str) -> dict[str, Pool]:
@@ -202,16 +201,11 @@ def run_names() -> set[str]:
     return names | {run_name(agent, *rest) for agent in others for rest in ((CUSTOM, False), ("mixed", True))}
 
 
-def all_needs(spec: RunSpec) -> list[RunSpec]:
-    """The runs that ``spec`` needs, directly or indirectly: each once, and after the runs that it needs itself."""
-    return with_needs(spec.needs())
-
-
 def with_needs(specs: Iterable[RunSpec]) -> list[RunSpec]:
     """``specs`` and all runs that they need: each once, and after the runs that it needs itself."""
     ordered: dict[RunSpec, None] = {}
     for spec in specs:
-        ordered.update(dict.fromkeys((*all_needs(spec), spec)))
+        ordered.update(dict.fromkeys((*with_needs(spec.needs()), spec)))
     return list(ordered)
 
 

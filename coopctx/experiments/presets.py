@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from coopctx.errors import UsageError, unknown
 from coopctx.experiments.agents import AGENTS
-from coopctx.experiments.checks import described
+from coopctx.experiments.checks import shown
 from coopctx.experiments.config_file import AGENT, BASE, ENDING, ConfigFile
 from coopctx.experiments.configuration import from_dict, locate
 from coopctx.experiments.pools import COALA_POOLS, CUSTOM, POOLS, Pool
@@ -154,7 +154,7 @@ def _read(name: str) -> dict[str, Any]:
 
 def _table(value: Any, name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise UsageError(f"{name} must be a section of settings, not {described(value)}")
+        raise UsageError(f"{name} must be a section of settings, not {shown(value)}")
     return value
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
-from collections.abc import Iterator
 from functools import cache
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from coopctx.experiments.agents import AGENTS
-from coopctx.experiments.checks import LARGEST_INTEGER, NONZERO, Limit, described
+from coopctx.experiments.checks import LARGEST_INTEGER, NONZERO, Limit, shown
 from coopctx.experiments.config_file import AGENT, BASE
 from coopctx.experiments.configuration import flat, to_dict
 from coopctx.experiments.pools import COALA_POOLS, CUSTOM, POOLS
@@ -33,16 +32,22 @@ class Setting(NamedTuple):
 @cache
 def all_settings() -> tuple[Setting, ...]:
     """Every setting, in the order of the sections."""
-    return tuple(_all())
+    found = []
+    for section, kind in SECTIONS.items():
+        meanings, hints = _meanings(kind), get_type_hints(kind, include_extras=True)
+        for field in dataclasses.fields(kind):
+            name = f"{section}.{field.name}"
+            default = "none" if field.default is dataclasses.MISSING else _written(field.default)
+            found.append(Setting(name, meanings[field.name], _allowed(name, hints[field.name]), default))
+    return tuple(found)
 
 
 def values_of(name: str, preset: str) -> dict[str, list[str]]:
     """The values of a setting in a preset, and the pools that have each; no pools for the value of all others."""
     pools = COALA_POOLS if name.startswith("coala.") else POOLS
-    general = _value(name, preset, None)
+    general, *values = (_written(_flat_preset(preset, pool)[name]) for pool in (None, *pools))
     found: dict[str, list[str]] = {general: []}
-    for pool in pools:
-        value = _value(name, preset, pool)
+    for pool, value in zip(pools, values, strict=True):
         if value != general:
             found.setdefault(value, []).append(pool)
     return found
@@ -71,26 +76,16 @@ def json_schema() -> dict[str, Any]:
     }
 
 
-def _all() -> Iterator[Setting]:
-    for section, kind in SECTIONS.items():
-        meanings, hints = _meanings(kind), get_type_hints(kind, include_extras=True)
-        for field in dataclasses.fields(kind):
-            name = f"{section}.{field.name}"
-            default = "none" if field.default is dataclasses.MISSING else _written(field.default)
-            yield Setting(name, meanings[field.name], _allowed(name, hints[field.name]), default)
-
-
 def _meanings(kind: type) -> dict[str, str]:
     """The comment of each field: the lines above it and the comment on its own line."""
     found, above = {}, []
     for line in inspect.getsource(kind).splitlines():
         if comment := re.fullmatch(r"    # (.*)", line):
             above.append(comment[1])
-        elif field := re.match(r"    (\w+): [^#]*(?:  # (.*))?$", line):
+            continue
+        if field := re.match(r"    (\w+): [^#]*(?:  # (.*))?$", line):
             found[field[1]] = " ".join([*above, *([field[2]] if field[2] else [])])
-            above = []
-        else:
-            above = []
+        above = []
     return found
 
 
@@ -129,11 +124,7 @@ def _flat_preset(preset: str, pool: str | None) -> dict[str, Any]:
     return flat(to_dict(load_preset(preset, (), pool)))
 
 
-def _value(name: str, preset: str, pool: str | None) -> str:
-    return _written(_flat_preset(preset, pool)[name])
-
-
 def _written(value: Any) -> str:
     if isinstance(value, tuple | list):
         return f"[{', '.join(map(_written, value))}]"
-    return f"{value:g}" if isinstance(value, float) else described(value).strip("'")
+    return f"{value:g}" if isinstance(value, float) else shown(value).strip("'")

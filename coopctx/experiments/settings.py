@@ -26,7 +26,7 @@ from coopctx.experiments.checks import (
     SQUARE,
     Section,
     checked,
-    described,
+    shown,
 )
 from coopctx.game.matrix import NAMED_GAMES, MatrixGame
 
@@ -231,7 +231,7 @@ LEARNERS = tuple(AGENTS)  # the sections that only one kind of agent reads: each
 def _members(given: Any) -> tuple[Member, ...]:
     """The members of a pool, checked: each opponent once, positive shares that add up to 1."""
     if not isinstance(given, list | tuple):
-        raise UsageError(f"pool.members must be a list of tables [[pool.members]], not {described(given)}")
+        raise UsageError(f"pool.members must be a list of tables [[pool.members]], not {shown(given)}")
     members = tuple(_member(f"pool.members[{number}]", each) for number, each in enumerate(given, start=1))
     names = [member.opponent for member in members]
     for number, name in enumerate(names, start=1):
@@ -246,7 +246,7 @@ def _members(given: Any) -> tuple[Member, ...]:
 def _member(name: str, given: Any) -> Member:
     values = vars(given) if isinstance(given, Member) else given
     if not isinstance(values, Mapping):
-        raise UsageError(f"{name} must be a table with opponent and share, not {described(given)}")
+        raise UsageError(f"{name} must be a table with opponent and share, not {shown(given)}")
     for key in values:
         if key not in MEMBER:
             raise UsageError(f"unknown key {name}.{key}; allowed: {', '.join(MEMBER)}")

@@ -24,7 +24,8 @@ COLUMN_TITLES = ("1. Learners are extorted", "2. Extorters who meet", "3. It tak
 Side = Literal["ego", "co"]
 Labelled = dict[str, tuple[str, LineStyleType]]  # the end of a pool's name: how it is shown
 RULES: Labelled = {"": ("COALA-PG", "-"), "-m-fos": ("M-FOS", "--"), "-batch-unaware": ("batch-unaware", ":")}
-PLAYERS: tuple[tuple[Side, str], ...] = ("ego", "meta"), ("co", "naive")
+PLAYERS: tuple[Side, Side] = "ego", "co"
+RATE: Literal["cooperation_rate"] = "cooperation_rate"
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,7 @@ class Line:
     label: str
     runs: Runs
     opponent: str
-    quantity: Literal["reward", "cooperation_rate"]
-    colour: str
+    quantity: Literal["reward", "cooperation_rate"] = "reward"
     player: Side = "ego"
     style: LineStyleType = "-"
     table: Literal["training", "episodes"] = "training"
@@ -72,54 +72,32 @@ class LinePlot:
 
 def _exact() -> tuple[LinePlot, LinePlot, LinePlot]:
     naive, mutual, mixed, meta = (Runs("coala", f"exact-{pool}") for pool in ("naive", "mutual", "mixed", "meta"))
+    who = zip(PLAYERS, ("meta agent", "naive learner"), strict=True)
+    sides = [Line(label, naive, "naive", player=side, table="episodes") for side, label in who]
+    met = (Line("with each other", mutual, "learner"),)
+    pools = Line("mixed pool", mixed, "learner"), Line("no naive learners", meta, "learner", style=":")
     return (
-        LinePlot(
-            "Exact game: meta agent and naive learner",
-            "Naive Learner's Step",
-            (
-                Line("meta agent", naive, "naive", "reward", SIDES["ego"], table="episodes"),
-                Line("naive learner", naive, "naive", "reward", SIDES["co"], "co", table="episodes"),
-            ),
-            (-0.6, 1.6),
-        ),
-        LinePlot(
-            "Exact game: two meta agents that extort",
-            "Meta Steps",
-            (Line("with each other", mutual, "learner", "reward", SIDES["ego"]),),
-            (-0.1, 1.1),
-        ),
-        LinePlot(
-            "Exact game: both kinds, or meta agents alone",
-            "Meta Steps",
-            (
-                Line("mixed pool", mixed, "learner", "reward", SIDES["ego"]),
-                Line("no naive learners", meta, "learner", "reward", SIDES["ego"], style=":"),
-            ),
-            (-0.1, 1.1),
-        ),
+        LinePlot("Exact game: meta agent and naive learner", "Naive Learner's Step", tuple(sides), (-0.6, 1.6)),
+        LinePlot("Exact game: two meta agents that extort", "Meta Steps", met, (-0.1, 1.1)),
+        LinePlot("Exact game: both kinds, or meta agents alone", "Meta Steps", pools, (-0.1, 1.1)),
     )
 
 
-def _sampled(rounds: int = 10) -> tuple[LinePlot, LinePlot, LinePlot]:
+def _sampled() -> tuple[LinePlot, LinePlot, LinePlot]:
     naive = {rule: Runs("coala", f"naive{rule}") for rule in RULES}
     within = [
-        Line(f"{label}, {who}", naive[rule], "naive", "reward", SIDES[player], player, style, "episodes", rounds)
+        Line(f"{label}, {who}", naive[rule], "naive", player=side, style=style, table="episodes", every=10)
         for rule, (label, style) in RULES.items()
-        for player, who in PLAYERS
+        for side, who in zip(PLAYERS, ("meta", "naive"), strict=True)
         if rule != "-batch-unaware"
     ]
-    training = [
-        Line(label, naive[rule], "naive", "reward", SIDES["ego"], style=style) for rule, (label, style) in RULES.items()
-    ]
+    training = [Line(label, naive[rule], "naive", style=style) for rule, (label, style) in RULES.items()]
     pools: Labelled = {
         "mixed": ("COALA-PG, mixed", "-"),
         "mixed-m-fos": ("M-FOS, mixed", "--"),
         "meta": ("COALA-PG, no naive", ":"),
     }
-    together = [
-        Line(label, Runs("coala", pool), "learner", "cooperation_rate", SIDES["ego"], style=style)
-        for pool, (label, style) in pools.items()
-    ]
+    together = [Line(label, Runs("coala", pool), "learner", RATE, style=style) for pool, (label, style) in pools.items()]
     return (
         LinePlot("Sampled: within the meta-trajectory", "Inner Episode", tuple(within), (-0.9, 1.7)),
         LinePlot("Sampled: against naive learners", "Batches", tuple(training), (-0.1, 1.3)),
@@ -128,34 +106,15 @@ def _sampled(rounds: int = 10) -> tuple[LinePlot, LinePlot, LinePlot]:
 
 
 def _in_context() -> tuple[LinePlot, LinePlot, LinePlot]:
-    extortion, mutual, mixed, alone = (
-        Runs("ppi", pool) for pool in ("extortion", "mutual-extortion", "mixed", "learners")
-    )
+    extortion, mutual, mixed, alone = (Runs("ppi", pool) for pool in ("extortion", "mutual-extortion", "mixed", "learners"))
+    who = zip(PLAYERS, ("extorter", "Fixed-ICL"), strict=True)
+    sides = [Line(label, extortion, "fixed-icl", player=side) for side, label in who]
+    pools = Line("mixed pool", mixed, "learner", RATE), Line("no tabular players", alone, "learner", RATE, style=":")
+    met = (Line("with each other", mutual, "learner", RATE),)
     return (
-        LinePlot(
-            "PPI: extorter and Fixed-ICL",
-            "Training Phase",
-            (
-                Line("extorter", extortion, "fixed-icl", "reward", SIDES["ego"]),
-                Line("Fixed-ICL", extortion, "fixed-icl", "reward", SIDES["co"], "co"),
-            ),
-            (-0.6, 1.6),
-        ),
-        LinePlot(
-            "PPI: two extorters",
-            "Training Phase",
-            (Line("with each other", mutual, "learner", "cooperation_rate", SIDES["ego"]),),
-            (-0.02, 1.02),
-        ),
-        LinePlot(
-            "PPI: both kinds, or learners alone",
-            "Training Phase",
-            (
-                Line("mixed pool", mixed, "learner", "cooperation_rate", SIDES["ego"]),
-                Line("no tabular players", alone, "learner", "cooperation_rate", SIDES["ego"], style=":"),
-            ),
-            (-0.02, 1.02),
-        ),
+        LinePlot("PPI: extorter and Fixed-ICL", "Training Phase", tuple(sides), (-0.6, 1.6)),
+        LinePlot("PPI: two extorters", "Training Phase", met, (-0.02, 1.02)),
+        LinePlot("PPI: both kinds, or learners alone", "Training Phase", pools, (-0.02, 1.02)),
     )
 
 
@@ -181,7 +140,7 @@ def build(results: Results) -> tuple[Figure, list[str]]:
             _draw(figure.add_subplot(grid[r, c]), panel, [(line, tables[line]) for line in panel.lines])
     labelled = {line.runs.name: (line.runs.name, table) for line, table in tables.items() if len(table)}
     figure.text(0.01, 0.012, caption(results.preset, labelled.values()), size=7, va="bottom", wrap=True)
-    return figure, [text for runs in ours for text in missing(runs, results, runs.command(results))]
+    return figure, [text for runs in ours for text in missing(runs, results)]
 
 
 def _draw(axes: Axes, panel: LinePlot, lines: Sequence[tuple[Line, pd.DataFrame]]) -> None:
@@ -194,7 +153,7 @@ def _draw(axes: Axes, panel: LinePlot, lines: Sequence[tuple[Line, pd.DataFrame]
     for line, table in drawn:
         gid = f"{line.runs.name}/{line.opponent}/{line.player}"
         curve = curves.over_seeds(table, "x", line.quantity, gid)
-        curves.draw(axes, curve, line.colour, line.style, gid)
+        curves.draw(axes, curve, SIDES[line.player], line.style, gid)
         axes.lines[-1].set_label(line.label)
     curves.set_limits(axes, *panel.limits)
     axes.set_xlim(min(table["x"].min() for _, table in drawn), max(table["x"].max() for _, table in drawn))

@@ -116,7 +116,7 @@ def _draw(pair: tuple[Axes, Axes], scene: Scene, words: str, last: bool) -> None
 def _caption(scenes: Sequence[Scene]) -> str:
     preset = scenes[0].preset
     count = max(len(scene.outcomes) for scene in scenes)
-    warning = f"{caveat(preset)} " if preset and caveat(preset) else ""
+    warning = f"{caveat(preset)} " if caveat(preset) else ""
     return (
         f"{warning}Preset {preset}, learner 1, {count} games per scene, a row each, sorted by likeness. CD: the agent "
         "cooperates, its co-player defects. Grey: the probability, before the round, that is named above the panel."

@@ -73,7 +73,8 @@ def build(results: Results) -> tuple[Figure, list[str]]:
     parts = figure.subfigures(1, len(drawn), squeeze=False)[0]
     for part, (panel, tables) in zip(parts, drawn.items(), strict=True):
         draw_panel(part, panel, tables, results.preset)
-    return figure, [line for panel in drawn for line in _missing(panel.agent, results)]
+    wanted = [condition.runs(panel.agent) for panel in drawn for condition in CONDITIONS]
+    return figure, [line for runs in wanted for line in missing(runs, results)]
 
 
 def draw_panel(part: SubFigure, panel: AgentPanel, tables: Mapping[Condition, pd.DataFrame], preset: str) -> None:
@@ -116,8 +117,3 @@ def _legends(part: SubFigure, panel: AgentPanel, conditions: Sequence[Condition]
     header = Line2D([], [], linestyle="none", label="Ablation")
     part.legend(handles=by_colour, loc="center", bbox_to_anchor=(0.31, 0.205))
     part.legend(handles=[header, *by_style], loc="center", bbox_to_anchor=(0.72, 0.205))
-
-
-def _missing(agent: str, results: Results) -> list[str]:
-    wanted = [condition.runs(agent) for condition in CONDITIONS]
-    return [line for runs in wanted for line in missing(runs, results, runs.command(results))]

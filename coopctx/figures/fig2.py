@@ -48,12 +48,14 @@ A2C = Agent(
     iteration="Step",
     x_label="Gradient Steps",
     figure="fig4",
-    rewards={
-        "A": Axis(-0.55, 1.2, 0.5),
-        "D": Axis(-1.4, 2.4, 1.0),
-        "F": Axis(-1.4, 2.3, 1.0),
-    },
+    rewards={"A": Axis(-0.55, 1.2, 0.5), "D": Axis(-1.4, 2.4, 1.0), "F": Axis(-1.4, 2.3, 1.0)},
 )
+PROBED = {  # opponents within the episode after Step 1
+    "tit-for-tat": "Tit-for-Tat",
+    "always-defect": "Always-Defect",
+    "always-cooperate": "Always-Cooperate",
+    "tabular": "Avg. Tabular",
+}
 ROW_SIZE = (12.4, 3.15)  # inches
 CAPTION_HEIGHT = 0.25
 
@@ -63,72 +65,36 @@ def steps(agent: Agent) -> tuple[Step, ...]:
     symbol = rf"$\mathit{{{agent.symbol}}}$"
     converged = f"Episode after convergence ({agent.iteration}={{iteration}})"
     first, second = (rf"$\mathit{{{agent.symbol}}}^{number}_{{extort}}$" for number in (1, 2))
+    learned = Series(symbol, SIDES["ego"], "tabular"), Series("Avg. Tabular", SIDES["co"], "tabular", player="co")
+    probed = tuple(
+        Series(f"{symbol} vs. {label}", COLOURS[opponent], opponent, on_top=opponent == "tit-for-tat")
+        for opponent, label in PROBED.items()
+    )
+    extorted = Series(symbol, SIDES["ego"], "fixed-icl", on_top=True), Series("Fixed-ICL", SIDES["co"], "fixed-icl", player="co")
+    one = Series(first, SIDES["ego"], "learner", on_top=True)
+    both = one, Series(second, SIDES["co"], "learner", learner=2)
+    before = one, Series(second, SIDES["co"], "learner", player="co")  # agents as they came out of Step 2
     return (
         Step(
             "Step 1",
             Runs(agent.name, "tabular"),
-            Panel(
-                "Step 1) A. Training Progress",
-                "training",
-                (
-                    Series(symbol, SIDES["ego"], "tabular"),
-                    Series("Avg. Tabular", SIDES["co"], "tabular", player="co"),
-                ),
-                agent.reward("A", Axis(-0.5, 1.2, 0.5)),
-            ),
-            Panel(
-                f"B. {converged}",
-                "last",
-                (
-                    Series(f"{symbol} vs. Tit-for-Tat", COLOURS["tit-for-tat"], "tit-for-tat", on_top=True),
-                    Series(f"{symbol} vs. Always-Defect", COLOURS["always-defect"], "always-defect"),
-                    Series(f"{symbol} vs. Always-Cooperate", COLOURS["always-cooperate"], "always-cooperate"),
-                    Series(f"{symbol} vs. Avg. Tabular", COLOURS["tabular"], "tabular"),
-                ),
-                Axis(-0.5, 2.1, 0.5),
-            ),
+            Panel("Step 1) A. Training Progress", "training", learned, agent.reward("A", Axis(-0.5, 1.2, 0.5))),
+            Panel(f"B. {converged}", "last", probed, Axis(-0.5, 2.1, 0.5)),
         ),
         Step(
             "Step 2",
             Runs(agent.name, "extortion"),
-            Panel(
-                "Step 2) C. Training Progress",
-                "training",
-                (
-                    Series(symbol, SIDES["ego"], "fixed-icl", on_top=True),
-                    Series("Fixed-ICL", SIDES["co"], "fixed-icl", player="co"),
-                ),
-                Axis(-0.1, 1.5, 0.5),
-            ),
-            Panel(
-                f"D. {converged}",
-                "last",
-                (
-                    Series(symbol, SIDES["ego"], "fixed-icl", on_top=True),
-                    Series("Fixed-ICL", SIDES["co"], "fixed-icl", player="co"),
-                ),
-                agent.reward("D", Axis(-1.0, 1.5, 0.5)),
-            ),
+            Panel("Step 2) C. Training Progress", "training", extorted, Axis(-0.1, 1.5, 0.5)),
+            Panel(f"D. {converged}", "last", extorted, agent.reward("D", Axis(-1.0, 1.5, 0.5))),
         ),
         Step(
             "Step 3",
             Runs(agent.name, "mutual-extortion"),
+            Panel("Step 3) E. Training Progress", "training", both, Axis(-0.1, 1.5, 0.5)),
             Panel(
-                "Step 3) E. Training Progress",
-                "training",
-                (
-                    Series(first, SIDES["ego"], "learner", on_top=True),
-                    Series(second, SIDES["co"], "learner", learner=2),
-                ),
-                Axis(-0.1, 1.5, 0.5),
-            ),
-            Panel(  # the first curves of a Step-3 run are of its agents as they came out of Step 2
                 "F. Episode prior to training",
                 "first",
-                (
-                    Series(first, SIDES["ego"], "learner", on_top=True),
-                    Series(second, SIDES["co"], "learner", player="co"),
-                ),
+                before,
                 agent.reward("F", Axis(-0.1, 0.4, 0.1)),
                 agent.before_training,
             ),

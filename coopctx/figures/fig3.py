@@ -64,6 +64,4 @@ def build(results: Results) -> tuple[Figure, list[str]]:
     for part, (agent, table) in zip(parts, drawn.items(), strict=True):
         draw_panel(part, PANELS[agent], table, RUNS[agent].name, "", bottom=0.445, legend=0.205)
         part.text(0.01, 0.015, caption(results.preset, [("", table)]), size=7, va="bottom")
-    shown = [RUNS[agent] for agent in drawn]
-    lines = [line for runs in shown for line in missing(runs, results, runs.command(results))]
-    return figure, lines
+    return figure, [line for agent in drawn for line in missing(RUNS[agent], results)]

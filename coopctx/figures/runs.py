@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from coopctx.errors import RunError
-from coopctx.experiments.pools import options_for, run_name
+from coopctx.experiments.pools import options_for, run_name, train_words
 from coopctx.experiments.presets import caveat
 from coopctx.experiments.seeds import seed_ranges
 from coopctx.runs.read import Results
@@ -34,8 +34,7 @@ class Runs:
 
     def command(self, results: Results) -> str:
         """The command that makes the seeds that are wanted (finished ones are skipped)."""
-        flag = " --opponent-id" if self.opponent_id else ""
-        return f"coopctx train --agent {self.agent} --pool {self.pool}{flag}{options(results)}"
+        return shlex.join(train_words(self.agent, self.pool, self.opponent_id)) + options(results)
 
 
 def options(results: Results) -> str:
@@ -44,11 +43,12 @@ def options(results: Results) -> str:
     return f" {shlex.join([*options_for(Path('results'), results.preset), '--seeds', seeds, *options_for(results.folder)])}"
 
 
-def missing(runs: Runs, results: Results, command: str) -> list[str]:
-    """A line naming what is not finished of a run, and the command that makes it; none where nothing is missing.
+def missing(runs: Runs, results: Results, command: str = "") -> list[str]:
+    """A line naming what is not finished of a run, and the ``command`` that makes it (its own if none is given), or no line.
 
     That is the seeds that were asked for; where none were, it is missing only if there is not one.
     """
+    command = command or runs.command(results)
     if results.asked is None:
         return [] if results.seeds(runs.name) else [f"{runs.name}: no finished run ({command})"]
     lacking = results.missing(runs.name)

@@ -16,6 +16,7 @@ from coopctx.agents.work import REST
 from coopctx.errors import RunError
 from coopctx.experiments.pools import RunSpec
 from coopctx.experiments.settings import Config
+from coopctx.game.threads import torch_threads
 from coopctx.launch.job import Job, run_one
 from coopctx.runs.progress import SilentProgress
 from coopctx.runs.read import read_run_table
@@ -60,7 +61,6 @@ class Calibration:
         return self._known[smallest]
 
     def _timed(self, spec: RunSpec, config: Config) -> dict[str, float]:
-        """Seconds of each part of a run."""
         table, seconds = timed_run(spec, config, self.threads, self.device)
         parts = {str(part): float(each) for part, each in table.groupby("part")["seconds"].sum().items()}
         return defaultdict(float, {**parts, REST: max(0.0, seconds - sum(parts.values()))})
@@ -83,13 +83,10 @@ def timed_run(spec: RunSpec, config: Config, threads: int, device: str = "cpu") 
 
     Raises RunError if it fails. PyTorch's number of threads is as before.
     """
-    watch, before = _Stopwatch(), torch.get_num_threads()
-    try:
-        with tempfile.TemporaryDirectory(prefix="coopctx-timed-") as directory:
-            job = Job(spec, config, Path(directory), device, threads, True, ())
-            outcome = run_one(job, watch)
-            if outcome.state == "failed":
-                raise RunError(f"the timed run failed: {outcome.message}")
-            return read_run_table(job.directory, "timings").to_pandas(), watch.stopped - watch.started
-    finally:
-        torch.set_num_threads(before)
+    watch = _Stopwatch()
+    with torch_threads(torch.get_num_threads()), tempfile.TemporaryDirectory(prefix="coopctx-timed-") as directory:
+        job = Job(spec, config, Path(directory), device, threads, True, ())
+        outcome = run_one(job, watch)
+        if outcome.state == "failed":
+            raise RunError(f"the timed run failed: {outcome.message}")
+        return read_run_table(job.directory, "timings").to_pandas(), watch.stopped - watch.started

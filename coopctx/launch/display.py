@@ -5,13 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, Task, TaskID, TextColumn
+from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as Display
-from rich.progress_bar import ProgressBar
 from rich.table import Column
 
 from coopctx.runs.progress import Progress
@@ -39,10 +37,10 @@ class Overall(Protocol):
         """Show the present counts; called repeatedly."""
 
 
-class PlainProgress:
+class PlainProgress(Progress):
     """One plain line per iteration, for pipes and logs."""
 
-    def __init__(self, print_line: Callable[[str], object] = partial(print, flush=True)) -> None:
+    def __init__(self, print_line: Callable[[str], object]) -> None:
         self._print = print_line
         self._clock = Clock()
 
@@ -65,9 +63,6 @@ class PlainProgress:
 
     def note(self, line: str) -> None:
         self._print(line)
-
-    def end(self) -> None:
-        pass
 
 
 class RichProgress:
@@ -124,7 +119,7 @@ class RichProgress:
 class PlainOverall:
     """One plain line each time a run ends, for pipes and logs."""
 
-    def __init__(self, print_line: Callable[[str], object] = partial(print, flush=True)) -> None:
+    def __init__(self, print_line: Callable[[str], object]) -> None:
         self._print = print_line
         self._told = (0, 0)
 
@@ -221,16 +216,7 @@ class Clock:
         return f"{duration((self._now() - self._since) / passed * (total - self._completed))} left"
 
 
-class _SteadyBar(BarColumn):
-    """A bar that does not pulse before the first phase, when nothing has advanced yet."""
-
-    def render(self, task: Task) -> ProgressBar:
-        bar = super().render(task)
-        bar.pulse = False
-        return bar
-
-
-def new_display(console: Console | None = None) -> Display:
+def new_display(console: Console) -> Display:
     """A Rich display with two lines per run. It fits into 80 columns."""
     fields = (
         "{task.description}\n  {task.fields[now]}",
@@ -238,19 +224,15 @@ def new_display(console: Console | None = None) -> Display:
         "{task.fields[summary]}",
     )
     title, phase, summary = (TextColumn(field, markup=False, table_column=Column()) for field in fields)
-    return Display(title, _SteadyBar(bar_width=10), phase, summary, console=console, refresh_per_second=4)
+    return Display(title, BarColumn(bar_width=10), phase, summary, console=console, refresh_per_second=4)
 
 
 def describe(summary: dict[str, float]) -> list[str]:
     """``["cooperation 0.81 vs learner, 0.07 vs tabular", "reward 0.88, 0.99"]``, for the first opponents in the pool."""
     opponents = [name.removeprefix("cooperation_") for name in summary if name.startswith("cooperation_")][:MOST_TOLD]
-    texts = {
-        measure: {name: summary[f"{measure}_{name}"] for name in opponents if f"{measure}_{name}" in summary}
-        for measure in ("cooperation", "reward")
-    }
-    cooperation = ", ".join(f"{value:.2f} vs {opponent}" for opponent, value in texts["cooperation"].items())
-    reward = ", ".join(f"{value:.2f}" for value in texts["reward"].values())
-    return [f"{measure} {text}" for measure, text in (("cooperation", cooperation), ("reward", reward)) if text]
+    cooperation = [f"{summary[f'cooperation_{name}']:.2f} vs {name}" for name in opponents]
+    reward = [f"{summary[f'reward_{name}']:.2f}" for name in opponents if f"reward_{name}" in summary]
+    return [f"{measure} {', '.join(texts)}" for measure, texts in (("cooperation", cooperation), ("reward", reward)) if texts]
 
 
 def resuming(title: str, total: int, done: int, unit: str = "phase") -> str:

@@ -13,7 +13,7 @@ import torch
 from coopctx.agents import execute
 from coopctx.errors import CoopctxError, RunError
 from coopctx.experiments.configuration import to_dict
-from coopctx.experiments.pools import RunSpec, all_needs
+from coopctx.experiments.pools import RunSpec, with_needs
 from coopctx.experiments.settings import Config
 from coopctx.launch.display import LabelledProgress
 from coopctx.runs.progress import Progress
@@ -55,7 +55,7 @@ class Job:
     def unmet(self, directories: Iterable[Path]) -> list[RunSpec]:
         """Those of the runs it needs, directly or indirectly, whose directories are among ``directories``."""
         among = set(directories)
-        return [need for need in all_needs(self.spec) if need.directory(self.results) in among]
+        return [need for need in with_needs(self.spec.needs()) if need.directory(self.results) in among]
 
 
 @dataclass(frozen=True)

@@ -18,15 +18,7 @@ from coopctx.experiments.agents import AGENTS
 from coopctx.experiments.pools import RunSpec, check_read, options_for
 from coopctx.experiments.presets import load_preset
 from coopctx.experiments.settings import Config
-from coopctx.launch.display import (
-    Counts,
-    Overall,
-    PlainOverall,
-    PlainProgress,
-    RichOverall,
-    RichProgress,
-    new_display,
-)
+from coopctx.launch.display import Counts, Overall, PlainOverall, PlainProgress, RichOverall, RichProgress, new_display
 from coopctx.launch.job import Engine, Job, Outcome, run_one
 from coopctx.launch.options import RunOptions
 from coopctx.machine import resolve_device
@@ -117,7 +109,9 @@ def _carry_out(
     outcomes = {job: run_one(job, SilentProgress()) for job in finished}
     rest = _without_unmet([job for job in jobs if job not in outcomes], outcomes)
     if len(rest) == 1 and engine.alone_here:
-        outcomes[rest[0]] = _run_here(rest[0], new_progress())
+        progress = new_progress()
+        outcomes[rest[0]] = run_one(rest[0], progress)
+        progress.end()
     elif rest:
         outcomes.update(zip(rest, run_side_by_side(rest, workers, new_progress, engine, overall), strict=True))
     return [outcomes[job] for job in jobs]
@@ -194,12 +188,6 @@ def _next_ready(waiting: Sequence[Job], running: Sequence[Job]) -> Job | None:
 def _counts(waiting: Sequence[Job], running: Sequence[Job], outcomes: Mapping[Job, Outcome]) -> Counts:
     failed = sum(outcome.state == "failed" for outcome in outcomes.values())
     return Counts(len(outcomes) - failed, len(running), failed, len(waiting))
-
-
-def _run_here(job: Job, progress: Progress) -> Outcome:
-    outcome = run_one(job, progress)
-    progress.end()
-    return outcome
 
 
 @contextmanager

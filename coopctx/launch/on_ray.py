@@ -125,7 +125,6 @@ def _in_task(job: Job, number: int, messages: Queue) -> Outcome:
 
 
 def _outcome(reference: ray.ObjectRef, job: Job) -> Outcome:
-    """The outcome of a task that has ended, finished or failed."""
     try:
         outcome = replace(ray.get(reference), directory=job.directory)
     except RayError as error:

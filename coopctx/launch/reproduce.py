@@ -10,7 +10,7 @@ from coopctx.analysis.steps import STEP_POOLS
 from coopctx.errors import RunError, UsageError, unknown
 from coopctx.experiments.agents import AGENTS
 from coopctx.experiments.pools import COALA_POOLS, RunSpec, with_needs
-from coopctx.figures import draw
+from coopctx.figures import PAPER_FIGURES, draw
 from coopctx.figures.runs import NothingToDraw
 from coopctx.launch.jobs import Request, failures, train_runs
 from coopctx.launch.options import RunOptions
@@ -26,7 +26,6 @@ RUNS_OF = {  # the kinds of agents and the conditions whose runs each needs
     "fig4": (("a2c",), STEPS_1_TO_3),
     "coala": (("coala",), tuple((pool, False) for pool in COALA_POOLS)),
 }
-OF_THE_PAPER = ("fig1", "fig2", "fig3", "fig4")  # what is reproduced where nothing else is asked for
 
 
 @dataclass(frozen=True)
@@ -39,11 +38,6 @@ class Reproduction:
     failures: list[str]
 
 
-def available_figures() -> tuple[str, ...]:
-    """The figures that show a kind of agent which is registered (`AGENTS`)."""
-    return tuple(name for name, (shown, _) in RUNS_OF.items() if set(shown) & set(AGENTS))
-
-
 def figures_for(figures: Sequence[str], agents: Sequence[str]) -> tuple[str, ...]:
     """The figures that are meant: those named, else those of the agents named, else the paper's.
 
@@ -52,8 +46,8 @@ def figures_for(figures: Sequence[str], agents: Sequence[str]) -> tuple[str, ...
     if figures:
         return tuple(figures)
     if agents:
-        return tuple(name for name in available_figures() if set(RUNS_OF[name][0]) & set(agents))
-    return OF_THE_PAPER
+        return tuple(name for name, (shown, _) in RUNS_OF.items() if set(shown) & set(agents))
+    return tuple(PAPER_FIGURES)
 
 
 def plan(figures: Sequence[str], agents: Sequence[str], seeds: Sequence[int], options: RunOptions) -> list[Request]:
@@ -63,8 +57,8 @@ def plan(figures: Sequence[str], agents: Sequence[str], seeds: Sequence[int], op
     shows one of the agents.
     """
     for figure in figures:
-        if figure not in available_figures():
-            raise unknown("figure", figure, available_figures())
+        if figure not in RUNS_OF:
+            raise unknown("figure", figure, RUNS_OF)
     for agent in agents:
         if agent not in AGENTS:
             raise unknown("agent", agent, AGENTS)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
-from pathlib import Path
 
 import pandas as pd
 
@@ -13,8 +12,8 @@ from coopctx.analysis import sweeps as sweep_table
 from coopctx.analysis.claims import Checked, check
 from coopctx.analysis.extortion import fit_cells
 from coopctx.analysis.intervals import interval, number
-from coopctx.analysis.paper import Reading, paper_readings, paper_target
-from coopctx.analysis.summaries import late_training
+from coopctx.analysis.paper import paper_targets
+from coopctx.analysis.summaries import late_training, nearest
 from coopctx.analysis.tables import PAPER_AGENTS
 from coopctx.errors import RunError
 from coopctx.experiments.agents import AGENTS
@@ -33,23 +32,10 @@ class Sources:
 
     runs: Results
 
-    @property
-    def results(self) -> Path:
-        """The results folder."""
-        return self.runs.folder
-
-    @property
-    def preset(self) -> str:
-        return self.runs.preset
-
     @cached_property
     def checked(self) -> Checked:
         """The paper's claims, the measures of the runs, and the exact references."""
         return check(self.runs)
-
-    def training(self, name: str) -> pd.DataFrame:
-        """The training table of all finished seeds of a run such as ``ppi-mixed``; no rows where there is none."""
-        return self.runs.table(name, "training")
 
 
 Block = Callable[[Sources], str]
@@ -110,6 +96,9 @@ class Condition:
     paper: str
     opponents: tuple[str, ...]
 
+    def run(self, agent: str) -> str:
+        return run_name(agent, self.pool, self.opponent_id)
+
 
 CONDITIONS = (
     Condition("mixed pool", "mixed", False, "mixed", ("learner", "tabular")),
@@ -122,18 +111,17 @@ SETTLED = 0.8  # cooperation between learners late in training that the caption 
 
 def course(agent: str, sources: Sources) -> str:
     """Cooperation between learners in the mixed pool over training, at the same shares of training as the paper's readings."""
-    shown = _reading(agent, CONDITIONS[0], "learner", "cooperation_rate")
-    paper = [reading for reading in paper_readings() if reading[:4] == shown]
-    end = max(reading[4] for reading in paper)
-    rows = sources.training(run_name(agent, "mixed"))
+    paper = _paper(agent, CONDITIONS[0], "learner", "cooperation_rate")
+    end = max(paper)
+    rows = sources.runs.table(run_name(agent, "mixed"), "training")
     rows = rows[(rows["opponent"] == "learner") & (rows["player"] == "ego") & (rows["learner"] == 1)]
     as_long = rows["iteration"].max() == end  # then the headings are iterations, otherwise shares of training
     headings, ours, theirs = [AGENTS[agent].unit if as_long else "share of training"], ["here"], ["paper"]
-    for reading in paper:
-        headings.append(str(reading[4]) if as_long else f"{reading[4] / end:.0%}")
-        at = _nearest(rows["iteration"], reading[4] / end)
-        ours.append(_mean_and_deviation(rows[rows["iteration"] == at]["cooperation_rate"], 2))
-        theirs.append(report.short(paper_target(reading).value))
+    for iteration, value in paper.items():
+        headings.append(str(iteration) if as_long else f"{iteration / end:.0%}")
+        at = nearest(rows, iteration / end * rows["iteration"].max())
+        ours.append(_mean_and_deviation(at["cooperation_rate"], 2))
+        theirs.append(report.short(value))
     return markdown_table(headings, [ours, theirs])
 
 
@@ -141,13 +129,13 @@ def caption(sources: Sources) -> str:
     """The caption of Figure 1: what is averaged, and how much the seeds of the mixed pool differ."""
     told = []
     for agent, symbol in PAPER_AGENTS.items():
-        late = late_training(agent, "cooperation_rate", "learner", sources.training(run_name(agent, "mixed")))
+        late = late_training(agent, "cooperation_rate", "learner", sources.runs.table(run_name(agent, "mixed"), "training"))
         if len(late):
             above = int((late > SETTLED).sum())
             told.append(f"{symbol}: {above} of {len(late)} seeds above {SETTLED}, the lowest at {late.min():.2f}")
     return (
-        f"*Our Figure 1, preset `{sources.preset}`, mean ± 1 s.d. over seeds; red: with the other learner, blue: with tabular "
-        "players (random memory-one strategies). Cooperation between the learners at the end of the mixed pool: "
+        f"*Our Figure 1, preset `{sources.runs.preset}`, mean ± 1 s.d. over seeds; red: with the other learner, blue: with "
+        "tabular players (random memory-one strategies). Cooperation between the learners at the end of the mixed pool: "
         f"{'; '.join(told)}.*\n"
     )
 
@@ -160,11 +148,12 @@ def conditions(agent: str, sources: Sources) -> str:
         headings += [f"{quantity.removesuffix('_rate')} vs {opponent}", "paper"]
     lines = []
     for condition in CONDITIONS:
-        training = sources.training(run_name(agent, condition.pool, condition.opponent_id))
+        training = sources.runs.table(condition.run(agent), "training")
         cells = [condition.label, str(training["seed"].nunique())]
         for opponent, quantity in quantities:
             values = late_training(agent, quantity, opponent, training) if opponent in condition.opponents else pd.Series()
-            cells += [_mean_and_deviation(values, 3), _paper_end(_reading(agent, condition, opponent, quantity))]
+            paper = _paper(agent, condition, opponent, quantity)
+            cells += [_mean_and_deviation(values, 3), report.short(paper[max(paper)]) if paper else "–"]
         lines.append(cells)
     return markdown_table(headings, lines)
 
@@ -172,10 +161,8 @@ def conditions(agent: str, sources: Sources) -> str:
 def seeds(agent: str, sources: Sources) -> str:
     """Cooperation between the learners late in training, for each seed."""
     late = {
-        condition.label: late_training(
-            agent, "cooperation_rate", "learner", sources.training(run_name(agent, condition.pool, condition.opponent_id))
-        )
-        for condition in CONDITIONS
+        each.label: late_training(agent, "cooperation_rate", "learner", sources.runs.table(each.run(agent), "training"))
+        for each in CONDITIONS
     }
     numbers = sorted({seed for values in late.values() for seed in values.index})
     lines = [
@@ -186,7 +173,7 @@ def seeds(agent: str, sources: Sources) -> str:
 
 def extortion(agent: str, sources: Sources) -> str:
     """The formal test of extortion, from the fits that `coopctx extort-probe` writes."""
-    fits = extortion_fits(sources.results, sources.preset, agent)
+    fits = extortion_fits(sources.runs.folder, sources.runs.preset, agent)
     if fits is None:
         raise RunError(f"{agent}: no test of extortion; make it with: coopctx extort-probe --agent {agent} --seeds 0-9")
     lines = [[fit["player"], fit["met"], str(fit["co_players"]), *fit_cells(fit)] for fit in fits.to_dict("records")]
@@ -196,7 +183,8 @@ def extortion(agent: str, sources: Sources) -> str:
 
 def sensitivity(sources: Sources) -> str:
     """Cooperation late in training at each value of each setting that was varied; the other settings are the preset's."""
-    runs = sweep_table.finals(sweep_table.read(sources.results, sources.preset), sources.preset)
+    preset = sources.runs.preset
+    runs = sweep_table.finals(sweep_table.read(sources.runs.folder, preset), preset)
     by_settings: dict[tuple[str, str], list[float]] = {}
     for run in sorted(runs.to_dict("records"), key=lambda run: (run["name"], sorted(run["changed"].items()))):
         by_settings.setdefault((run["name"], sweep_table.label(run["changed"])), []).append(run["cooperation"])
@@ -220,7 +208,7 @@ POOL_LABELS = {
 
 def settings(agent: str, sources: Sources) -> str:
     """The settings that differ between the preset and preset ``paper``, and the runs that have these values."""
-    values = {pool: [_settings(agent, pool, preset) for preset in ("paper", sources.preset)] for pool in POOL_LABELS}
+    values = {pool: [_settings(agent, pool, preset) for preset in ("paper", sources.runs.preset)] for pool in POOL_LABELS}
     lines = []
     for name in values["mixed"][0]:
         runs: dict[tuple[str, str], list[str]] = {}  # the runs that have these two values
@@ -231,7 +219,7 @@ def settings(agent: str, sources: Sources) -> str:
             for (paper, ours), where in runs.items()
             if paper != ours
         ]
-    return markdown_table(["setting", "runs", "`paper`", f"`{sources.preset}`"], lines, left=2)
+    return markdown_table(["setting", "runs", "`paper`", f"`{sources.runs.preset}`"], lines, left=2)
 
 
 def _settings(agent: str, pool: str, preset: str) -> dict[str, str]:
@@ -239,23 +227,12 @@ def _settings(agent: str, pool: str, preset: str) -> dict[str, str]:
     return {name: sweep_table.spelt(value) for name, value in own.items()}
 
 
-def _reading(agent: str, condition: Condition, opponent: str, quantity: str) -> tuple[str, str, str, str]:
-    """Figure, panel, series and metric of the paper's reading of a line of Figure 1."""
+def _paper(agent: str, condition: Condition, opponent: str, quantity: str) -> dict[int, float]:
+    """The paper's values of a line of Figure 1 by iteration, as far as they were read off."""
     symbol = PAPER_AGENTS[agent]
     other = f"{symbol}2" if opponent == "learner" else "Tabular"
-    return "1", PANELS[agent], f"{condition.paper}: {symbol}1 vs {other}", quantity
-
-
-def _paper_end(shown: tuple[str, str, str, str]) -> str:
-    """The paper's value at the end of training; a dash if it was not read off."""
-    readings: list[Reading] = [reading for reading in paper_readings() if reading[:4] == shown]
-    return report.short(paper_target(max(readings, key=lambda reading: reading[4])).value) if readings else "–"
-
-
-def _nearest(iterations: pd.Series, share: float) -> int:
-    """The measured iteration nearest to this share of training."""
-    measured = iterations.drop_duplicates()
-    return int(measured.iloc[(measured - share * measured.max()).abs().argmin()])
+    shown = "1", PANELS[agent], f"{condition.paper}: {symbol}1 vs {other}", quantity
+    return {reading[4]: target.value for reading, target in paper_targets().items() if reading[:4] == shown}
 
 
 def _mean_and_deviation(values: Iterable[float], digits: int) -> str:

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from coopctx.analysis.claims import Checked, Claim, Row
-from coopctx.analysis.verdict import NOT_REPRODUCED, NOT_RUN, PARTLY, REPRODUCED, Verdict, counted
+from coopctx.analysis.verdict import NOT_REPRODUCED, NOT_RUN, PARTLY, REPRODUCED, Verdict
 from coopctx.experiments.agents import AGENTS
-from coopctx.report.rows import PAPERS, by_agent, by_paper, verdict_of, weakest_row
+from coopctx.report.rows import PAPERS, by_agent, by_paper, headline, weakest_row
 
 # A claim of claims.toml by its title, and the measure that is shown.
 MIXED = ("Mixed pool: cooperation with learners, best response to the others", "cooperation of the learners")
@@ -103,14 +103,10 @@ def findings(checked: Checked) -> list[Finding]:
 
 def _overall(claims: Sequence[Claim]) -> Finding:
     """Whether the main result holds, and how many claims are reproduced."""
-    main = [(AGENTS[claim.agent].label, claim.verdict) for claim in claims if claim.title == MIXED[0]]
-    counts = []
-    for agent, theirs in by_agent(claims):
-        given = [verdict for claim in theirs if (verdict := verdict_of(claim)) is not None]
-        counts.append(f"{AGENTS[agent].label}, {len(given)} claims: {counted(given)}")
-    result = "that selfish agents come to cooperate in a mix of opponents"
-    sentence = f"The paper's main result, {result}, is {_confirmed(main)}."
-    return Finding("Does the paper hold up?", sentence, tuple(counts), ())
+    main = _joined((AGENTS[claim.agent].label, CONFIRMED[claim.verdict]) for claim in claims if claim.title == MIXED[0])
+    sentence = f"The paper's main result, that selfish agents come to cooperate in a mix of opponents, is {main}."
+    counts = tuple(headline(agent, theirs) for agent, theirs in by_agent(claims))
+    return Finding("Does the paper hold up?", sentence, counts, ())
 
 
 def _answer(question: str, claims: Sequence[Claim]) -> Finding:
@@ -170,13 +166,8 @@ def _deciding(claims: Sequence[Claim], measure: str) -> list[str]:
     return lines
 
 
-def _confirmed(verdicts: Iterable[tuple[str, Verdict]]) -> str:
-    """``confirmed for PPI, and not confirmed for A2C``."""
-    return _joined((name, CONFIRMED[verdict]) for name, verdict in verdicts)
-
-
 def _joined(judged: Iterable[tuple[str, str]]) -> str:
-    """The judgements, each with the agents that it is about."""
+    """The judgements, each with the agents that it is about: ``confirmed for PPI, and not confirmed for A2C``."""
     names: dict[str, list[str]] = {}
     for name, words in judged:
         names.setdefault(words, []).append(name)
@@ -190,7 +181,6 @@ def _measured(agent: str, row: Row) -> str:
 
 
 def _value(row: Row) -> str:
-    """Ours with its interval."""
     assert row.ours is not None
     low, high = row.ours.low, row.ours.high
     return f"{row.ours.value:z.2f} ({'one seed' if low != low else f'{low:z.2f} to {high:z.2f}'})"

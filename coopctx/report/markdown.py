@@ -7,19 +7,7 @@ from collections.abc import Iterable, Sequence
 from coopctx.analysis.claims import Checked
 from coopctx.experiments.agents import AGENTS
 from coopctx.experiments.presets import caveat
-from coopctx.report.rows import (
-    COLUMNS,
-    NOTES,
-    PAPERS,
-    REFERENCE_COLUMNS,
-    by_agent,
-    by_paper,
-    cells,
-    headline,
-    measure,
-    reference_cells,
-    said_of,
-)
+from coopctx.report import rows
 
 
 def markdown(checked: Checked, preset: str) -> str:
@@ -34,25 +22,26 @@ def markdown_tables(checked: Checked) -> str:
     The claims of a paper other than the package's own follow a line that names it.
     """
     lines = []
-    for paper, claims in by_paper(checked.claims):
-        lines += [] if paper is PAPERS[0] else [f"**Claims of {paper.title}** ([{paper.name}]({paper.link}))", ""]
-        for agent, theirs in by_agent(claims):
-            lines += [f"**{headline(agent, theirs)}**", ""]
-            between = len(COLUMNS) - 1
-            lines += ["| claim, and what measures it | " + " | ".join(COLUMNS) + " |", "|---|" + "---:|" * between + "---|"]
+    for paper, claims in rows.by_paper(checked.claims):
+        lines += [] if paper is rows.PAPERS[0] else [f"**Claims of {paper.title}** ([{paper.name}]({paper.link}))", ""]
+        for agent, theirs in rows.by_agent(claims):
+            lines += [f"**{rows.headline(agent, theirs)}**", ""]
+            between = len(rows.COLUMNS) - 1
+            lines += ["| claim, and what measures it | " + " | ".join(rows.COLUMNS) + " |", "|---|" + "---:|" * between + "---|"]
             for claim in theirs:
-                lines.append(f"| **{claim.title}** |" + " |" * between + f" **{said_of(claim)}** |")
-                lines += [f"| {measure(row)} | {' | '.join(cells(row))} |" for row in claim.rows]
+                lines.append(f"| **{claim.title}** |" + " |" * between + f" **{rows.said_of(claim)}** |")
+                lines += [f"| {rows.measure(row)} | {' | '.join(rows.cells(row))} |" for row in claim.rows]
             lines.append("")
     lines += ["**Exact references**, which are no claims of the paper", ""]
-    lines += ["| agent | measure | " + " | ".join(REFERENCE_COLUMNS) + " |", "|---|---|" + "---:|" * len(REFERENCE_COLUMNS)]
+    columns = rows.REFERENCE_COLUMNS
+    lines += ["| agent | measure | " + " | ".join(columns) + " |", "|---|---|" + "---:|" * len(columns)]
     for reference in checked.references:
-        lines.append(f"| {AGENTS[reference.agent].label} | {reference.name} | {' | '.join(reference_cells(reference))} |")
-    lines += ["", *(f"{note}  " for note in NOTES[:-1]), NOTES[-1]]
+        lines.append(f"| {AGENTS[reference.agent].label} | {reference.name} | {' | '.join(rows.reference_cells(reference))} |")
+    lines += ["", *(f"{note}  " for note in rows.NOTES[:-1]), rows.NOTES[-1]]
     return "\n".join(lines) + "\n"
 
 
 def markdown_table(headings: Sequence[str], lines: Iterable[Sequence[str]], left: int = 1) -> str:
     """A Markdown table, the first ``left`` columns aligned to the left and the others to the right."""
     ruler = [*["---"] * left, *["---:"] * (len(headings) - left)]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in (headings, ruler, *lines))
+    return "".join(f"| {' | '.join(line)} |\n" for line in (headings, ruler, *lines))

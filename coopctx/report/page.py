@@ -8,7 +8,6 @@ from dataclasses import astuple, dataclass
 from functools import cache
 from html import escape
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -22,7 +21,7 @@ from coopctx.experiments.presets import caveat
 from coopctx.figures import ALL
 from coopctx.figures.runs import NothingToDraw
 from coopctx.report import rows
-from coopctx.report.extortion import ExtortionTest, extortion_tests
+from coopctx.report.extortion import extortion_tests
 from coopctx.report.findings import findings
 from coopctx.report.pictures import PagePanel, drawn
 from coopctx.report.provenance import provenance
@@ -82,7 +81,7 @@ def page(checked: Checked, runs: Results, command: str, play: bool = False) -> s
         findings=findings(checked),
         glossary=_data("glossary")["word"],
         sections=sections(checked, runs),
-        extortion=[_test(test) for test in extortion_tests(runs)],
+        extortion=extortion_tests(runs),
         tables=[(paper, by_agent(claims)) for paper, claims in by_paper(checked.claims)],
         columns=list(rows.COLUMNS),
         reference_columns=list(rows.REFERENCE_COLUMNS),
@@ -168,10 +167,6 @@ def _seeds(claims: Sequence[Claim]) -> str:
     return ", ".join(found)
 
 
-def _test(test: ExtortionTest) -> dict[str, Any]:
-    return {"label": AGENTS[test.agent].label, "answer": test.answer, "rows": test.rows}
-
-
 # The template ------------------------------------------------------------------------------------------------------
 
 
@@ -186,18 +181,13 @@ def _template() -> Any:
         keep_trailing_newline=True,
     )
     environment.filters |= {"kind": _kind, "mark": MARKS.__getitem__, "words": WORDS.__getitem__}
-    environment.filters |= {"unbroken": _unbroken, "emphasised": _emphasised}
+    environment.filters |= {"unbroken": rows.unbroken, "emphasised": _emphasised}
     return environment.get_template("report.html")
 
 
 def _kind(verdict: Verdict) -> str:
     """The class of a verdict in the style sheet."""
     return verdict.word.replace(" ", "-")
-
-
-def _unbroken(text: object) -> str:
-    """A threshold such as ``> 0.5`` stays on one line."""
-    return str(text).replace("< ", "<\u00a0").replace("> ", ">\u00a0")
 
 
 def _emphasised(note: str) -> Markup:
@@ -213,8 +203,3 @@ def _text(name: str) -> str:
 @cache
 def _data(name: str) -> dict[str, Any]:
     return tomllib.loads(_text(f"data/{name}.toml"))
-
-
-def lies_beside(out: Path) -> bool:
-    """Whether `PLAY` is in the folder of the report."""
-    return (out / PLAY).is_file()

@@ -11,7 +11,7 @@ from coopctx.analysis.tables import PAPER_AGENTS, RUNS
 from coopctx.experiments.pools import options_for
 from coopctx.figures.runs import Runs, missing
 from coopctx.report.markdown import markdown
-from coopctx.report.page import lies_beside, page
+from coopctx.report.page import PLAY, page
 from coopctx.runs.files import check_writable, write_atomically
 from coopctx.runs.read import Results
 
@@ -26,7 +26,7 @@ def write_report(runs: Results, out: Path, checked: Checked | None = None) -> li
     command = shlex.join(["coopctx", "report", *options_for(runs.folder, runs.preset)])
     texts = {
         "report.md": markdown(found, runs.preset),
-        "report.html": page(found, runs, command, play=lies_beside(out)),
+        "report.html": page(found, runs, command, play=(out / PLAY).is_file()),
     }
     check_writable(out)
     for name, text in texts.items():
@@ -41,4 +41,4 @@ def lacking(runs: Results) -> list[str]:
     wanted = [
         Runs(agent, run.removesuffix("-opponent-id"), run.endswith("-opponent-id")) for agent in PAPER_AGENTS for run in RUNS
     ]
-    return [line for each in wanted for line in missing(each, runs, each.command(runs))]
+    return [line for each in wanted for line in missing(each, runs)]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from coopctx.experiments.pools import options_for
+from coopctx.experiments.pools import options_for, train_words
 from coopctx.experiments.seeds import seed_ranges
 from coopctx.runs.read import Results
 
@@ -62,6 +62,5 @@ def _short(commits: str | None) -> str:
 
 
 def _command(manifest: Mapping[str, Any], seeds: str, runs: Results) -> str:
-    flag = ["--opponent-id"] if manifest["opponent_id"] else []
-    words = ["coopctx", "train", "--agent", manifest["agent"], "--pool", manifest["experiment"], *flag]
+    words = train_words(manifest["agent"], manifest["experiment"], manifest["opponent_id"])
     return shlex.join([*words, *options_for(runs.folder, runs.preset), "--seeds", seeds])

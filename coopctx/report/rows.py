@@ -174,6 +174,11 @@ def measure(row: Row) -> str:
     return row.spec.name if row.spec.threshold is None else f"{row.spec.name} ({row.spec.threshold})"
 
 
+def unbroken(text: object) -> str:
+    """The text with its thresholds, such as ``> 0.5``, kept on one line."""
+    return str(text).replace("< ", "<\u00a0").replace("> ", ">\u00a0")
+
+
 def short(value: float) -> str:
     """Two decimals, or three if the third is not 0: ``0.50``, ``0.89``, ``0.045``."""
     return f"{value:z.3f}".removesuffix("0")

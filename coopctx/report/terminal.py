@@ -5,30 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from coopctx.analysis.claims import Checked, Claim, Row
 from coopctx.analysis.intervals import interval, number
-from coopctx.analysis.verdict import NOT_REPRODUCED, NOT_RUN, PARTLY, REPRODUCED, Verdict
+from coopctx.analysis.verdict import NOT_REPRODUCED, NOT_RUN, PARTLY, REPRODUCED
 from coopctx.experiments.agents import AGENTS
 from coopctx.experiments.presets import caveat
-from coopctx.report.rows import (
-    NOTES,
-    PAPERS,
-    by_agent,
-    by_paper,
-    cells,
-    headline,
-    measure,
-    papers_value,
-    reference_cells,
-    said,
-    said_of,
-    strength,
-    verdict_of,
-    weakest_row,
-)
+from coopctx.report import rows
 
 LINES = 10  # of the brief report, with the lines of the files written and of the next command
 OTHERS = 3  # of these: the two files, and the next command
@@ -38,58 +23,56 @@ STYLES = {REPRODUCED: "green", PARTLY: "yellow", NOT_REPRODUCED: "red", NOT_RUN:
 
 def brief(checked: Checked, preset: str) -> Group:
     """The number of each verdict by agent, and as many of the weakest measures as `LINES` lines hold."""
-    agents = [(agent, theirs) for _, claims in by_paper(checked.claims) for agent, theirs in by_agent(claims)]
-    shown = [Text(headline(agent, theirs), style="bold") for agent, theirs in agents]
+    agents = [(agent, theirs) for _, claims in rows.by_paper(checked.claims) for agent, theirs in rows.by_agent(claims)]
+    shown = [Text(rows.headline(agent, theirs), style="bold") for agent, theirs in agents]
     room = (LINES - OTHERS - len(shown) - bool(caveat(preset))) // 2
     for agent, row in weakest(checked)[: max(room, 0)]:
-        verdict = said(row.verdict)
+        verdict = rows.said(row.verdict)
         ours = "" if row.ours is None else f"{number(row.ours.value)} ({interval(row.ours.low, row.ours.high)}), "
         wanted = "" if row.spec.threshold is None else f"must be {row.spec.threshold}, "
-        told = Text(f"  {ours}{wanted}paper {papers_value(row)}: ").append(verdict, style=STYLES[row.verdict])
+        told = Text(f"  {ours}{wanted}paper {rows.papers_value(row)}: ").append(verdict, style=STYLES[row.verdict])
         shown += [Text(f"weakest, {AGENTS[agent].label}: {row.spec.name}"), told]
     return Group(*shown)
 
 
 def weakest(checked: Checked) -> list[tuple[str, Row]]:
     """The weakest row of each kind of agent (`strength`), weakest first; rows without a measure or threshold do not count."""
-    every = [(agent, weakest_row(row for claim in theirs for row in claim.rows)) for agent, theirs in by_agent(checked.claims)]
-    found = {agent: row for agent, row in every if row is not None}
-    return sorted(found.items(), key=lambda each: strength(each[1]))
+    found = {
+        agent: row
+        for agent, theirs in rows.by_agent(checked.claims)
+        if (row := rows.weakest_row(row for claim in theirs for row in claim.rows))
+    }
+    return sorted(found.items(), key=lambda each: rows.strength(each[1]))
 
 
 def full(checked: Checked, preset: str) -> Group:
     """All tables and notes, with the columns that fit; the pages of `write_report` have all columns."""
     shown: list[RenderableType] = []
-    for paper, claims in by_paper(checked.claims):
-        if paper is not PAPERS[0]:
+    for paper, claims in rows.by_paper(checked.claims):
+        if paper is not rows.PAPERS[0]:
             shown += [Text(f"Claims of {paper.title} ({paper.name})", style="bold"), Text()]
-        for agent, theirs in by_agent(claims):
-            shown.append(Text(f"{headline(agent, theirs)} (preset {preset})", style="bold underline"))
+        for agent, theirs in rows.by_agent(claims):
+            shown.append(Text(f"{rows.headline(agent, theirs)} (preset {preset})", style="bold underline"))
             for claim in theirs:
                 shown += _claim(claim)
             shown.append(Text())
     shown.append(Text("Exact references: ours, exact, difference with its interval", style="bold underline"))
     table = _table(4)
     for reference in checked.references:
-        values = reference_cells(reference)
+        values = rows.reference_cells(reference)
         table.add_row(Text(f"{AGENTS[reference.agent].label}, {reference.name}"), *(values[i] for i in (0, 2, 3, 4)))
-    return Group(*shown, table, Text(), *(Text(note.replace("**", "")) for note in NOTES))
+    return Group(*shown, table, Text(), *(Text(note.replace("**", "")) for note in rows.NOTES))
 
 
 def _claim(claim: Claim) -> Sequence[RenderableType]:
-    verdict: Verdict | None = verdict_of(claim)
     table = _table(len(IN_A_TERMINAL))
     for row in claim.rows:
-        *values, word = (cells(row)[i] for i in IN_A_TERMINAL)
-        name = measure(row).replace("> ", ">\u00a0").replace("< ", "<\u00a0")
-        table.add_row(Text(name), *values, Text(word, style=STYLES[row.verdict]))
-    return Text.assemble("\n", (claim.title, "bold"), ": ", Text(said_of(claim), style=STYLES[verdict])), table
+        *values, word = (rows.cells(row)[i] for i in IN_A_TERMINAL)
+        table.add_row(Text(rows.unbroken(rows.measure(row))), *values, Text(word, style=STYLES[row.verdict]))
+    verdict = Text(rows.said_of(claim), style=STYLES[rows.verdict_of(claim)])
+    return Text.assemble("\n", (claim.title, "bold"), ": ", verdict), table
 
 
 def _table(numbers: int) -> Table:
-    table = Table.grid(padding=(0, 1, 0, 0), pad_edge=True)
-    table.add_column(overflow="fold", ratio=1)
-    for _ in range(numbers):
-        table.add_column(justify="right", no_wrap=True)
-    table.expand = True
-    return table
+    columns = (Column(justify="right", no_wrap=True) for _ in range(numbers))
+    return Table.grid(Column(overflow="fold", ratio=1), *columns, padding=(0, 1, 0, 0), pad_edge=True, expand=True)

@@ -96,24 +96,13 @@ def _series(table: pd.DataFrame) -> str:
         if meeting.opponent == NAIVE
         or (meeting.opponent in agents and agents.index(meeting.player) < agents.index(meeting.opponent))
     ]
-    lines = [
-        [
-            f"`{meeting.player}`",
-            f"`{meeting.opponent}`",
-            *(_two(part.value) for part in (meeting.reward, meeting.co_reward, meeting.advantage)),
-            interval(meeting.advantage.low, meeting.advantage.high),
-            _two(meeting.mutual.value),
-            meeting.relation,
-        ]
-        for meeting in met
-    ]
+    lines = [(f"`{meeting.player}`", f"`{meeting.opponent}`", *crossplay.cells(meeting)) for meeting in met]
     headings = ["agents of", "with", "reward", "theirs", "more", "95 % interval", "both cooperate", "the agent"]
     told = f"Over {length}: {'; '.join(outcomes)}.\n\n" if outcomes else ""
     return told + markdown_table(headings, lines, left=2)
 
 
 def _relation(meeting: Meeting) -> str:
-    """The relation of a meeting in words."""
     whom = "naive learners" if meeting.opponent == NAIVE else f"`{meeting.opponent}`"
     words = {"even": f"is even with {whom}", "–": f"met {whom}"}
     by = " by" if meeting.relation.startswith("is ") else ""

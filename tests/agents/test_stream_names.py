@@ -13,7 +13,7 @@ import pytest
 import tiny_runs
 
 from coopctx.agents import execute
-from coopctx.experiments.pools import RunSpec, all_needs
+from coopctx.experiments.pools import RunSpec, with_needs
 from coopctx.experiments.presets import load_preset
 from coopctx.runs.progress import SilentProgress
 
@@ -54,7 +54,7 @@ def test_a_run_draws_from_these_streams_and_from_each_once(run, results, tmp_pat
         drawn.append(name.decode())
         return hashlib.sha256(name)
 
-    for needed in all_needs(which):
+    for needed in with_needs(which.needs()):
         (tmp_path / needed.directory(Path())).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / needed.directory(Path())).symlink_to(needed.directory(results))
     monkeypatch.setattr("coopctx.game.streams.hashlib", SimpleNamespace(sha256=noted))

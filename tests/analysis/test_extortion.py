@@ -15,7 +15,6 @@ from coopctx.analysis.extortion import (
     OUTCOMES,
     episode_thirds,
     episodes_table,
-    expected_table,
     extortion_fit,
     in_a_word,
     memory_one_fit,
@@ -40,6 +39,10 @@ def table_of(own, co, opponents=None, seeds=None):
     return pd.DataFrame(columns if seeds is None else columns | {"seed": seeds})
 
 
+def table_of_play(expected):
+    return table_of(expected.reward.mean(-1), expected.co_reward.mean(-1))
+
+
 # The closed form -------------------------------------------------------------------------------------------------
 
 
@@ -54,19 +57,19 @@ def table_of(own, co, opponents=None, seeds=None):
     ],
 )
 def test_zero_determinant_strategies_show_their_chi(name, baseline, chi):
-    exact = extortion_fit(memory_one_table(NAMED_STRATEGIES[name], SPREAD, None), baseline)
+    exact = extortion_fit(memory_one_table(NAMED_STRATEGIES[name], SPREAD), baseline)
     assert exact.chi.value == pytest.approx(chi) and exact.residual.value == pytest.approx(0, abs=1e-7)
     assert (exact.co_players, exact.chi.seeds) == (96, 1) and np.isnan(exact.chi.low)
     assert exact.extorts is (chi > 1)
-    finite = extortion_fit(memory_one_table(NAMED_STRATEGIES[name], SPREAD, 1000), baseline)
+    finite = extortion_fit(table_of_play(expected_play(NAMED_STRATEGIES[name], SPREAD, 1000)), baseline)
     assert finite.chi.value == pytest.approx(chi, rel=0.01) and finite.residual.value < 0.01
 
 
 def test_other_players_have_no_line():
     for name in ("random", "always-cooperate", "win-stay-lose-shift"):
-        found = extortion_fit(memory_one_table(NAMED_STRATEGIES[name], SPREAD, None))
+        found = extortion_fit(memory_one_table(NAMED_STRATEGIES[name], SPREAD))
         assert found.residual.value > 0.3 and found.extorts is False
-    assert extortion_fit(expected_table(best_response(SPREAD, 100))).residual.value > 0.3
+    assert extortion_fit(table_of_play(best_response(SPREAD, 100))).residual.value > 0.3
 
 
 @pytest.mark.parametrize(("name", "extorts"), [("zd-extort-2", True), ("tit-for-tat", False), ("always-defect", False)])
@@ -144,7 +147,7 @@ def test_tables_that_allow_no_fit_are_refused():
     with pytest.raises(ValueError, match="at least two co-players"):
         extortion_fit(table_of([1.0, 2.0], [1.0, 1.0], ["a", "a"]))
     with pytest.raises(ValueError, match="no co-player has any surplus"):
-        extortion_fit(memory_one_table(NAMED_STRATEGIES["generous-tit-for-tat"], SPREAD, None), baseline=1)
+        extortion_fit(memory_one_table(NAMED_STRATEGIES["generous-tit-for-tat"], SPREAD), baseline=1)
 
 
 # The spread ------------------------------------------------------------------------------------------------------
@@ -235,11 +238,3 @@ def test_wilson_intervals():
     assert wilson_interval(0, 0) == (0, 1)
     for bound in wilson_interval(37, 120):
         assert abs(37 / 120 - bound) == pytest.approx(1.959964 * np.sqrt(bound * (1 - bound) / 120), rel=1e-6)
-
-
-def test_the_table_of_expected_play_is_its_mean_per_round():
-    table = expected_table(expected_play(NAMED_STRATEGIES["grim"], SPREAD[:3], 7))
-    assert table["opponent"].tolist() == [0, 1, 2]
-    assert table["reward"].tolist() == pytest.approx(
-        [expected_play(NAMED_STRATEGIES["grim"], q, 7).reward.sum() / 7 for q in SPREAD[:3]]
-    )

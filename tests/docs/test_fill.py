@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from coopctx.analysis.paper import paper_value
+from coopctx.analysis.paper import paper_targets
 from coopctx.cli.look import PRINTED
 from coopctx.errors import RunError
 from coopctx.report.blocks import BLOCKS, Sources
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 NOWHERE = Sources(Results(Path("nowhere"), "cpu"))
 ALL = BLOCKS | PRINTED
-SHORT = {"one": lambda sources: f"1 from {sources.preset}\n", "two": lambda sources: "2\n"}
+SHORT = {"one": lambda sources: f"1 from {sources.runs.preset}\n", "two": lambda sources: "2\n"}
 
 
 def test_only_what_stands_between_the_markers_changes():
@@ -89,7 +89,7 @@ def test_the_course_is_that_of_learner_1_at_the_paper_s_phases(committed):
     for phase, here, paper in zip(headings[1:], ours[1:], theirs[1:], strict=True):
         rates = mixed[mixed["iteration"] == int(phase)]["cooperation_rate"]
         assert here == f"{rates.mean():.2f} ± {rates.std(ddof=1):.2f}"
-        assert float(paper) == paper_value("1", "A", "mixed: PPI1 vs PPI2", "cooperation_rate", int(phase))
+        assert float(paper) == paper_targets()["1", "A", "mixed: PPI1 vs PPI2", "cooperation_rate", int(phase)].value
 
 
 def test_conditions_and_seeds_are_late_means_of_both_learners(committed):
@@ -107,9 +107,9 @@ def test_conditions_and_seeds_are_late_means_of_both_learners(committed):
 
 
 def test_what_a_command_prints_is_what_the_page_shows(committed, coopctx_main):
-    status, out, _ = coopctx_main("train", "--agent", "ppi", "--pool", "mixed", "--results", str(committed.results))
+    status, out, _ = coopctx_main("train", "--agent", "ppi", "--pool", "mixed", "--results", str(committed.runs.folder))
     shown = PRINTED["seed-0"](committed).splitlines()[1:-1]
-    printed = out.replace(f" --results {committed.results}", "").replace(f"{ROOT}/", "")  # as in a clone
+    printed = out.replace(f" --results {committed.runs.folder}", "").replace(f"{ROOT}/", "")  # as in a clone
     assert status == 0 and shown == [line.rstrip() for line in printed.splitlines()]
 
 

@@ -11,7 +11,6 @@ from coopctx.experiments.pools import (
     POOLS,
     Pool,
     RunSpec,
-    all_needs,
     check_members,
     check_read,
     options_for,
@@ -76,7 +75,7 @@ def test_step_two_needs_its_own_step_one_and_step_three_two_of_step_two(agent):
     assert run("mutual-extortion", 9).needs() == (run("extortion", 9), run("extortion", 0))
     assert all(run(pool, 4).needs() == () for pool in ("mixed", "tabular", "learners"))
     expected = [run("tabular", 9), run("extortion", 9), run("tabular", 0), run("extortion", 0)]
-    assert all_needs(run("mutual-extortion", 9)) == expected
+    assert with_needs(run("mutual-extortion", 9).needs()) == expected
     together = with_needs([run("mutual-extortion", 9), run("tabular", 0), run("mixed", 1)])
     assert together == [*expected, run("mutual-extortion", 9), run("mixed", 1)]
 

@@ -11,8 +11,8 @@ import torch
 from rich.console import Console
 from tiny_runs import TINY, config, spec, train
 
-from coopctx.analysis.extortion import extortion_fit, memory_one_table, spread_of_opponents
-from coopctx.analysis.paper import paper_value
+from coopctx.analysis.extortion import extortion_fit, spread_of_opponents
+from coopctx.analysis.paper import paper_targets
 from coopctx.analysis.steps import STEP_POOLS, measure_steps
 from coopctx.cli import app as cli
 from coopctx.cli import show
@@ -20,7 +20,7 @@ from coopctx.cli.evaluations import slopes_tables
 from coopctx.errors import RunError, UsageError
 from coopctx.evaluation import slopes
 from coopctx.experiments.presets import load_preset
-from coopctx.game.memory_one import NAMED_STRATEGIES
+from coopctx.game.memory_one import NAMED_STRATEGIES, expected_play
 from coopctx.launch.job import Outcome
 from coopctx.launch.local import Processes
 from coopctx.launch.options import RunOptions
@@ -106,7 +106,7 @@ def test_step_three_before_training_where_the_paper_is_read_and_at_its_highest(m
     assert measures[3, "coop. before training, rounds 90-100"].ours.value == pytest.approx(0.475 + offset)
     a_third = measures[3, "coop. of both, 33% of training"]
     assert a_third.ours.value == pytest.approx(0.55 + offset)  # phase 3 of 8
-    assert a_third.paper == paper_value("2", "E", "PPI1 extort", "cooperation_rate", 10) == 0.95
+    assert a_third.paper == paper_targets()["2", "E", "PPI1 extort", "cooperation_rate", 10].value == 0.95
     highest = measures[3, "coop. of both, highest (phase 3)"]
     assert highest.ours.value == pytest.approx(0.55 + offset)
     assert highest.paper is None and np.isnan(highest.ours.low)  # a maximum is no reading
@@ -224,7 +224,9 @@ def test_references_show_their_slopes(found):
         assert pd.isna(exact["rounds"]) and exact["co_players"] == 64
         played = fits.loc[(player, "memory-one")]
         strategy = NAMED_STRATEGIES[player.lower()]
-        expected = extortion_fit(memory_one_table(strategy, spread_of_opponents(64, np.random.default_rng(0)), 8))
+        play = expected_play(strategy, spread_of_opponents(64, np.random.default_rng(0)), 8)
+        means = {"reward": play.reward.mean(1), "co_reward": play.co_reward.mean(1)}
+        expected = extortion_fit(pd.DataFrame({"opponent": range(64), **means}))
         assert played["chi"] == pytest.approx(expected.chi.value, abs=0.4)  # eight rounds bend the line
         assert (played["rounds"], played["games"], played["seeds"]) == (8, slopes.GAMES, 2)
 

@@ -9,7 +9,7 @@ import torch
 from coopctx import figures as plots
 from coopctx.errors import RunError, UsageError
 from coopctx.experiments.configuration import to_dict
-from coopctx.experiments.pools import COALA_POOLS, POOLS, RunSpec, all_needs, with_needs
+from coopctx.experiments.pools import COALA_POOLS, POOLS, RunSpec, with_needs
 from coopctx.experiments.presets import load_preset
 from coopctx.launch import job as job_module
 from coopctx.launch import plan as dry_run
@@ -109,13 +109,12 @@ def test_all_figures_of_ten_seeds_are_sixty_runs_of_each_agent_none_before_what_
     specs = plan([], agents, "cpu", range(10))
     assert len(specs) == len(set(specs)) == runs
     for index, which in enumerate(specs):
-        assert set(all_needs(which)) <= set(specs[:index])
+        assert set(with_needs(which.needs())) <= set(specs[:index])
     assert with_needs(specs) == specs
 
 
 def test_every_figure_that_is_drawn_is_known():
-    assert set(reproduce.available_figures()) == {*plots.PAPER_FIGURES, "coala"} <= set(plots.ALL)
-    assert set(reproduce.OF_THE_PAPER) == set(plots.PAPER_FIGURES)
+    assert set(reproduce.RUNS_OF) == {*plots.PAPER_FIGURES, "coala"} <= set(plots.ALL)
 
 
 def test_coala_s_runs_are_made_for_whoever_asks_for_them():
@@ -125,7 +124,7 @@ def test_coala_s_runs_are_made_for_whoever_asks_for_them():
     assert sorted((which.pool, which.seed) for which in asked) == sorted(expected) and {which.agent for which in asked} == {"coala"}
     assert {which.agent for which in plan([], [], "smoke", [0])} == {"ppi", "a2c"}
     assert reproduce.figures_for([], ["coala"]) == reproduce.figures_for(["coala"], []) == ("coala",)
-    assert reproduce.figures_for([], []) == reproduce.OF_THE_PAPER and reproduce.figures_for([], ["a2c"]) == ("fig1", "fig3", "fig4")
+    assert reproduce.figures_for([], []) == tuple(plots.PAPER_FIGURES) and reproduce.figures_for([], ["a2c"]) == ("fig1", "fig3", "fig4")
 
 
 def test_what_no_agent_has_is_refused():

@@ -19,7 +19,7 @@ import coopctx
 from coopctx import _version
 from coopctx.analysis.claims import Checked, Claim, check
 from coopctx.analysis.nulls import NULLS
-from coopctx.analysis.paper import paper_target
+from coopctx.analysis.paper import paper_targets
 from coopctx.analysis.references import best_response_reward
 from coopctx.analysis.verdict import NOT_REPRODUCED, NOT_RUN, OF_A_CLAIM, VERDICTS
 from coopctx.report import markdown, pages, provenance, rows, terminal
@@ -151,7 +151,7 @@ def test_tolerances_follow_the_rule_that_the_notes_state():
         assert float(row["tolerance"]) == pytest.approx(stated, abs=0.0051), row
         assert row["source"].startswith(f"arXiv:2602.16301v1 Fig. {row['figure']}{row['panel']}")
         reading = (row["figure"], row["panel"], row["series"], row["metric"], int(row["x"]))
-        assert paper_target(reading).value == float(row["value"])
+        assert paper_targets()[reading].value == float(row["value"])
 
 
 # Forms ------------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from coopctx.analysis.intervals import Estimate, over_units
+from coopctx.analysis.intervals import Estimate, interval, over_units
 from coopctx.runs.export import read_export
 
 FILE, SERIES_FILE = "arena.parquet", "arena-series.parquet"  # beside the runs of a preset: one episode, many in a row
@@ -58,6 +58,13 @@ class Meeting:
         loser = self.co_reward if low > 0 else self.reward
         word = "extort" if loser.value > self.baseline else "exploit"
         return f"{word}s" if low > 0 else f"is {word}ed"
+
+
+def cells(meeting: Meeting) -> tuple[str, ...]:
+    """Both rewards, the advantage and its interval, mutual cooperation and the relation, as they are shown in tables."""
+    parts = meeting.reward, meeting.co_reward, meeting.advantage, meeting.mutual
+    *rewards, mutual = (f"{part.value:z.2f}" for part in parts)
+    return *rewards, interval(meeting.advantage.low, meeting.advantage.high), mutual, meeting.relation
 
 
 def read(path: Path) -> pd.DataFrame:

@@ -11,10 +11,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from coopctx.errors import UsageError
-from coopctx.evaluation.envs.opposition import Codes, Opposition
-
-ANSI = "ansi"
+from coopctx.evaluation.envs.opposition import ANSI, Codes, Opposition, known_mode
 
 
 class AgainstPool(gymnasium.Env[np.int64, np.int64]):
@@ -28,7 +25,7 @@ class AgainstPool(gymnasium.Env[np.int64, np.int64]):
 
     def __init__(self, render_mode: str | None = None, **settings: Any) -> None:
         self._games = Opposition(1, **settings)
-        self.render_mode = _known(render_mode)
+        self.render_mode = known_mode(render_mode)
         self.observation_space = Discrete(self._games.game.n_observations)
         self.action_space = Discrete(self._games.game.n_actions)
 
@@ -57,7 +54,7 @@ class AgainstPoolVector(VectorEnv[Codes, Codes, NDArray[Any]]):
     def __init__(self, num_envs: int = 1, render_mode: str | None = None, **settings: Any) -> None:
         self._games = Opposition(num_envs, **settings)
         self.num_envs = num_envs
-        self.render_mode = _known(render_mode)
+        self.render_mode = known_mode(render_mode)
         self.single_observation_space = Discrete(self._games.game.n_observations)
         self.single_action_space = Discrete(self._games.game.n_actions)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -78,9 +75,3 @@ class AgainstPoolVector(VectorEnv[Codes, Codes, NDArray[Any]]):
     def render(self) -> tuple[str, ...] | None:
         """Both players' actions so far in the first game, in the mode ``ansi``."""
         return (self._games.transcript(),) if self.render_mode else None
-
-
-def _known(render_mode: str | None) -> str | None:
-    if render_mode not in (None, ANSI):
-        raise UsageError(f"render_mode must be None or {ANSI!r}, not {render_mode!r}")
-    return render_mode

@@ -21,6 +21,7 @@ from coopctx.game.streams import stream
 
 Codes: TypeAlias = NDArray[np.int64]
 Game: TypeAlias = MatrixGame | str | Sequence[Sequence[float]]  # or a game's name, or payoffs[own][other]
+ANSI = "ansi"  # the only render mode: a text
 _CPU = torch.device("cpu")
 
 
@@ -32,6 +33,13 @@ def as_game(game: Game) -> MatrixGame:
         return game if isinstance(game, MatrixGame) else MatrixGame.of(NAMED_GAMES[game] if isinstance(game, str) else game)
     except (TypeError, ValueError):
         raise UsageError(f"game must be a MatrixGame, a name or n rows of n payoffs, n >= 2, not {game!r}") from None
+
+
+def known_mode(render_mode: str | None) -> str | None:
+    """``render_mode``; UsageError unless it is None or `ANSI`."""
+    if render_mode not in (None, ANSI):
+        raise UsageError(f"render_mode must be None or {ANSI!r}, not {render_mode!r}")
+    return render_mode
 
 
 class Opposition:
@@ -85,8 +93,10 @@ class Opposition:
         if not self._players or self._over:
             raise UsageError("the game has not begun, or is over: call reset() first")
         own = self._checked(actions)
-        other = checked_actions(self._opponent, self._act(), self.games, self.game.n_actions)
-        own, other = (self.game.played(chosen, torch.from_numpy(self._chance.random(self.games))) for chosen in (own, other))
+        with torch.no_grad():
+            chosen = self._opponent.act(self._observation, self._reward)
+        other = checked_actions(self._opponent, chosen, self.games, self.game.n_actions)
+        own, other = (self.game.played(each, torch.from_numpy(self._chance.random(self.games))) for each in (own, other))
         self._observation, self._reward = self.game.observe(other, own), self.game.reward(other, own)
         self.played.append((int(own[0]), int(other[0])))
         ended = self.game.over is not None and self._chance.random() >= self.game.continuation
@@ -99,10 +109,6 @@ class Opposition:
         letters = "CD" if self.game.n_actions == 2 else "0123456789"
         lines = zip(("agent   ", "opponent"), zip(*self.played, strict=True) if self.played else ((), ()), strict=True)
         return "\n".join(f"{name} {''.join(letters[action] for action in actions)}" for name, actions in lines)
-
-    @torch.no_grad()
-    def _act(self) -> Tensor:
-        return self._opponent.act(self._observation, self._reward)
 
     def _seated(self) -> Player:
         """One player for all games: the opponents, with a random number of games for each."""

@@ -10,7 +10,7 @@ from gymnasium.spaces import Discrete
 from pettingzoo import ParallelEnv
 
 from coopctx.errors import UsageError
-from coopctx.evaluation.envs.opposition import Game, as_game
+from coopctx.evaluation.envs.opposition import ANSI, Game, as_game, known_mode
 from coopctx.experiments.checks import check_number
 from coopctx.game.matrix import PRISONERS_DILEMMA, START
 
@@ -24,18 +24,12 @@ class TwoLearners(ParallelEnv[str, np.int64, int]):
     game's payoff. Both terminate after the last round, or at a random ending. The number of the round is not observed.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"name": "coopctx_matrix_game_v0", "render_modes": ["ansi"], "is_parallelizable": True}
+    metadata: ClassVar[dict[str, Any]] = {"name": "coopctx_matrix_game_v0", "render_modes": [ANSI], "is_parallelizable": True}
 
-    def __init__(
-        self,
-        game: Game = PRISONERS_DILEMMA,
-        rounds: int = 100,
-        render_mode: str | None = None,
-    ) -> None:
+    def __init__(self, game: Game = PRISONERS_DILEMMA, rounds: int = 100, render_mode: str | None = None) -> None:
         check_number("rounds", rounds, 1)
-        if render_mode not in (None, "ansi"):
-            raise UsageError(f"render_mode must be None or 'ansi', not {render_mode!r}")
-        self.game, self.rounds, self.render_mode = as_game(game), rounds, render_mode
+        self.render_mode = known_mode(render_mode)
+        self.game, self.rounds = as_game(game), rounds
         self.possible_agents = list(PLAYERS)
         self.agents: list[str] = []
         self.observation_spaces = {name: Discrete(self.game.n_observations) for name in PLAYERS}

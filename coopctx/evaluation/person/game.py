@@ -6,6 +6,7 @@ import math
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import attrgetter
 
 import torch
 
@@ -19,6 +20,7 @@ MOST_ROUNDS = 100
 USUAL_ROUNDS = 20
 MOVES = ("cooperate", "defect")  # by action
 LETTERS = "CD"
+_bayes = attrgetter("bayes")  # of a `Thought`
 # By the person's own observation code.
 SITUATIONS = (
     "in the first round",
@@ -161,10 +163,6 @@ def _thought(beliefs: Beliefs, bayes: float) -> Thought:
 
 def _expected(thought: Thought) -> float:
     return math.nan if thought.expected is None else thought.expected
-
-
-def _bayes(thought: Thought) -> float:
-    return thought.bayes
 
 
 def _mean(values: list[float]) -> float:

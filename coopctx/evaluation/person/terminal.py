@@ -8,10 +8,11 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import TextIO
 
 from rich.console import Console, Group, RenderableType
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from coopctx.evaluation.person.game import LETTERS, MOVES, PersonsGame, Round, Thought
@@ -33,7 +34,8 @@ def play(game: PersonsGame, console: Console, before: bool) -> None:
 
     Ctrl-C ends the game: the summary of the rounds so far is shown, and KeyboardInterrupt is raised.
     """
-    on_screen = console.is_terminal and sys.stdin.isatty() and _has_keys()
+    has_keys = find_spec("termios") is not None  # absent on Windows
+    on_screen = console.is_terminal and sys.stdin.isatty() and has_keys
     try:
         (_on_screen if on_screen else _in_lines)(game, console, before)
     finally:
@@ -59,7 +61,8 @@ def picture(game: PersonsGame, before: bool) -> Group:
     yours, its = game.totals
     head = Text.assemble((game.title, "bold"), " " * 4, f"round {len(game.log) + 1} of {game.rounds}")
     score = Text.assemble("You ", (points(yours), "bold"), "    Agent ", (points(its), "bold"))
-    shown, number = (game.thought, len(game.log) + 1) if before else _last(game)
+    number = len(game.log) + before  # of the round whose beliefs are shown
+    shown = game.thought if before else game.log[-1].thought if game.log else None
     parts: list[RenderableType] = [head, score, Text(), _payoffs(game), Text(), *_strips(game.log)]
     parts += [Text(), Text(told(game.log[-1], len(game.log)) if game.log else "Both choose at the same time."), Text()]
     if shown:
@@ -67,14 +70,9 @@ def picture(game: PersonsGame, before: bool) -> Group:
     return Group(*parts, Text(HELP, "dim"))
 
 
-def _last(game: PersonsGame) -> tuple[Thought | None, int]:
-    return (game.log[-1].thought, len(game.log)) if game.log else (None, 0)
-
-
 def _payoffs(game: PersonsGame) -> Table:
-    table = Table(box=None, padding=(0, 2), pad_edge=False, header_style="dim")
-    for heading in ("you, agent earn", "it cooperates", "it defects"):
-        table.add_column(heading)
+    headings = "you, agent earn", "it cooperates", "it defects"
+    table = Table(*headings, box=None, padding=(0, 2), pad_edge=False, header_style="dim")
     for mine, move in enumerate(MOVES):
         cells = (f"{points(game.payoffs[mine][its])}, {points(game.payoffs[its][mine])}" for its in (0, 1))
         table.add_row(Text(f"you {move}", STYLES[mine]), *cells)
@@ -117,14 +115,6 @@ def _moves_of_keys(descriptor: int) -> Iterator[int | None]:
         for key in re.findall(rb"\x1b[\[O].|.|^$", os.read(descriptor, 64), re.DOTALL):  # several keys may arrive at once
             if (known := key.lower() if len(key) == 1 else key) in _KEYS:
                 yield _KEYS[known]
-
-
-def _has_keys() -> bool:
-    try:
-        import termios  # noqa: F401 - absent on Windows
-    except ImportError:
-        return False
-    return True
 
 
 # In lines -----------------------------------------------------------------------------------------------------------
@@ -198,10 +188,9 @@ def ending(game: PersonsGame) -> Group:
     )
     agents, bayes = game.surprise()
     has_model = not math.isnan(agents)
-    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim")
-    table.add_column("How it read you")
-    for heading in ("you cooperated", *(["it expected"] if has_model else []), "exact Bayes"):
-        table.add_column(heading, justify="right")
+    headings = "you cooperated", *(["it expected"] if has_model else []), "exact Bayes"
+    columns = (Column(heading, justify="right") for heading in headings)
+    table = Table("How it read you", *columns, box=None, padding=(0, 1), pad_edge=False, header_style="dim")
     for reading in game.readings():
         expected = [reading.expected, reading.bayes] if has_model else [reading.bayes]
         cells = [f"{reading.cooperated} of {reading.times}", *map(share, expected)]
