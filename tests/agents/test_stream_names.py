@@ -4,6 +4,7 @@ streams.json has, by run (and what it changes of the settings), the seed and the
 another name, changes what every run of that kind plays from then on.
 """
 
+import functools
 import hashlib
 import json
 from pathlib import Path
@@ -34,18 +35,22 @@ def train(results: Path, which: RunSpec, *changes: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    """Steps 1 and 2 of seeds 3 and 4, which Steps 2 and 3 need."""
-    folder = tmp_path_factory.mktemp("results")
-    for agent in SHORT:
-        for pool in ("tabular", "extortion"):
-            for seed in (3, 4):
-                train(folder, RunSpec(agent, pool, False, seed, "smoke"))
+def made(tmp_path_factory):
+    """A function from a run that others need, Step 1 or 2, to its folder; it is trained when it is first asked for."""
+    results = tmp_path_factory.mktemp("results")
+
+    @functools.cache
+    def folder(which: RunSpec) -> Path:
+        for needed in which.needs():
+            folder(needed)
+        train(results, which)
+        return which.directory(results)
+
     return folder
 
 
 @pytest.mark.parametrize("run", EXPECTED)
-def test_a_run_draws_from_these_streams_and_from_each_once(run, results, tmp_path, monkeypatch):
+def test_a_run_draws_from_these_streams_and_from_each_once(run, made, tmp_path, monkeypatch):
     name, *changes = run.split()
     agent, _, pool = name.partition("-")
     which, drawn = RunSpec(agent, pool, False, 3, "smoke"), []
@@ -56,7 +61,7 @@ def test_a_run_draws_from_these_streams_and_from_each_once(run, results, tmp_pat
 
     for needed in with_needs(which.needs()):
         (tmp_path / needed.directory(Path())).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / needed.directory(Path())).symlink_to(needed.directory(results))
+        (tmp_path / needed.directory(Path())).symlink_to(made(needed))
     monkeypatch.setattr("coopctx.game.streams.hashlib", SimpleNamespace(sha256=noted))
     train(tmp_path, which, *changes)
     assert sorted(drawn) == EXPECTED[run]

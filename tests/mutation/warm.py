@@ -1,17 +1,18 @@
 """A pytest plugin for mutmut: what every mutant needs is loaded before it forks, nothing waits for a disk, and the tests that
-have killed mutants of the same function or module come first.
+have soon killed mutants of the same function or module come first.
 
 A mutant's tests run in a fork of one process. PyTorch imports its compiler at the first optimiser step, which takes seconds
 in every fork unless it is done before.
 """
 
 import os
-from collections import Counter
+import time
+from collections import defaultdict
 from pathlib import Path
 
 import torch._dynamo  # noqa: F401
 
-KILLS = Path("kills.txt")  # a line per killed mutant: its function and the test that failed
+KILLS = Path("kills.txt")  # a line per killed mutant: its function, the seconds that it took, and the test that failed
 
 
 def _skip(descriptor: int) -> None:
@@ -26,17 +27,20 @@ def _function() -> str:
     return os.environ.get("MUTANT_UNDER_TEST", "").rpartition("__mutmut_")[0]
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(session, items):
+    session.config.began = time.monotonic()
     function = _function()
     if function and KILLS.exists():
-        kills = Counter()
+        worth = defaultdict(float)
         for line in KILLS.read_text("utf-8").splitlines():
-            killed, _, test = line.partition("\t")
-            kills[test] += 100 * (killed == function) + (killed.rpartition(".")[0] == function.rpartition(".")[0])
-        items.sort(key=lambda item: -kills[item.nodeid])
+            killed, seconds, test = line.split("\t")
+            alike = 100 if killed == function else killed.rpartition(".")[0] == function.rpartition(".")[0]
+            worth[test] += alike / (1 + float(seconds))
+        items.sort(key=lambda item: -worth[item.nodeid])
 
 
-def pytest_runtest_logreport(report):
-    if report.failed and _function():
+def pytest_exception_interact(node):
+    if _function():
+        seconds = time.monotonic() - getattr(node.config, "began", time.monotonic())
         with KILLS.open("a", encoding="utf-8") as file:
-            file.write(f"{_function()}\t{report.nodeid}\n")
+            file.write(f"{_function()}\t{seconds:.1f}\t{node.nodeid}\n")
