@@ -12,7 +12,7 @@ from coopctx.game.player import can_play_natively
 from coopctx.game.sampling import Counted, choose, sample
 from coopctx.game.seats import Seats
 from coopctx.game.streams import stream
-from coopctx.game.tabular import RandomTabular, TabularPlayer, TabularSpread, memory_one_policy, uniform_player
+from coopctx.game.tabular import RandomTabular, TabularPlayer, TabularSpread, memory_one_policy, named_strategy, uniform_player
 
 POLICY = memory_one_policy([0.9, 0.1, 0.6, 0.3, 0.5])
 
@@ -155,3 +155,17 @@ def test_the_kernel_plays_for_players_that_have_seats_unless_they_say_that_they_
 
     players = (object(), Nobody(), Somebody(), Sometimes(True), Sometimes(False))
     assert [can_play_natively(player) for player in players] == [False, False, True, True, False]
+
+
+def test_a_named_strategy_draws_from_its_own_stream():
+    def actions(seed):
+        players = named_strategy("random", stream(seed, "a")), named_strategy("random", stream(seed, "b"))
+        return torch.cat([side.actions for side in play(PRISONERS_DILEMMA, 20, 10, players)])
+
+    torch.manual_seed(0)
+    first = actions(1)
+    assert torch.equal(actions(1), first) and not torch.equal(actions(2), first)
+
+
+def test_policies_are_single_precision():
+    assert memory_one_policy([0, 0.1, 0.2, 0.3, 1.0]).dtype == memory_one_policy([0, 1, 1, 0, 1]).dtype == torch.float32

@@ -43,6 +43,10 @@ def learner(number=1, identity_size=0, **settings) -> PPILearner:
     return one
 
 
+def test_without_a_size_no_identity_is_read():
+    assert PPILearner(1, PRISONERS_DILEMMA, ModelConfig(hidden=12, embedding=6), SETTINGS, SEED).model.identity is None
+
+
 def weights(model) -> torch.Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
 

@@ -1,5 +1,7 @@
 """The loop of a PPI run: what each phase plays, adds to the data, fits and measures, as recorded by the players."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tiny_runs import config, open_run, spec, train
@@ -8,10 +10,11 @@ from coopctx.agents.ppi.learner import PPILearner
 from coopctx.agents.ppi.planner import Planner
 from coopctx.agents.ppi.player import PPIPlayer
 from coopctx.agents.ppi.training import PPITraining
-from coopctx.experiments.settings import Config
+from coopctx.experiments.settings import Config, Member, PoolConfig
 from coopctx.game.episodes import Episodes
 from coopctx.game.matrix import PRISONERS_DILEMMA
-from coopctx.game.tabular import TabularPlayer
+from coopctx.game.streams import stream
+from coopctx.game.tabular import TabularPlayer, named_strategy
 from coopctx.runs.progress import SilentProgress
 from coopctx.runs.read import Results, read_weights
 from coopctx.runs.schema import SCHEMAS
@@ -150,6 +153,25 @@ def test_the_first_data_are_games_of_two_players_that_do_not_learn(which, expect
                 assert (player.policies == 0.5).all()
             else:
                 assert len(player.policies.unique(dim=0)) == 40 and player.policies.std() > 0.2
+
+
+def test_step_three_begins_with_games_that_its_earlier_agents_play(steps, tmp_path, monkeypatch):
+    run = training(spec("mutual-extortion"), tmp_path, steps)
+    players = [named_strategy(f"always-{word}", stream(0, word)) for word in ("cooperate", "defect")]
+    monkeypatch.setattr(run, "_earlier_players", lambda learner: tuple(players))
+    played = run._initial_episodes(1, "play")
+    assert len(played) == 40 and (played.actions == 0).all() and (played.rewards == -1).all()
+
+
+def test_the_opponents_of_a_pool_of_ones_own_are_met_in_its_order(tmp_path):
+    games = {"tabular": 1, "always-defect": 2, "learner": 3}
+    members = tuple(Member(opponent=opponent, share=number / 6) for opponent, number in games.items())
+    which, settings = spec("custom"), replace(settings_of(), pool=PoolConfig(members=members))
+    run = PPITraining(which, settings, open_run(tmp_path, which, settings), tmp_path, CPU, 1, SilentProgress())
+    run._step(0)
+    assert [(match.learner, match.opponent, len(match.ego)) for match in run._collect(1)] == [
+        (learner, opponent, number) for opponent, number in games.items() for learner in (1, 2)
+    ]
 
 
 # The frozen agent -----------------------------------------------------------------------------------------------------
