@@ -165,7 +165,3 @@ def test_a_named_strategy_draws_from_its_own_stream():
     torch.manual_seed(0)
     first = actions(1)
     assert torch.equal(actions(1), first) and not torch.equal(actions(2), first)
-
-
-def test_policies_are_single_precision():
-    assert memory_one_policy([0, 0.1, 0.2, 0.3, 1.0]).dtype == memory_one_policy([0, 1, 1, 0, 1]).dtype == torch.float32
