@@ -12,6 +12,7 @@ from coopctx.agents.record import (
     Match,
     counted,
     diagnose,
+    diagnosed,
     final_weights,
     named_strategies,
     record_averages,
@@ -45,14 +46,20 @@ def games(actions, rewards, over=None) -> Episodes:
     return Episodes(observations, actions, rewards, torch.zeros(len(actions), 0), over)
 
 
-EGO, CO = games([[0, 1, 1], [0, 0, 1]], [[1.0, 2.0, 0.0], [-1.0, -1.0, 0.0]]), games([[0, 0, 1], [1, 1, 1]], [[1.0, -1.0, 0.0], [2.0, 2.0, 0.0]])
+EGO, CO = (
+    games([[0, 1, 1], [0, 0, 1]], [[1.0, 2.0, 0.0], [-1.0, -1.0, 0.0]]),
+    games([[0, 0, 1], [1, 1, 1]], [[1.0, -1.0, 0.0], [2.0, 2.0, 0.0]]),
+)
 
 
 @pytest.mark.parametrize(
     ("episodes", "share", "expected"), [(10, 0.5, 5), (10, 0.25, 2), (10, 0.01, 1), (10, 0.99, 9), (2, 0.9, 1), (7, 0.5, 4)]
 )
 def test_the_tabular_share_of_a_pool_of_two_kinds_is_rounded_and_leaves_some_to_either(episodes, share, expected):
-    assert shares(episodes, POOLS["mixed"], PoolConfig(tabular_share=share)) == {"learner": episodes - expected, "tabular": expected}
+    assert shares(episodes, POOLS["mixed"], PoolConfig(tabular_share=share)) == {
+        "learner": episodes - expected,
+        "tabular": expected,
+    }
 
 
 @pytest.mark.parametrize(("pool", "opponent"), [("tabular", "tabular"), ("learners", "learner"), ("extortion", "fixed-icl")])
@@ -79,7 +86,12 @@ def test_named_strategies_are_the_papers_where_a_pool_is_probed_and_the_game_has
 def test_averages_are_over_all_games_and_rounds_of_each_side():
     run = Rows()
     record_averages(run, 7, [Match(2, "tabular", EGO, CO), Match(1, "learner", CO, EGO)])
-    expected = [(2, "tabular", "ego", 0.5, 1 / 6), (2, "tabular", "co", 1 / 3, 4 / 6), (1, "learner", "ego", 1 / 3, 4 / 6), (1, "learner", "co", 0.5, 1 / 6)]
+    expected = [
+        (2, "tabular", "ego", 0.5, 1 / 6),
+        (2, "tabular", "co", 1 / 3, 4 / 6),
+        (1, "learner", "ego", 1 / 3, 4 / 6),
+        (1, "learner", "co", 0.5, 1 / 6),
+    ]
     rows = run.tables["training"]
     assert [(row["learner"], row["opponent"], row["player"]) for row in rows] == [row[:3] for row in expected]
     for row, (*_, rate, reward) in zip(rows, expected, strict=True):
@@ -150,3 +162,16 @@ def test_final_weights_are_every_learners_by_number_and_name():
     assert all(tensor.is_contiguous() for tensor in weights.values())
     for learner in learners:
         assert torch.equal(weights[f"learner{learner.number}.weight"], learner.model.weight)
+
+
+def test_the_display_is_told_the_last_diagnostics_as_means_over_the_learners():
+    rows = [
+        (7, 1, 1, "loss", 9.0),
+        (7, 2, 1, "loss", 0.5),
+        (7, 2, 1, "entropy", 0.1),
+        (7, 2, 2, "loss", 1.5),
+        (7, 2, 2, "entropy", 0.3),
+    ]
+    run = SimpleNamespace(rows={"diagnostics": rows})
+    assert diagnosed(run, 2) == {"loss": 1.0, "entropy": pytest.approx(0.2)}
+    assert diagnosed(run, 3) == {}

@@ -179,7 +179,7 @@ def test_chance_needs_a_generator_and_the_native_kernel_refuses_it():
 def test_without_chance_every_game_is_as_before():
     quiet = play(PRISONERS_DILEMMA, 9, 30, (player(P, "p"), player(Q, "q")))[0]
     same = play(MatrixGame.of(PD), 9, 30, (player(P, "p"), player(Q, "q")), chance=stream(1, "chance"))[0]
-    assert torch.equal(quiet.observations, same.observations) and quiet.over is None and bool(quiet.going_on().all())
+    assert torch.equal(quiet.observations, same.observations) and quiet.over is None and quiet.going_on().dtype == torch.bool and bool(quiet.going_on().all())
 
 
 # Named games --------------------------------------------------------------------------------------------------------

@@ -183,6 +183,12 @@ def test_stratified_uniforms_put_one_rollout_into_every_stratum(rollouts, horizo
     assert torch.equal(strata, torch.arange(float(rollouts))[None, :, None, None].expand_as(strata))
 
 
+def test_the_strata_are_those_that_committed_runs_were_planned_with():
+    strata = (3 * stratified_uniforms(2, 3, 2, stream(0))).int().tolist()
+    first = [[[2, 2], [2, 1]], [[1, 1], [0, 0]], [[0, 0], [1, 2]]]
+    assert strata == [first, [[[0, 2], [0, 2]], [[2, 0], [1, 0]], [[1, 1], [2, 1]]]]
+
+
 def test_a_single_rollouts_stratified_uniforms_are_independent_and_uniform():
     uniforms = stratified_uniforms(40_000, 4, 2, stream(3))[:, 1]  # one rollout of many games
     flat = uniforms.flatten(1)
