@@ -13,7 +13,7 @@ from coopctx.agents.coala.learner import RecurrentLearner
 from coopctx.agents.ppi.learner import PPILearner
 from coopctx.agents.ppi.planner import Planner
 from coopctx.agents.ppi.player import PPIPlayer
-from coopctx.agents.trained import PACKAGED, TrainedAgent, find_run
+from coopctx.agents.trained import PACKAGED, TrainedAgent, find_run, needed_agents
 from coopctx.errors import RunError, UsageError
 from coopctx.game.streams import stream
 
@@ -104,3 +104,8 @@ def test_a_run_is_found_by_a_packaged_agents_name_or_its_folder():
     for nothing in ("", None, 3):
         with pytest.raises(UsageError, match="a run is named by its directory or a packaged agent's name"):
             find_run(nothing)
+
+
+def test_the_command_that_makes_a_missing_run_names_the_folder(tmp_path):
+    with pytest.raises(RunError, match=f"coopctx train --agent ppi --pool tabular.* --results {tmp_path}"):
+        needed_agents(spec("extortion"), config(), tmp_path)
