@@ -157,6 +157,13 @@ def test_games_end_at_random_and_nothing_counts_after_the_end():
     assert ego.cooperation_rate() == pytest.approx(float((ego.actions == 0)[played].double().mean()))
 
 
+def test_without_noise_the_end_alone_is_drawn():
+    ego, _ = play(MatrixGame.of(PD, continuation=0.7), 9, 50, (player(P, "p"), player(Q, "q")), chance=stream(0, "chance"))
+    draws = stream(0, "chance")
+    ends = torch.stack([torch.rand(50, generator=draws) < 0.7 for _ in range(8)], 1).int().cumprod(1).bool()
+    assert torch.equal(ego.going_on()[:, 1:], ends)
+
+
 def test_a_part_and_the_whole_of_episodes_know_their_end():
     game = MatrixGame.of(PD, continuation=0.5)
     ego, _ = play(game, 6, 40, (player(P, "p"), player(Q, "q")), chance=stream(0, "chance"))

@@ -1,14 +1,16 @@
 """Tabular players, several of them in one batch, and named random streams: each by a definition written out here."""
 
 import hashlib
+import re
 
 import pytest
 import torch
 
+from coopctx.errors import UsageError
 from coopctx.game.arena import play
 from coopctx.game.matrix import PRISONERS_DILEMMA
 from coopctx.game.memory_one import NAMED_STRATEGIES
-from coopctx.game.player import can_play_natively
+from coopctx.game.player import can_play_natively, checked_actions
 from coopctx.game.sampling import Counted, choose, sample
 from coopctx.game.seats import Seats
 from coopctx.game.streams import stream
@@ -165,3 +167,9 @@ def test_a_named_strategy_draws_from_its_own_stream():
     torch.manual_seed(0)
     first = actions(1)
     assert torch.equal(actions(1), first) and not torch.equal(actions(2), first)
+
+
+@pytest.mark.parametrize(("actions", "got"), [([0, 7], "7"), ([-3, 7], "-3"), ([0, 1, 1], "torch.int64 of shape [3]")])
+def test_a_wrong_action_is_named(actions, got):
+    with pytest.raises(UsageError, match=re.escape(f"a tensor of 2 integers from 0 to 1, not {got}") + "$"):
+        checked_actions(named_strategy("grim", stream(0)), torch.tensor(actions), 2, 2)
