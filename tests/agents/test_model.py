@@ -65,6 +65,13 @@ def test_flax_weights_are_orthogonal_gate_by_gate_lecun_normal_elsewhere_and_hav
         assert unit.std().item() == pytest.approx(1, abs=4 / weight.numel() ** 0.5)
 
 
+def test_uniform_weights_fill_their_range():
+    model = ActorCritic(5, 2, 64, 48, 10, stream(0, "weights"), "uniform")
+    for layer, fan_in in ((model.observation, 5), (model.reward, 1), (model.gru, 64), (model.head, 64)):
+        drawn = torch.cat([parameter.detach().flatten() for parameter in layer.parameters()]) * fan_in**0.5
+        assert -1 <= drawn.min() < -0.85 and 0.85 < drawn.max() <= 1
+
+
 @pytest.mark.parametrize("initialisation", ["uniform", "flax"])
 def test_weights_depend_on_the_stream_alone(initialisation):
     first, again, other = (

@@ -79,6 +79,17 @@ def test_a_strategy_knows_how_long_a_game_is_unless_it_ends_at_random():
         assert len(complete) and (complete[:, -2:] == torch.tensor([ACTION[action] for action in last])).all()
 
 
+def test_a_strategy_is_told_both_sides_of_the_rounds_before_and_the_noise():
+    game = MatrixGame.of(PRISONERS_DILEMMA.payoffs, noise=1e-9)
+    cooperator = AxelrodPlayer(library_strategy("Cooperator"), game, len(SCRIPT), stream(0, "axelrod"))
+    play(game, len(SCRIPT), 2, (Scripted(), cooperator), chance=stream(0, "chance"))
+    (player, *_), (other, *_) = cooperator._players, cooperator._others
+    before = [*SCRIPT[:-1]]
+    assert list(player.history.coplays) == list(other.history) == before
+    assert list(player.history) == list(other.history.coplays) == [C] * len(before)
+    assert player.match_attributes["noise"] == 1e-9
+
+
 def test_games_draw_from_generators_of_their_own_and_repeat():
     first, again, other = (
         play(PRISONERS_DILEMMA, len(SCRIPT), 50, (Scripted(), opponent("Random", seed)))[1].actions for seed in (0, 0, 1)
