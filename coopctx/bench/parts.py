@@ -90,9 +90,7 @@ def _timed_run(agent: str, config: Config, threads: int, iteration: int) -> dict
     return dict(zip(recorded.part, recorded.seconds.astype(float), strict=True))
 
 
-def measure_iteration(
-    config: Config, threads: int, repeats: int, sizes: Sizes, port: ModuleType | None
-) -> list[IterationRate]:
+def measure_iteration(config: Config, threads: int, repeats: int, sizes: Sizes, port: ModuleType | None) -> list[IterationRate]:
     """Play and update of a mixed A2C run, as `train` does them, on the engine in use and on the reference; and as a JAX port.
 
     port: `coopctx.bench.jax_a2c`. If the batch is larger than `Sizes.iteration_episodes`, so many episodes are timed and the time

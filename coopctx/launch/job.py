@@ -48,9 +48,7 @@ class Job:
     def open(self) -> Run:
         """Open the run's directory; raises the errors of `Run.open`."""
         keys, settings = self.spec.keys, to_dict(self.config)
-        return Run.open(
-            self.directory, keys, settings, self.device, self.fresh, threads=self.threads, command=self.command
-        )
+        return Run.open(self.directory, keys, settings, self.device, self.fresh, threads=self.threads, command=self.command)
 
     def unmet(self, directories: Iterable[Path]) -> list[RunSpec]:
         """Those of the runs it needs, directly or indirectly, whose directories are among ``directories``."""
