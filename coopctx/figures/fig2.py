@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import pandas as pd
 from matplotlib.figure import Figure
 
-from coopctx.figures.panels import RATE, Axis, Panel, Series, draw_panel
+from coopctx.figures.panels import RATE, Axis, Panel, Series, against, draw_panel
 from coopctx.figures.runs import NothingToDraw, Runs, caption, missing, options
-from coopctx.figures.style import COLOURS, SIDES
+from coopctx.figures.style import SIDES
 from coopctx.runs.read import Results
 
 
@@ -63,10 +63,6 @@ def steps(agent: Agent) -> tuple[Step, ...]:
     converged = f"Episode after convergence ({agent.iteration}={{iteration}})"
     first, second = (rf"$\mathit{{{agent.symbol}}}^{number}_{{extort}}$" for number in (1, 2))
     learned = Series(symbol, SIDES["ego"], "tabular"), Series("Avg. Tabular", SIDES["co"], "tabular", player="co")
-    probed = tuple(
-        Series(f"{symbol} vs. {label}", COLOURS[opponent], opponent, on_top=opponent == "tit-for-tat")
-        for opponent, label in PROBED.items()
-    )
     extorted = Series(symbol, SIDES["ego"], "fixed-icl", on_top=True), Series("Fixed-ICL", SIDES["co"], "fixed-icl", player="co")
     one = Series(first, SIDES["ego"], "learner", on_top=True)
     both = one, Series(second, SIDES["co"], "learner", learner=2)
@@ -77,7 +73,7 @@ def steps(agent: Agent) -> tuple[Step, ...]:
             "Step 1",
             Runs(agent.name, "tabular"),
             Panel("Step 1) A. Training Progress", "training", learned, agent.rewards.get("A", Axis(-0.5, 1.2, 0.5))),
-            Panel(f"B. {converged}", "last", probed, Axis(-0.5, 2.1, 0.5)),
+            Panel(f"B. {converged}", "last", against(symbol, PROBED, "tit-for-tat"), Axis(-0.5, 2.1, 0.5)),
         ),
         Step(
             "Step 2",
