@@ -1,13 +1,12 @@
 """The agents: their common models, players and tables, and one folder per agent.
 
-May import runs, experiments, game and native; never analysis, figures, launch or another agent's folder. The registry below
-names each kind's classes; a module is imported when one of its classes is asked for.
+May import runs, experiments, game and native; never analysis, figures, launch or another agent's folder. Each kind's
+folder has the modules ``training``, ``player`` and ``work``, which are imported when one of their functions is asked for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,32 +22,8 @@ if TYPE_CHECKING:
     from coopctx.runs.run import Run
 
 
-@dataclass(frozen=True)
-class Classes:
-    """Where the classes of one kind of agent are, each as ``"module:name"`` below `coopctx.agents`.
-
-    training: the class that carries out one run, with the arguments of `execute`. model: the function behind `model_of`.
-    player: the function behind `player_of`. untrained: the function behind `untrained_of`. work, sample: the functions behind
-    `work_of` and `sample_of`.
-    """
-
-    training: str
-    model: str
-    player: str
-    untrained: str
-    work: str
-    sample: str
-
-
-def _classes(agent: str, training: str) -> Classes:
-    functions = f"{agent}.player:model_of", f"{agent}.player:player_of", f"{agent}.player:untrained"
-    return Classes(f"{agent}.training:{training}", *functions, f"{agent}.work:work", f"{agent}.work:sample")
-
-
-CLASSES = {
-    agent: _classes(agent, training)
-    for agent, training in (("ppi", "PPITraining"), ("a2c", "A2CTraining"), ("coala", "training_of"))
-}
+# In each kind's module ``training``, what carries out one run; it has the arguments of `execute`.
+TRAINING = {"ppi": "PPITraining", "a2c": "A2CTraining", "coala": "training_of"}
 
 
 def execute(
@@ -58,22 +33,22 @@ def execute(
 
     results: the folder of the finished runs that ``spec`` needs; RunError if one is missing or was trained in another game.
     """
-    _load(CLASSES[spec.agent].training)(spec, config, run, results, device, threads, progress).run_all()
+    _load(spec.agent, "training", TRAINING[spec.agent])(spec, config, run, results, device, threads, progress).run_all()
 
 
 def model_of(agent: str, config: Config, weights: Mapping[str, Tensor]) -> nn.Module:
     """The model of this kind of agent with the final ``weights`` of a run and the run's settings."""
-    return _load(CLASSES[agent].model)(config, weights)
+    return _load(agent, "player", "model_of")(config, weights)
 
 
 def untrained_of(agent: str, config: Config, identity_size: int, generator: torch.Generator) -> nn.Module:
     """A model of this kind with initial weights, as a learner of a run with these settings begins."""
-    return _load(CLASSES[agent].untrained)(config, identity_size, generator)
+    return _load(agent, "player", "untrained")(config, identity_size, generator)
 
 
 def player_of(agent: str, model: nn.Module, config: Config, generator: torch.Generator, threads: int = 1) -> Believer:
     """A player of this kind with ``model``, which it does not change; it draws from ``generator`` alone."""
-    return _load(CLASSES[agent].player)(model, config, generator, threads)
+    return _load(agent, "player", "player_of")(model, config, generator, threads)
 
 
 def work_of(spec: RunSpec, config: Config, threads: int, device: torch.device, done: int) -> dict[str, float]:
@@ -81,7 +56,7 @@ def work_of(spec: RunSpec, config: Config, threads: int, device: torch.device, d
 
     threads: that the run may use. `coopctx.agents.work.REST` is what that table does not time.
     """
-    return _load(CLASSES[spec.agent].work)(spec, config, threads, device, done)
+    return _load(spec.agent, "work", "work")(spec, config, threads, device, done)
 
 
 def sample_of(spec: RunSpec, config: Config, size: int) -> tuple[RunSpec, Config]:
@@ -89,9 +64,8 @@ def sample_of(spec: RunSpec, config: Config, size: int) -> tuple[RunSpec, Config
 
     It needs no other run. Runs that cost the same have the same sample.
     """
-    return _load(CLASSES[spec.agent].sample)(spec, config, size)
+    return _load(spec.agent, "work", "sample")(spec, config, size)
 
 
-def _load(address: str) -> Any:
-    module, name = address.split(":")
-    return getattr(import_module(f"{__name__}.{module}"), name)
+def _load(agent: str, module: str, name: str) -> Any:
+    return getattr(import_module(f"{__name__}.{agent}.{module}"), name)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -38,22 +40,18 @@ class Beliefs:
     @staticmethod
     def stack(decisions: list[Beliefs]) -> Beliefs:
         """Join beliefs before consecutive decisions in the same games; leading dimensions become ``[games, rounds]``."""
-
-        def stacked(name: str) -> Any:
-            column = [getattr(held, name) for held in decisions]
-            return None if column[0] is None else torch.stack(column, 1)
-
-        return Beliefs(**{field.name: stacked(field.name) for field in fields(Beliefs)})
+        return _joined(decisions, partial(torch.stack, dim=1))
 
     @staticmethod
     def concatenate(parts: list[Beliefs]) -> Beliefs:
         """The beliefs in all games of ``parts``, in order."""
+        return _joined(parts, torch.cat)
 
-        def joined(name: str) -> Any:
-            column = [getattr(part, name) for part in parts]
-            return None if column[0] is None else torch.cat(column)
 
-        return Beliefs(**{field.name: joined(field.name) for field in fields(Beliefs)})
+def _joined(parts: list[Beliefs], join: Callable[[list[Tensor]], Tensor]) -> Beliefs:
+    columns = {field.name: [getattr(part, field.name) for part in parts] for field in fields(Beliefs)}
+    joined: dict[str, Any] = {name: None if column[0] is None else join(column) for name, column in columns.items()}
+    return Beliefs(**joined)
 
 
 class Believer(Player, Protocol):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
@@ -47,10 +47,6 @@ class Measure:
         name, reduce = REDUCERS[self.reducer]
         table = read(self.run, name)
         return pd.Series(dtype=float) if table.empty else reduce(agent, table, self.arguments).dropna()
-
-    @property
-    def pool(self) -> str:
-        return self.run.removesuffix("-opponent-id")
 
 
 @dataclass(frozen=True)
@@ -184,17 +180,12 @@ def _target(reading: Iterable[Any], minus: Iterable[Any] | None) -> Target | Non
     """A reading of the paper, or the first minus the second, whose errors are independent; None for what is ours only."""
     if reading == OURS_ONLY:
         return None
-    one = paper_targets()[_reading(reading)]
+    one = paper_targets()[cast(Reading, tuple(reading))]
     if minus is None:
         return one
-    other = paper_targets()[_reading(minus)]
+    other = paper_targets()[cast(Reading, tuple(minus))]
     source = one.source if one.source == other.source else f"{one.source}, {other.source}"
     return Target(one.value - other.value, round(math.hypot(one.tolerance, other.tolerance), 2), source)
-
-
-def _reading(parts: Iterable[Any]) -> Reading:
-    figure, panel, series, metric, x = parts
-    return figure, panel, series, metric, x
 
 
 # Measuring the runs ------------------------------------------------------------------------------------------------
@@ -228,7 +219,7 @@ def _estimate(spec: RowSpec, parts: list[pd.Series], agent: str) -> Estimate | N
     values = parts[0] if spec.minus is None else (parts[0] - parts[1]).dropna()
     if values.empty:
         return None
-    shared = pools_of(agent)[spec.measure.pool].pretrained
+    shared = pools_of(agent)[spec.measure.run.removesuffix("-opponent-id")].pretrained
     pairs = [(seed, partner(seed)) for seed in values.index] if shared else None
     return estimate(values.to_numpy(), pairs=pairs).within(lowest, highest)
 

@@ -131,9 +131,7 @@ def episodes_table(ego: Episodes, co: Episodes, opponents: Sequence[str | int]) 
     return pd.DataFrame({"opponent": list(opponents), "reward": mean[0], "co_reward": mean[1]})
 
 
-def memory_one_table(
-    strategy: ArrayLike, opponents: ArrayLike, payoffs: Payoffs = PRISONERS_DILEMMA.payoffs
-) -> pd.DataFrame:
+def memory_one_table(strategy: ArrayLike, opponents: ArrayLike, payoffs: Payoffs = PRISONERS_DILEMMA.payoffs) -> pd.DataFrame:
     """The same rows for a memory-one strategy ``[5]`` against ``opponents`` ``[n, 5]`` in the infinite game, exact.
 
     Opponents are named by their row. Raises ValueError as `long_run_payoffs`.

@@ -9,7 +9,7 @@ from functools import partial
 from coopctx.agents.a2c.player import untrained
 from coopctx.bench.parts import iteration_seconds, phase_seconds
 from coopctx.bench.planning import BACKWARD_PASSES, FORWARD_PASSES, step_flops
-from coopctx.bench.race import engines, in_turns, using
+from coopctx.bench.race import engines, in_turns, within
 from coopctx.bench.rows import Growth, PartCost, Rate, Sizes
 from coopctx.bench.work import untrained_model
 from coopctx.experiments.pools import POOLS
@@ -61,12 +61,10 @@ def _in_turns(
     changed: Sequence[tuple[str, Config, int]], repeats: int, seconds: Callable[[Config, int], tuple[float, float]]
 ) -> list[tuple[str, Config, int, tuple[float, float]]]:
     """The rows of ``changed``, each with the medians of its two parts' seconds, measured in turns."""
-
-    def measured(config: Config, threads: int) -> tuple[float, float]:
-        with using(engines(config.model.hidden)[0], threads):
-            return seconds(config, threads)
-
-    medians = in_turns([partial(measured, config, threads) for _, config, threads in changed], repeats)
+    calls = [
+        within(engines(config.model.hidden)[0], threads, partial(seconds, config, threads)) for _, config, threads in changed
+    ]
+    medians = in_turns(calls, repeats)
     return [(*row, found) for row, found in zip(changed, medians, strict=True)]
 
 

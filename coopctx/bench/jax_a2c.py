@@ -109,9 +109,7 @@ def update(
     return descend(state, gradient, Adam(rate, *BETAS, a2c.adam_epsilon, 0.0, a2c.max_grad_norm)), terms
 
 
-def _loss(
-    weights: Weights, batch: Batch, entropy_weight: Array, kinds: tuple[int, ...], a2c: A2CConfig
-) -> tuple[Array, Array]:
+def _loss(weights: Weights, batch: Batch, entropy_weight: Array, kinds: tuple[int, ...], a2c: A2CConfig) -> tuple[Array, Array]:
     """`A2CLearner.loss` and its terms [3]."""
     n_observations, n_actions = weights["observation.weight"].shape[1], weights["action.weight"].shape[1]
     found = outputs(weights, batch, (n_observations, n_actions))  # [T, games, A + 1]

@@ -95,9 +95,7 @@ def returns(gates: Gates, n_actions: int, hidden: Array, uniforms: Array, discou
     return total.reshape(games, n_actions, rollouts).mean(2)
 
 
-def _round(
-    gates: Gates, hidden: Array, uniform: Array, n_actions: int, first: Array | None
-) -> tuple[Array, tuple[Array, Array]]:
+def _round(gates: Gates, hidden: Array, uniform: Array, n_actions: int, first: Array | None) -> tuple[Array, tuple[Array, Array]]:
     """Expected gain [rows] of one simulated round, and what the next GRU step reads: table index and reward, [rows]."""
     rows = jnp.arange(len(hidden))
     outputs = jax.nn.silu(hidden) @ gates.head_weight + gates.head_bias
@@ -178,9 +176,7 @@ def trainer(model: SequenceModel, ppi: PPIConfig, data: Episodes) -> Callable[[]
 
 
 @partial(jax.jit, static_argnums=(3, 4), donate_argnums=0)
-def gradient_step(
-    state: State, data: Batch, games: Array, sizes: tuple[int, int], ppi: PPIConfig
-) -> tuple[State, Array]:
+def gradient_step(state: State, data: Batch, games: Array, sizes: tuple[int, int], ppi: PPIConfig) -> tuple[State, Array]:
     """Forward, backward, clipping and AdamW on these games. Returns the new state and the losses [3] before the step."""
     batch = Batch(*(values[:, games] for values in data))
     gradient, losses = jax.grad(partial(_loss, sizes=sizes, ppi=ppi), has_aux=True)(state.weights, batch)
@@ -257,5 +253,3 @@ def outputs(weights: Weights, batch: Batch, sizes: tuple[int, int]) -> Array:
 
 def linear(weights: Weights, layer: str, inputs: Array) -> Array:
     return inputs @ weights[f"{layer}.weight"].T + weights[f"{layer}.bias"]
-
-

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
 from types import ModuleType
 
 from coopctx.agents.a2c.player import untrained
 from coopctx.agents.record import shares
-from coopctx.bench.race import PEER, REFERENCE, Engine, engines, in_turns, pytorch, using
+from coopctx.bench.race import PEER, REFERENCE, Engine, engines, in_turns, pytorch, within
 from coopctx.bench.rows import IterationRate, PhaseRate, Sizes
 from coopctx.experiments.pools import LEARNER, POOLS, RunSpec
 from coopctx.experiments.settings import Config, MeasureConfig
@@ -44,12 +43,7 @@ def _in_turns(
     config: Config, threads: int, repeats: int, seconds: Seconds, peer: Seconds | None = None
 ) -> dict[str, tuple[float, float]]:
     """Medians of both parts' seconds on the engine in use, on the reference and as ``peer`` measures them, which take turns."""
-
-    def on(engine: Engine) -> tuple[float, float]:
-        with using(engine, threads):
-            return seconds()
-
-    calls = {engine.name: partial(on, engine) for engine in _two_engines(config)} | ({PEER: peer} if peer else {})
+    calls = {engine.name: within(engine, threads, seconds) for engine in _two_engines(config)} | ({PEER: peer} if peer else {})
     return dict(zip(calls, in_turns(list(calls.values()), repeats), strict=True))
 
 
@@ -90,9 +84,7 @@ def _timed_run(agent: str, config: Config, threads: int, iteration: int) -> dict
     return dict(zip(recorded.part, recorded.seconds.astype(float), strict=True))
 
 
-def measure_iteration(
-    config: Config, threads: int, repeats: int, sizes: Sizes, port: ModuleType | None
-) -> list[IterationRate]:
+def measure_iteration(config: Config, threads: int, repeats: int, sizes: Sizes, port: ModuleType | None) -> list[IterationRate]:
     """Play and update of a mixed A2C run, as `train` does them, on the engine in use and on the reference; and as a JAX port.
 
     port: `coopctx.bench.jax_a2c`. If the batch is larger than `Sizes.iteration_episodes`, so many episodes are timed and the time

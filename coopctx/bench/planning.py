@@ -61,7 +61,7 @@ def measure_planner(
     products = [_product(sizes.matrix, name, dtype, threads) for name, dtype in _DTYPES.items()]
     rates = race([*contestants, *products], repeats, sizes.seconds)
     planned, multiplied = rates[: len(contestants)], {rate.name: rate for rate in rates[len(contestants) :]}
-    everything = rollout_flops(gates, planner.horizon, amount // planner.horizon)
+    everything = _flops(gates, amount, amount - amount // planner.horizon)  # the last round needs no new state
     shared = _shared_rollout_flops(gates, model.n_actions, planner, hidden)
 
     def share(rate: Rate) -> float:
@@ -71,13 +71,8 @@ def measure_planner(
     return [replace(rate, matmul_share=share(rate)) for rate in planned], multiplied
 
 
-def rollout_flops(gates: Gates, horizon: int, rollouts: int) -> int:
-    """Floating-point operations of the rollouts' matrix products; the last round needs no new state."""
-    return _flops(gates, rollouts * horizon, rollouts * (horizon - 1))
-
-
 def _shared_rollout_flops(gates: Gates, n_actions: int, planner: Planner, hidden: Tensor) -> int:
-    """The same if coinciding rollouts share their steps, as in the native kernel; 0 without it."""
+    """Those operations if coinciding rollouts share their steps, as in the native kernel; 0 without it."""
     kernel = native.kernel_for(CPU, hidden.shape[1])
     if kernel is None:
         return 0
@@ -87,6 +82,7 @@ def _shared_rollout_flops(gates: Gates, n_actions: int, planner: Planner, hidden
 
 
 def _flops(gates: Gates, heads: int, steps: int) -> int:
+    """Floating-point operations of the matrix products of so many heads and steps."""
     return 2 * gates.head_weight.numel() * heads + 2 * gates.weight_hh.numel() * steps
 
 

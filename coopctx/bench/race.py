@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -17,6 +17,7 @@ from coopctx.bench.rows import Rate
 from coopctx.game.threads import torch_threads
 
 CPU = torch.device("cpu")
+Result = TypeVar("Result")
 
 IN_USE, REFERENCE, PEER = "in use", "reference", "JAX"
 
@@ -104,9 +105,15 @@ def using(engine: Engine, threads: int) -> Iterator[None]:
         native.kernel_for = before
 
 
-def on_engine(engine: Engine, threads: int, call: Callable[[], Any], amount: float) -> Contestant:
-    def timed() -> None:
-        with using(engine, threads):
-            call()
+def within(engine: Engine, threads: int, call: Callable[[], Result]) -> Callable[[], Result]:
+    """``call``, `using` this engine."""
 
-    return Contestant(engine.name, engine.runs_on, engine.dtype, timed, amount, threads)
+    def timed() -> Result:
+        with using(engine, threads):
+            return call()
+
+    return timed
+
+
+def on_engine(engine: Engine, threads: int, call: Callable[[], Any], amount: float) -> Contestant:
+    return Contestant(engine.name, engine.runs_on, engine.dtype, within(engine, threads, call), amount, threads)

@@ -19,7 +19,8 @@ def tables(report: Report) -> RenderableType:
     """The report as text: the machine and the settings, then a table per part."""
     of_ppi = _planner_table(report), _training_table(report), _phase_table(report)
     growth = (_growth_table(report, agent) for agent in ("ppi", "a2c"))
-    return Group(_heading(report), *of_ppi, _iteration_table(report), *growth, _estimator_table(report))
+    lines = Text("\n".join([*heading(report), "of mm: share of torch.mm on as many threads, in the same precision"]))
+    return Group(lines, *of_ppi, _iteration_table(report), *growth, _estimator_table(report))
 
 
 def heading(report: Report) -> Iterator[str]:
@@ -39,10 +40,6 @@ def heading(report: Report) -> Iterator[str]:
     if machine.granted <= ENOUGH:
         yield f"The machine is busy: matrix products got {machine.granted:.0%} of the processor time they could use."
         yield "Measure again when it is idle."
-
-
-def _heading(report: Report) -> Text:
-    return Text("\n".join([*heading(report), "of mm: share of torch.mm on as many threads, in the same precision"]))
 
 
 _RATIOS = "times\nref.", "times\nJAX", "cores\nbusy", "of mm"

@@ -162,8 +162,7 @@ def _play(
     at_once = max(GAMES_AT_ONCE // other.games, 1) * other.games
     batches = []
     for start in range(0, games, at_once):
-        streams = (stream(seed, "arena", one.name, other.name, side, start) for side in ("ego", "co", "chance"))
-        ego, co, chance = streams
+        ego, co, chance = (stream(seed, "arena", one.name, other.name, side, start) for side in ("ego", "co", "chance"))
         batch = min(at_once, games - start)
         seats = one.seat(ego), other.seat(co)
         batches.append(play_series(host.game, host.rounds, episodes, batch, seats, device, chance))

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from coopctx.agents.coala.naive import NaiveLearners, naive_learners
+from coopctx.evaluation.watched import Around
 from coopctx.experiments.settings import CoalaConfig
 from coopctx.game.arena import play
 from coopctx.game.episodes import Episodes
@@ -27,23 +28,8 @@ class Seat(Player, Protocol):
         """Receive the episode that was played, from this side."""
 
 
-class Anew:
+class Anew(Around[Player]):
     """A player that remembers nothing of earlier episodes."""
-
-    def __init__(self, player: Player) -> None:
-        self._player = player
-
-    def begin(self, games: int) -> None:
-        self._player.begin(games)
-
-    def identity(self) -> Tensor | None:
-        return self._player.identity()
-
-    def meet(self, identity: Tensor | None) -> None:
-        self._player.meet(identity)
-
-    def act(self, observation: Tensor, reward: Tensor) -> Tensor:
-        return self._player.act(observation, reward)
 
     def end(self, episodes: Episodes) -> None:
         """Keep nothing."""

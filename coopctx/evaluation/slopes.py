@@ -80,7 +80,7 @@ def measure_slopes(
     players = _players(agent, preset, seeds, results, config)
     points, rates = [], []
     with torch_threads(1 if native.kernel_for(place, config.model.hidden) else torch.get_num_threads()):
-        for name, seed in product(players.names, seeds):
+        for name, seed in product((*players.trained, *players.references), seeds):
             report(f"{name}, seed {seed}")
             for games in _games(players, name, seed, config, place):
                 keys: dict[str, Any] = {"player": name, "seed": seed, "met": games.met}
@@ -119,10 +119,6 @@ class _Players:
     trained: Mapping[str, Mapping[int, TrainedAgent]]
     references: Mapping[str, Sequence[float]]
     spread: Floats
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return (*self.trained, *self.references)
 
 
 class _Games(NamedTuple):

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Generic, TypeVar, cast
 
 from torch import Tensor
 
 from coopctx.agents.beliefs import Beliefs, Believer
 from coopctx.game.player import Player
 
+AnyPlayer = TypeVar("AnyPlayer", bound=Player)
 
-class Watched:
-    """Plays as ``player`` does, and records its beliefs before every decision, in the order of the games."""
 
-    def __init__(self, player: Believer) -> None:
+class Around(Generic[AnyPlayer]):
+    """Plays as ``player`` does."""
+
+    def __init__(self, player: AnyPlayer) -> None:
         self._player = player
-        self._batches: list[list[Beliefs]] = []  # [batch][round]
 
     def begin(self, games: int) -> None:
         self._player.begin(games)
-        self._batches.append([])
 
     def identity(self) -> Tensor | None:
         return self._player.identity()
@@ -28,7 +28,22 @@ class Watched:
         self._player.meet(identity)
 
     def act(self, observation: Tensor, reward: Tensor) -> Tensor:
-        action = self._player.act(observation, reward)
+        return self._player.act(observation, reward)
+
+
+class Watched(Around[Believer]):
+    """Records the player's beliefs before every decision, in the order of the games."""
+
+    def __init__(self, player: Believer) -> None:
+        super().__init__(player)
+        self._batches: list[list[Beliefs]] = []  # [batch][round]
+
+    def begin(self, games: int) -> None:
+        super().begin(games)
+        self._batches.append([])
+
+    def act(self, observation: Tensor, reward: Tensor) -> Tensor:
+        action = super().act(observation, reward)
         self._batches[-1].append(self._player.beliefs)
         return action
 

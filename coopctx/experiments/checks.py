@@ -70,9 +70,7 @@ def checked(name: str, hint: Any, value: Any) -> Any:
     kind = _KINDS.get(hint) or f"one of {', '.join(get_args(hint))}"
     wanted = f"{kind} {limit.text}" if limit else kind
     too_large = isinstance(value, int) and abs(value) > LARGEST_INTEGER and hint is int
-    raise UsageError(
-        f"{name} must be {wanted}{f' and <= {LARGEST_INTEGER}' if too_large else ''}, not {shown(value)}"
-    )
+    raise UsageError(f"{name} must be {wanted}{f' and <= {LARGEST_INTEGER}' if too_large else ''}, not {shown(value)}")
 
 
 def check_number(name: str, value: int | None, least: int) -> None:
@@ -103,10 +101,6 @@ def _typed(hint: Any, value: Any) -> Any:
         return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
-    if (
-        type(value) is not hint
-        or (hint is float and not math.isfinite(value))
-        or (hint is int and abs(value) > LARGEST_INTEGER)
-    ):
+    if type(value) is not hint or (hint is float and not math.isfinite(value)) or (hint is int and abs(value) > LARGEST_INTEGER):
         raise TypeError
     return value + 0.0 if hint is float else value  # -0.0 becomes 0.0, so that equal settings have equal hashes

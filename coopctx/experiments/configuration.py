@@ -35,8 +35,7 @@ def from_dict(settings: Mapping[str, Mapping[str, Any]]) -> Config:
 def to_dict(config: Config) -> dict[str, dict[str, Any]]:
     """The configuration as nested dictionaries of plain JSON values (tuples become lists)."""
     return {
-        section: {key: _plain(value) for key, value in values.items()}
-        for section, values in dataclasses.asdict(config).items()
+        section: {key: _plain(value) for key, value in values.items()} for section, values in dataclasses.asdict(config).items()
     }
 
 

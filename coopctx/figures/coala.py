@@ -65,10 +65,6 @@ class LinePlot:
     lines: tuple[Line, ...]
     limits: tuple[float, float]
 
-    @property
-    def y_label(self) -> str:
-        return "Avg. Reward" if self.lines[0].quantity == "reward" else "Cooperation Rate"
-
 
 def _exact() -> tuple[LinePlot, LinePlot, LinePlot]:
     naive, mutual, mixed, meta = (Runs("coala", f"exact-{pool}") for pool in ("naive", "mutual", "mixed", "meta"))
@@ -146,7 +142,8 @@ def build(results: Results) -> tuple[Figure, list[str]]:
 def _draw(axes: Axes, panel: LinePlot, lines: Sequence[tuple[Line, pd.DataFrame]]) -> None:
     axes.set_title(panel.title, size=10.5, loc="left")
     drawn = [(line, table) for line, table in lines if len(table)]
-    axes.set(xlabel=panel.x_label, ylabel=panel.y_label, ylim=panel.limits)
+    y_label = "Avg. Reward" if panel.lines[0].quantity == "reward" else "Cooperation Rate"
+    axes.set(xlabel=panel.x_label, ylabel=y_label, ylim=panel.limits)
     if not drawn:
         axes.text(0.5, 0.5, "no finished run", ha="center", va="center", transform=axes.transAxes, color=COLOURS["tit-for-tat"])
         return

@@ -23,11 +23,6 @@ class Condition:
     line_style: LineStyleType
     opponents: tuple[str, ...]
 
-    @property
-    def named(self) -> str:
-        """The label for use without the legend's heading "Ablation"."""
-        return "no ablation" if self.label == "None" else self.label
-
     def runs(self, agent: str) -> Runs:
         return Runs(agent, self.pool, self.opponent_id)
 
@@ -84,16 +79,17 @@ def draw_panel(part: SubFigure, panel: AgentPanel, tables: Mapping[Condition, pd
     for column, (quantity, label, limits, ticks) in enumerate(QUANTITIES):
         axes = part.add_subplot(grid[column])
         for condition, table in tables.items():
+            rows = table[(table["learner"] == 1) & (table["player"] == "ego")]
             for opponent in condition.opponents:
                 name = f"{condition.runs(panel.agent).name}/{opponent}"
-                curve = curves.over_seeds(_ego_rows(table, opponent), "iteration", quantity, name)
+                curve = curves.over_seeds(rows[rows["opponent"] == opponent], "iteration", quantity, name)
                 curves.draw(axes, curve, style.COLOURS[opponent], condition.line_style, name, on_top=condition is CONDITIONS[0])
         axes.set(xlabel=panel.x_label, ylabel=label)
         axes.set_yticks(ticks, [str(tick) for tick in ticks])
         curves.set_limits(axes, *limits)
         curves.set_x_axis(axes, max(table["iteration"].max() for table in tables.values()), parts=2)
     _legends(part, panel, list(tables))
-    labelled = ((condition.named, table) for condition, table in tables.items())
+    labelled = (("no ablation" if each.label == "None" else each.label, table) for each, table in tables.items())
     part.text(0.01, 0.015, caption(preset, labelled), size=7, va="bottom")
 
 
@@ -101,10 +97,6 @@ def _read(agent: str, results: Results) -> dict[Condition, pd.DataFrame]:
     """Training table of each condition that has a finished seed."""
     tables = {condition: results.table(condition.runs(agent).name, "training") for condition in CONDITIONS}
     return {condition: table for condition, table in tables.items() if len(table)}
-
-
-def _ego_rows(table: pd.DataFrame, opponent: str) -> pd.DataFrame:
-    return table[(table["learner"] == 1) & (table["player"] == "ego") & (table["opponent"] == opponent)]
 
 
 def _legends(part: SubFigure, panel: AgentPanel, conditions: Sequence[Condition]) -> None:

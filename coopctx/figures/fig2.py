@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import pandas as pd
 from matplotlib.figure import Figure
 
-from coopctx.figures.panels import RATE, Axis, Panel, Series, draw_panel
+from coopctx.figures.panels import RATE, Axis, Panel, Series, against, draw_panel
 from coopctx.figures.runs import NothingToDraw, Runs, caption, missing, options
-from coopctx.figures.style import COLOURS, SIDES
+from coopctx.figures.style import SIDES
 from coopctx.runs.read import Results
 
 
@@ -26,9 +26,6 @@ class Agent:
     figure: str = "fig2"
     rewards: Mapping[str, Axis] = field(default_factory=dict)
     before_training: Axis = RATE
-
-    def reward(self, panel: str, of_ppi: Axis) -> Axis:
-        return self.rewards.get(panel, of_ppi)
 
 
 @dataclass(frozen=True)
@@ -66,38 +63,29 @@ def steps(agent: Agent) -> tuple[Step, ...]:
     converged = f"Episode after convergence ({agent.iteration}={{iteration}})"
     first, second = (rf"$\mathit{{{agent.symbol}}}^{number}_{{extort}}$" for number in (1, 2))
     learned = Series(symbol, SIDES["ego"], "tabular"), Series("Avg. Tabular", SIDES["co"], "tabular", player="co")
-    probed = tuple(
-        Series(f"{symbol} vs. {label}", COLOURS[opponent], opponent, on_top=opponent == "tit-for-tat")
-        for opponent, label in PROBED.items()
-    )
     extorted = Series(symbol, SIDES["ego"], "fixed-icl", on_top=True), Series("Fixed-ICL", SIDES["co"], "fixed-icl", player="co")
     one = Series(first, SIDES["ego"], "learner", on_top=True)
     both = one, Series(second, SIDES["co"], "learner", learner=2)
+    reward = agent.rewards.get("F", Axis(-0.1, 0.4, 0.1))
     before = one, Series(second, SIDES["co"], "learner", player="co")  # agents as they came out of Step 2
     return (
         Step(
             "Step 1",
             Runs(agent.name, "tabular"),
-            Panel("Step 1) A. Training Progress", "training", learned, agent.reward("A", Axis(-0.5, 1.2, 0.5))),
-            Panel(f"B. {converged}", "last", probed, Axis(-0.5, 2.1, 0.5)),
+            Panel("Step 1) A. Training Progress", "training", learned, agent.rewards.get("A", Axis(-0.5, 1.2, 0.5))),
+            Panel(f"B. {converged}", "last", against(symbol, PROBED, "tit-for-tat"), Axis(-0.5, 2.1, 0.5)),
         ),
         Step(
             "Step 2",
             Runs(agent.name, "extortion"),
             Panel("Step 2) C. Training Progress", "training", extorted, Axis(-0.1, 1.5, 0.5)),
-            Panel(f"D. {converged}", "last", extorted, agent.reward("D", Axis(-1.0, 1.5, 0.5))),
+            Panel(f"D. {converged}", "last", extorted, agent.rewards.get("D", Axis(-1.0, 1.5, 0.5))),
         ),
         Step(
             "Step 3",
             Runs(agent.name, "mutual-extortion"),
             Panel("Step 3) E. Training Progress", "training", both, Axis(-0.1, 1.5, 0.5)),
-            Panel(
-                "F. Episode prior to training",
-                "first",
-                before,
-                agent.reward("F", Axis(-0.1, 0.4, 0.1)),
-                agent.before_training,
-            ),
+            Panel("F. Episode prior to training", "first", before, reward, agent.before_training),
         ),
     )
 

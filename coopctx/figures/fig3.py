@@ -2,20 +2,12 @@
 
 from matplotlib.figure import Figure
 
-from coopctx.figures.panels import RATE, Axis, Panel, Series, draw_panel
+from coopctx.figures.panels import RATE, Axis, Panel, against, draw_panel
 from coopctx.figures.runs import NothingToDraw, Runs, caption, missing
-from coopctx.figures.style import COLOURS
 from coopctx.runs.read import Results
 
 PANEL_SIZE = (6.2, 3.75)  # inches
 RUNS = {agent: Runs(agent, "mixed") for agent in ("ppi", "a2c")}
-
-
-def _series(symbol: str, labels: dict[str, str]) -> tuple[Series, ...]:
-    return tuple(
-        Series(rf"$\mathit{{{symbol}}}^1$ vs. {label}", COLOURS[opponent], opponent, on_top=opponent == "learner")
-        for opponent, label in labels.items()
-    )
 
 
 # "Early" is the first iteration with within-episode curves: phase 8 where PPI's settings are the preset's, as in the paper.
@@ -23,8 +15,8 @@ PANELS = {
     "ppi": Panel(
         "A. PPI - Episode early in training (Phase={iteration})",
         "first",
-        _series(
-            "PPI",
+        against(
+            r"$\mathit{PPI}^1$",
             {
                 "learner": r"$\mathit{PPI}^2$",
                 "tabular": "Avg. Tabular",
@@ -32,6 +24,7 @@ PANELS = {
                 "always-defect": "Always-Defect",
                 "tit-for-tat": "Tit-for-Tat",
             },
+            "learner",
         ),
         Axis(-0.4, 2.1, 1.0),
         Axis(RATE.low, RATE.high, 0.2),
@@ -39,7 +32,7 @@ PANELS = {
     "a2c": Panel(
         "B. A2C - Episode early in training (Iteration={iteration})",
         "first",
-        _series("A2C", {"learner": r"$\mathit{A2C}^2$", "tabular": r"$\mathit{Tabular}$"}),
+        against(r"$\mathit{A2C}^1$", {"learner": r"$\mathit{A2C}^2$", "tabular": r"$\mathit{Tabular}$"}, "learner"),
         Axis(-0.5, 1.5, 0.5),
         Axis(RATE.low, RATE.high, 0.2),
     ),

@@ -1,5 +1,6 @@
 """A panel of reward and cooperation rate side by side: over training, or within the episode at one moment of training."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +12,7 @@ from matplotlib.ticker import MultipleLocator
 from coopctx.errors import RunError
 from coopctx.figures import curves
 from coopctx.figures.runs import Runs
+from coopctx.figures.style import COLOURS
 from coopctx.runs.read import Results
 
 
@@ -28,6 +30,14 @@ class Series:
     def rows(self, table: pd.DataFrame) -> pd.DataFrame:
         keys = (table["learner"] == self.learner) & (table["opponent"] == self.opponent) & (table["player"] == self.player)
         return table[keys]
+
+
+def against(symbol: str, labels: Mapping[str, str], on_top: str) -> tuple[Series, ...]:
+    """A line of an agent per opponent, in the opponent's colour."""
+    return tuple(
+        Series(f"{symbol} vs. {label}", COLOURS[opponent], opponent, on_top=opponent == on_top)
+        for opponent, label in labels.items()
+    )
 
 
 @dataclass(frozen=True)

@@ -95,9 +95,7 @@ class RichProgress:
     def iteration(self, iteration: int, summary: dict[str, float]) -> None:
         self._done, self._summary = iteration, summary
         self._clock.advance(iteration)
-        self._update(
-            completed=iteration, phase=f"{iteration}/{self._total}", now="", summary="\n".join(describe(summary))
-        )
+        self._update(completed=iteration, phase=f"{iteration}/{self._total}", now="", summary="\n".join(describe(summary)))
 
     def note(self, line: str) -> None:
         self._print(line)

@@ -40,17 +40,10 @@ class Job:
     def directory(self) -> Path:
         return self.spec.directory(self.results)
 
-    @property
-    def event_files(self) -> Path:
-        """The folder of its event files, beside the folders of all presets."""
-        return self.results / FOLDER / self.directory.relative_to(self.results)
-
     def open(self) -> Run:
         """Open the run's directory; raises the errors of `Run.open`."""
         keys, settings = self.spec.keys, to_dict(self.config)
-        return Run.open(
-            self.directory, keys, settings, self.device, self.fresh, threads=self.threads, command=self.command
-        )
+        return Run.open(self.directory, keys, settings, self.device, self.fresh, threads=self.threads, command=self.command)
 
     def unmet(self, directories: Iterable[Path]) -> list[RunSpec]:
         """Those of the runs it needs, directly or indirectly, whose directories are among ``directories``."""
@@ -98,7 +91,8 @@ class Engine(Protocol):
 def run_one(job: Job, progress: Progress) -> Outcome:
     """Carry out one job in this process. Every error except an interruption becomes a failed Outcome."""
     progress = LabelledProgress(progress, job.label) if job.label else progress
-    tracked = TrackedProgress(progress, job.event_files) if job.log else None
+    event_files = job.results / FOLDER / job.directory.relative_to(job.results)  # beside the folders of all presets
+    tracked = TrackedProgress(progress, event_files) if job.log else None
     try:
         with job.open() as run:
             if run.finished:

@@ -18,6 +18,7 @@ from coopctx.analysis.tables import PAPER_AGENTS
 from coopctx.errors import RunError
 from coopctx.experiments.agents import AGENTS
 from coopctx.experiments.pools import run_name
+from coopctx.figures.fig1 import CONDITIONS, PANELS
 from coopctx.report import rows as report
 from coopctx.report import watch
 from coopctx.report.extortion import extortion_fits
@@ -86,32 +87,14 @@ def learning_aware(sources: Sources) -> str:
 # The figures as numbers --------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Condition:
-    """A condition of Figure 1. paper: its name in the paper's readings; opponents: the kinds of opponents of its learners."""
-
-    label: str
-    pool: str
-    opponent_id: bool
-    paper: str
-    opponents: tuple[str, ...]
-
-    def run(self, agent: str) -> str:
-        return run_name(agent, self.pool, self.opponent_id)
-
-
-CONDITIONS = (
-    Condition("mixed pool", "mixed", False, "mixed", ("learner", "tabular")),
-    Condition("told its opponent", "mixed", True, "opponent-id", ("learner", "tabular")),
-    Condition("no tabular opponents", "learners", False, "no-tabular", ("learner",)),
-)
-PANELS = {"ppi": "A", "a2c": "B"}  # of Figure 1
+LABELS = ("mixed pool", "told its opponent", "no tabular opponents")  # of the conditions of Figure 1
+IN_THE_PAPER = ("mixed", "opponent-id", "no-tabular")  # their names in the paper's readings
 SETTLED = 0.8  # cooperation between learners late in training that the caption counts as settled
 
 
 def course(agent: str, sources: Sources) -> str:
     """Cooperation between learners in the mixed pool over training, at the same shares of training as the paper's readings."""
-    paper = _paper(agent, CONDITIONS[0], "learner", "cooperation_rate")
+    paper = _paper(agent, IN_THE_PAPER[0], "learner", "cooperation_rate")
     end = max(paper)
     rows = sources.runs.table(run_name(agent, "mixed"), "training")
     rows = rows[(rows["opponent"] == "learner") & (rows["player"] == "ego") & (rows["learner"] == 1)]
@@ -147,12 +130,12 @@ def conditions(agent: str, sources: Sources) -> str:
     for opponent, quantity in quantities:
         headings += [f"{quantity.removesuffix('_rate')} vs {opponent}", "paper"]
     lines = []
-    for condition in CONDITIONS:
-        training = sources.runs.table(condition.run(agent), "training")
-        cells = [condition.label, str(training["seed"].nunique())]
+    for condition, label, name in zip(CONDITIONS, LABELS, IN_THE_PAPER, strict=True):
+        training = sources.runs.table(condition.runs(agent).name, "training")
+        cells = [label, str(training["seed"].nunique())]
         for opponent, quantity in quantities:
             values = late_training(agent, quantity, opponent, training) if opponent in condition.opponents else pd.Series()
-            paper = _paper(agent, condition, opponent, quantity)
+            paper = _paper(agent, name, opponent, quantity)
             cells += [_mean_and_deviation(values, 3), report.short(paper[max(paper)]) if paper else "–"]
         lines.append(cells)
     return markdown_table(headings, lines)
@@ -161,8 +144,8 @@ def conditions(agent: str, sources: Sources) -> str:
 def seeds(agent: str, sources: Sources) -> str:
     """Cooperation between the learners late in training, for each seed."""
     late = {
-        each.label: late_training(agent, "cooperation_rate", "learner", sources.runs.table(each.run(agent), "training"))
-        for each in CONDITIONS
+        label: late_training(agent, "cooperation_rate", "learner", sources.runs.table(each.runs(agent).name, "training"))
+        for label, each in zip(LABELS, CONDITIONS, strict=True)
     }
     numbers = sorted({seed for values in late.values() for seed in values.index})
     lines = [
@@ -227,11 +210,12 @@ def _settings(agent: str, pool: str, preset: str) -> dict[str, str]:
     return {name: sweep_table.spelt(value) for name, value in own.items()}
 
 
-def _paper(agent: str, condition: Condition, opponent: str, quantity: str) -> dict[int, float]:
+def _paper(agent: str, condition: str, opponent: str, quantity: str) -> dict[int, float]:
     """The paper's values of a line of Figure 1 by iteration, as far as they were read off."""
     symbol = PAPER_AGENTS[agent]
     other = f"{symbol}2" if opponent == "learner" else "Tabular"
-    shown = "1", PANELS[agent], f"{condition.paper}: {symbol}1 vs {other}", quantity
+    letter = next(panel.letter for panel in PANELS if panel.agent == agent)
+    shown = "1", letter, f"{condition}: {symbol}1 vs {other}", quantity
     return {reading[4]: target.value for reading, target in paper_targets().items() if reading[:4] == shown}
 
 

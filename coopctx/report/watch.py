@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from coopctx.analysis.intervals import Estimate, interval
+from coopctx.analysis.intervals import interval
 from coopctx.analysis.played import crossplay, games
 from coopctx.analysis.played.crossplay import COPY, NAIVE, PARTNER, STRANGER, Meeting
 from coopctx.analysis.played.games import OUTCOMES, Scene
@@ -91,7 +91,8 @@ def _series(table: pd.DataFrame) -> str:
     agents = crossplay.kinds(table, True)
     length = f"{table['episodes'].max()} episodes of {table['rounds'].max()} rounds with the same partner"
     outcomes = [
-        f"`{meeting.player}` {_relation(meeting)} (difference in reward {_of(meeting.advantage)})"
+        f"`{meeting.player}` {_relation(meeting)} (difference in reward {_two(meeting.advantage.value)}, "
+        f"{interval(meeting.advantage.low, meeting.advantage.high)})"
         for meeting in met
         if meeting.opponent == NAIVE
         or (meeting.opponent in agents and agents.index(meeting.player) < agents.index(meeting.opponent))
@@ -134,10 +135,6 @@ def _of_a_kind(scenes: Sequence[Scene]) -> str:
 
 def _label(scene: Scene) -> str:
     return AGENTS[scene.agent].label
-
-
-def _of(estimate: Estimate) -> str:
-    return f"{_two(estimate.value)}, {interval(estimate.low, estimate.high)}"
 
 
 def _two(value: float) -> str:

@@ -62,14 +62,10 @@ def is_manifest(path: Path) -> bool:
         return False
 
 
-def refuse_other_run(
-    directory: Path, manifest: Mapping[str, Any], keys: Mapping[str, Any], config: Mapping[str, Any]
-) -> None:
+def refuse_other_run(directory: Path, manifest: Mapping[str, Any], keys: Mapping[str, Any], config: Mapping[str, Any]) -> None:
     """RunError, naming the settings that differ, unless the manifest belongs to the run that ``keys`` and ``config`` describe."""
     there, here = ({name: source[name] for name in (*KEYS, "preset")} for source in (manifest, keys))
     settings = [comparable(configuration, keys["agent"]) for configuration in (manifest["configuration"], config)]
     differences = differing_keys({**there, **settings[0]}, {**here, **settings[1]})
     if differences:
-        raise RunError(
-            f"{directory} holds a run of another configuration ({'; '.join(differences)}); --fresh starts over"
-        )
+        raise RunError(f"{directory} holds a run of another configuration ({'; '.join(differences)}); --fresh starts over")

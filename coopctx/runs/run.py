@@ -65,9 +65,7 @@ class Run:
     warning: one line if the last checkpoint or its data is damaged and the one before it is used; otherwise empty.
     """
 
-    def __init__(
-        self, directory: Path, keys: Mapping[str, Any], config: Mapping[str, Any], manifest: dict[str, Any]
-    ) -> None:
+    def __init__(self, directory: Path, keys: Mapping[str, Any], config: Mapping[str, Any], manifest: dict[str, Any]) -> None:
         self.directory = directory
         self.keys = dict(keys)
         self.config = config
@@ -291,9 +289,7 @@ def _prepare(directory: Path, fresh: bool) -> None:
     present = {entry.name for entry in directory.iterdir()}
     foreign = sorted(name for name in present if not is_own(name))
     if foreign and (MANIFEST not in present or not is_manifest(directory / MANIFEST)):
-        raise RunError(
-            f"{directory} holds something that is not a coopctx run ({foreign[0]}); choose another --results"
-        )
+        raise RunError(f"{directory} holds something that is not a coopctx run ({foreign[0]}); choose another --results")
     kept = {name for name in present if name in FILES or is_part(name)}
     if kept and not fresh and MANIFEST not in present:
         raise RunError(f"{directory} has no {MANIFEST} beside {min(kept)}; --fresh starts over")

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from coopctx.agents.coala import exact
-from coopctx.agents.coala.learner import scheduled
+from coopctx.agents.coala.learner import Checkpointed, scheduled
 from coopctx.agents.coala.player import FiveLogits
 from coopctx.agents.loop import Loop, Schedule
 from coopctx.agents.record import diagnose
@@ -27,11 +26,12 @@ DEFECTING = -3.0  # initial logits of an agent that defects: it cooperates in on
 WEIGHT_DECAY = 1e-4  # AdamW's; the paper does not state it; Optax's default
 
 
-class ExactLearner:
+class ExactLearner(Checkpointed):
     """A meta agent's logits, float64 [5], its optimiser, and its number, from 1."""
 
     def __init__(self, number: int, logits: Tensor, coala: CoalaConfig) -> None:
-        self.number, self.model, self._coala = number, FiveLogits(logits), coala
+        self.number, self._coala = number, coala
+        self.model: FiveLogits = FiveLogits(logits)
         self._optimizer = torch.optim.AdamW(
             self.model.parameters(), maximize=True, lr=coala.learning_rate, weight_decay=WEIGHT_DECAY
         )
@@ -42,15 +42,6 @@ class ExactLearner:
         self._optimizer.param_groups[0]["lr"] = scheduled(*rates, self._coala, iteration)
         self.model.logits.grad = gradient
         self._optimizer.step()
-
-    def state(self) -> dict[str, Any]:
-        """The state for a checkpoint: logits and the optimiser's moments."""
-        return {"model": self.model.state_dict(), "optimizer": self._optimizer.state_dict()}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Set the learner to a `state`."""
-        self.model.load_state_dict(state["model"])
-        self._optimizer.load_state_dict(state["optimizer"])
 
 
 class ExactTraining(Loop):

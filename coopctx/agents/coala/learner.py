@@ -42,7 +42,23 @@ class Update(NamedTuple):
     gradient_norm: Tensor
 
 
-class RecurrentLearner:
+class Checkpointed:
+    """A learner whose state is that of its model and its optimiser; random streams are derived per iteration."""
+
+    model: nn.Module
+    _optimizer: torch.optim.Optimizer
+
+    def state(self) -> dict[str, Any]:
+        """The state for a checkpoint: weights and the optimiser's moments."""
+        return {"model": self.model.state_dict(), "optimizer": self._optimizer.state_dict()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Set the learner to a `state`."""
+        self.model.load_state_dict(state["model"])
+        self._optimizer.load_state_dict(state["optimizer"])
+
+
+class RecurrentLearner(Checkpointed):
     """A meta agent on the GRU trunk.
 
     number: its number in the run, from 1; part of the name of each of its random streams.
@@ -54,7 +70,7 @@ class RecurrentLearner:
         self.number = number
         self._coala, self._seed = coala, seed
         sizes = game.n_observations, game.n_actions, coala.hidden, model.embedding, 0
-        self.model = ActorCritic(*sizes, self._stream("initialise", 0), "flax", zero_readouts=True).to(device)
+        self.model: ActorCritic = ActorCritic(*sizes, self._stream("initialise", 0), "flax", zero_readouts=True).to(device)
         self._optimizer = torch.optim.Adam(self.model.parameters(), lr=coala.learning_rate, eps=coala.adam_epsilon, fused=True)
         self._played: native.Recurrence | None = None
         self._at_once = coala.epochs == coala.minibatches == 1  # A2C: the outputs computed in play are differentiated
@@ -126,16 +142,8 @@ class RecurrentLearner:
         self._optimizer.step()
         return policy.detach(), value.detach(), entropy.detach(), norm
 
-    def state(self) -> dict[str, Any]:
-        """The state for a checkpoint: weights and the optimiser's moments (random streams are derived per iteration)."""
-        return _state(self.model, self._optimizer)
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Set the learner to a `state`."""
-        _restore(self.model, self._optimizer, state)
-
-
-class FiveLogitLearner:
+class FiveLogitLearner(Checkpointed):
     """A meta agent with a memory-one policy. Arguments as of `RecurrentLearner`; it runs on the CPU."""
 
     def __init__(
@@ -143,7 +151,7 @@ class FiveLogitLearner:
     ) -> None:
         self.number = number
         self._coala, self._seed = coala, seed
-        self.model = FiveLogits(torch.zeros(5))
+        self.model: FiveLogits = FiveLogits(torch.zeros(5))
         self._optimizer = torch.optim.Adam(self.model.parameters(), lr=coala.learning_rate, eps=coala.adam_epsilon)
 
     def player(self, *purpose: str | int, rounds: int | None = None) -> FiveLogitPlayer:
@@ -170,14 +178,6 @@ class FiveLogitLearner:
         self._optimizer.param_groups[0]["lr"] = scheduled(coala.learning_rate, coala.final_learning_rate, coala, iteration)
         self._optimizer.step()
         return Update(policy.detach(), torch.zeros(()), entropy, norm)
-
-    def state(self) -> dict[str, Any]:
-        """As of `RecurrentLearner`."""
-        return _state(self.model, self._optimizer)
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Set the learner to a `state`."""
-        _restore(self.model, self._optimizer, state)
 
 
 MetaLearner: TypeAlias = RecurrentLearner | FiveLogitLearner
@@ -224,15 +224,6 @@ def minus_regression_on_other_games(rewards: Tensor, episode_rounds: int, discou
     others, centred = others - others.mean((0, 1)), returns - returns.mean((0, 1))
     slope = (others * centred).mean((0, 1)) / others.square().mean((0, 1)).clamp(min=_SMALLEST_DEVIATION)
     return centred - slope * others
-
-
-def _state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    return {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-
-
-def _restore(model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
 
 
 def _log_chosen(outputs: Tensor, actions: Tensor) -> Tensor:

@@ -53,9 +53,9 @@ class TwoLearners(ParallelEnv[str, np.int64, int]):
             self._chance = np.random.default_rng(seed)
         return dict.fromkeys(PLAYERS, np.int64(START)), {name: {} for name in PLAYERS}
 
-    def step(self, actions: dict[str, int]) -> tuple[
-        dict[str, np.int64], dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]
-    ]:
+    def step(
+        self, actions: dict[str, int]
+    ) -> tuple[dict[str, np.int64], dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]]:
         """Play a round; returns observations, rewards, terminations, truncations (never) and empty infos, by player."""
         if not self.agents:
             return {}, {}, {}, {}, {}
