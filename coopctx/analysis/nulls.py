@@ -55,8 +55,9 @@ def tables(agent: str, run: str, rounds: int, played: pd.DataFrame | None) -> di
     pool = POOLS[run.removesuffix("-opponent-id")]
     named = ("tit-for-tat", "always-cooperate", "always-defect") if pool.probed else ()
     opponents = (*pool.opponents, *named)
-    fixed = "fixed-icl" in opponents
-    return _with_training(_against_fixed_icl(agent, rounds, played) if fixed else _expected_rows(agent, opponents, rounds))
+    if "fixed-icl" in opponents:
+        return _with_training(_against_fixed_icl(agent, rounds, played))
+    return _expected_tables(agent, opponents, rounds)
 
 
 def _with_training(within: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -89,17 +90,15 @@ def _at(rows: pd.DataFrame, steps: Iterable[int]) -> pd.DataFrame:
 
 
 @cache
-def _expected_rows(agent: str, opponents: Sequence[str], rounds: int) -> pd.DataFrame:
-    """Expected cooperation and reward per round of every null policy (ego) and of each opponent (co)."""
-    return pd.concat(
-        [
-            _rows(null, opponent, player, curve)
-            for null in NULLS
-            for opponent in opponents
-            for player, curve in zip(("ego", "co"), _expected(null, agent, opponent, rounds), strict=True)
-        ],
-        ignore_index=True,
-    )
+def _expected_tables(agent: str, opponents: Sequence[str], rounds: int) -> dict[str, pd.DataFrame]:
+    """Both tables from the expected cooperation and reward per round of every null policy (ego) and of each opponent (co)."""
+    rows = [
+        _rows(null, opponent, player, curve)
+        for null in NULLS
+        for opponent in opponents
+        for player, curve in zip(("ego", "co"), _expected(null, agent, opponent, rounds), strict=True)
+    ]
+    return _with_training(pd.concat(rows, ignore_index=True))
 
 
 def _rows(null: str, opponent: str, player: str, curve: Floats) -> pd.DataFrame:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import tomllib
 from collections.abc import Iterable, Sequence
+from functools import cache
 from importlib import resources
 from typing import Any, NamedTuple
 
@@ -147,9 +149,12 @@ def _read(name: str) -> dict[str, Any]:
     if isinstance(name, ConfigFile):
         return name.read()
     try:
-        return tomllib.loads(PRESETS.joinpath(f"{name}.toml").read_text("utf-8"))
+        return copy.deepcopy(_parsed(PRESETS.joinpath(f"{name}.toml").read_text("utf-8")))
     except (ValueError, RecursionError) as error:
         raise UsageError(f"preset {name!r} is not a TOML file: {error}") from error
+
+
+_parsed = cache(tomllib.loads)
 
 
 def _table(value: Any, name: str) -> dict[str, Any]:

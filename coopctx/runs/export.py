@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
@@ -13,6 +13,9 @@ import pyarrow.parquet as pq
 from coopctx.errors import RunError, UsageError
 from coopctx.runs.files import check_ordinary, check_writable, write_atomically, write_parquet
 from coopctx.runs.schema import MANIFEST, is_own
+
+if TYPE_CHECKING:  # half a second
+    import pandas as pd
 
 ENDINGS = (".parquet", ".csv")
 

@@ -79,24 +79,21 @@ def kinds(table: pd.DataFrame, trained: bool | None = None) -> list[str]:
 
 
 def meetings(table: pd.DataFrame) -> Iterator[Meeting]:
-    """Every kind of trained agents against every kind, in the order of `kinds`."""
+    """Every kind of trained agents against every kind that it met, in the order of `kinds`."""
+    met = dict(iter(table.groupby(["player_kind", "opponent_kind"], sort=False)))
     for player in kinds(table, True):
         for opponent in kinds(table):
-            met = meeting(table, player, opponent)
-            if met is not None:
-                yield met
+            rows = met.get((player, opponent))
+            if rows is not None and player == opponent:
+                rows = rows[rows["player_seed"] != rows["opponent_seed"]]
+            if rows is not None and len(rows):
+                yield _meeting(player, opponent, rows)
 
 
-def meeting(table: pd.DataFrame, player: str, opponent: str) -> Meeting | None:
-    """Of two kinds, over all episodes in ``table``; None where they did not meet."""
-    rows = table[(table["player_kind"] == player) & (table["opponent_kind"] == opponent)]
-    if player == opponent:
-        rows = rows[rows["player_seed"] != rows["opponent_seed"]]
-    if rows.empty:
-        return None
+def _meeting(player: str, opponent: str, rows: pd.DataFrame) -> Meeting:
+    """Over all episodes in ``rows``."""
     values = rows.assign(advantage=rows["reward"] - rows["co_reward"])
-    measures = (_over_seeds(values, name) for name in ("reward", "co_reward", "advantage", "mutual_cooperation"))
-    reward, co_reward, advantage, mutual = measures
+    reward, co_reward, advantage, mutual = _over_seeds(values, "reward", "co_reward", "advantage", "mutual_cooperation")
     return Meeting(player, opponent, reward, co_reward, advantage, mutual.within(0, 1), float(rows["baseline"].iloc[0]))
 
 
@@ -106,7 +103,7 @@ def conventions(table: pd.DataFrame, kind: str) -> dict[str, Estimate]:
     same = rows["player_seed"] == rows["opponent_seed"]
     alike = rows["player_learner"] == rows["opponent_learner"]
     parts = {COPY: rows[same & alike], PARTNER: rows[same & ~alike], STRANGER: rows[~same]}
-    return {name: _over_seeds(part, "mutual_cooperation").within(0, 1) for name, part in parts.items() if len(part)}
+    return {name: _over_seeds(part, "mutual_cooperation")[0].within(0, 1) for name, part in parts.items() if len(part)}
 
 
 def over_episodes(table: pd.DataFrame, player: str, opponent: str) -> pd.DataFrame:
@@ -116,12 +113,12 @@ def over_episodes(table: pd.DataFrame, player: str, opponent: str) -> pd.DataFra
     return rows.groupby(["seed", "episode"], as_index=False)[["reward", "co_reward"]].mean()
 
 
-def _over_seeds(rows: pd.DataFrame, quantity: str) -> Estimate:
-    """The mean over pairs of seeds, each the mean over its learners and episodes, with an interval over the seeds."""
+def _over_seeds(rows: pd.DataFrame, *quantities: str) -> list[Estimate]:
+    """The means over pairs of seeds, each the mean over its learners and episodes, with intervals over the seeds."""
     keys = ["player_kind", "player_seed", "opponent_kind", "opponent_seed"]
-    pairs = rows.groupby(keys, dropna=False, sort=False)[quantity].mean().reset_index()
+    pairs = rows.groupby(keys, dropna=False, sort=False)[list(quantities)].mean().reset_index()
     units = [_units(row) for row in pairs[keys].itertuples(index=False)]
-    return over_units(pairs[quantity].to_numpy(), units)
+    return [over_units(pairs[quantity].to_numpy(), units) for quantity in quantities]
 
 
 def _units(row: Iterable[object]) -> set[tuple[object, object]]:
