@@ -21,7 +21,7 @@ PRESET ?= cpu
 SEEDS ?= 0-9
 
 # A file of tests stays in one process: its tests share what is made once.
-SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile
+SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 MIXED := ppi-mixed a2c-mixed coala-mixed coala-naive
 STEP_RUNS := ppi-tabular a2c-tabular ppi-extortion a2c-extortion

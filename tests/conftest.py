@@ -3,6 +3,7 @@
 import importlib
 import os
 from collections import Counter
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -21,6 +22,29 @@ def optional(module: str) -> ModuleType:
     if os.environ.get("COOPCTX_ALL_EXTRAS") == "1":
         return importlib.import_module(module)
     return pytest.importorskip(module)
+
+
+# No test cuts the power, so none waits until the disk has written everything.
+os.fsync = lambda descriptor: None
+
+# Files of tests that take long in one process, longest first: the others fill up what is left of the time.
+LONG = (
+    "runs/test_faults.py",
+    "cli/test_traps.py",
+    "launch/test_reproduce.py",
+    "docs/test_snippets.py",
+    "test_packaging.py",
+    "analysis/test_claims.py",
+    "report/test_report_page.py",
+    "report/test_report.py",
+    "figures/test_watch.py",
+    "evaluation/person/test_terminal.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    places = {Path(__file__).parent / name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path, len(LONG)))
 
 
 # The same test twice: small in every run, at length in `make faults`.

@@ -96,6 +96,7 @@ def _command(arguments: list[str], folder: str, log: str, fault: str, nth: int) 
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs the tests in the background has it ignored
     from coopctx.cli import main
 
+    os.fsync = lambda descriptor: None  # as in conftest.py
     changes = 0
 
     def watch(event: str, details: tuple) -> None:
@@ -118,4 +119,5 @@ def _changes(event: str, details: tuple) -> bool:
 
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["coopctx.cli", "coopctx.launch.jobs", "coopctx.native", "pytest"])
+# torch.optim imports torch._dynamo with the first optimiser, which takes longer than a small run.
+SERVER.set_forkserver_preload(["coopctx.agents.a2c.training", "coopctx.agents.ppi.training", "coopctx.cli", "coopctx.launch.jobs", "pyarrow.dataset", "pytest", "torch._dynamo"])

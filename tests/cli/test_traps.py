@@ -69,7 +69,7 @@ def test_out_is_parquet_or_csv_by_its_name_and_may_replace_its_own(finished):
     assert csv["cooperation_rate"].tolist() == pytest.approx(parquet["cooperation_rate"].tolist())
 
 
-def test_a_file_is_no_folder_for_figures_and_reports(finished):
+def test_a_file_is_no_folder_for_figures_and_reports(finished, blank_figures):
     Path("figures.png").write_text("mine")
     for command in (["plot", "fig3", "--preset", "smoke"], ["report", "--preset", "smoke"]):
         status, _, err = finished(*command, "--out", "figures.png")
@@ -77,7 +77,7 @@ def test_a_file_is_no_folder_for_figures_and_reports(finished):
     assert Path("figures.png").read_text() == "mine"
 
 
-def test_figures_of_one_preset_are_not_replaced_by_another_presets(finished):
+def test_figures_of_one_preset_are_not_replaced_by_another_presets(finished, blank_figures):
     Path("figures").mkdir()
     for name in ("fig3.png", "report.md", "report.html"):
         Path("figures", name).write_text("of preset cpu")
@@ -113,7 +113,7 @@ def test_one_odd_folder_stops_no_figure(finished):
     assert f"{folder}/seed-8/run.json is damaged" in err and "2 runs or files could not be read" in err
 
 
-def test_folders_that_no_run_is_called_are_named(finished):
+def test_folders_that_no_run_is_called_are_named(finished, blank_figures):
     odd = Path(finished.run).parents[1] / "ppi-mixd"
     (odd / "seed-0").mkdir(parents=True)
     for command in (["plot", "fig3", "--format", "png"], ["report"]):
@@ -221,7 +221,7 @@ def test_hints_can_be_pasted(coopctx_main, monkeypatch):
     assert "pip install '.[ray]'" in err and "coopctx[ray]" not in err
 
 
-def test_every_command_ends_with_the_next_one(finished, no_short_runs):
+def test_every_command_ends_with_the_next_one(finished, no_short_runs, blank_figures):
     for command in (
         [*struck.train("ppi", Path("results"))],
         ["evaluate", finished.run, "--against", "tit-for-tat", "--games", "2"],
@@ -256,7 +256,7 @@ def test_a_reader_that_has_seen_enough_is_no_error_message(tmp_path):
     assert ended.stderr == ""
 
 
-def test_read_only_says_so(finished, monkeypatch):
+def test_read_only_says_so(finished, monkeypatch, blank_figures):
     real = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK and real(path, mode))
     for command in (["plot", "fig3", "--preset", "smoke"], ["report", "--preset", "smoke"], PPI):

@@ -205,7 +205,7 @@ def test_a_dry_run_names_what_cannot_be_gone_on_with(coopctx_main, clock):
 # Carrying it out -----------------------------------------------------------------------------------------------------
 
 
-def test_everything_is_run_once_drawn_and_reported(coopctx_main, stub, request):
+def test_everything_is_run_once_drawn_and_reported(coopctx_main, stub, blank_figures):
     put(Path("results"), spec("tabular", 1))
     status, out, err = coopctx_main(*COMMAND, "--jobs", "1")
     assert (status, err) == (0, "")
@@ -214,7 +214,6 @@ def test_everything_is_run_once_drawn_and_reported(coopctx_main, stub, request):
     for name in ("fig1.png", "fig1.pdf", "fig2.png", "fig3.png", "report.md", "report.html"):
         assert Path("figures-smoke", name).stat().st_size > 1000 and f"figures-smoke/{name}" in out
     stub.order.clear()
-    request.getfixturevalue("blank_figures")
     assert coopctx_main(*COMMAND)[0] == 0 and stub.order == []
 
 

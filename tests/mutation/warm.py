@@ -19,13 +19,6 @@ for name in IMPORTED:
         import_module(name)
 
 
-def _skip(descriptor: int) -> None:
-    """In place of `os.fsync`: no test of a mutant cuts the power."""
-
-
-os.fsync = _skip
-
-
 def _function() -> str:
     """The mutated function, such as ``coopctx.game.arena.x_play``; empty where nothing is mutated."""
     return os.environ.get("MUTANT_UNDER_TEST", "").rpartition("__mutmut_")[0]
