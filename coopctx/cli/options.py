@@ -19,6 +19,7 @@ from coopctx.experiments.pools import COALA_POOLS, CUSTOM, POOLS
 from coopctx.experiments.presets import Experiment, experiment_in, preset_called, preset_names
 from coopctx.experiments.seeds import seeds_of
 from coopctx.game.matrix import NAMED_GAMES
+from coopctx.launch import local
 from coopctx.launch.options import RunOptions
 
 WIDEST = 20  # characters: choices that need more stand in the help text, where they are not cut
@@ -154,8 +155,6 @@ def run_options(
     if preset is not None and config is not None:
         raise UsageError('give --preset or --config, not both; a file names the preset that it changes: preset = "smoke"')
     chosen = preset_called(str(ConfigFile(config).path)) if config is not None else preset or "cpu"
-    from coopctx.launch import local  # torch takes seconds to import
-
     settings = ([f"game.payoffs={game}"] if game else []) + (overrides or [])
     return RunOptions(local.engine(engine), chosen, tuple(settings), results, device, jobs, console=show.console)
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
-
-import pandas as pd
-import torch
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from coopctx.agents import execute
 from coopctx.errors import CoopctxError, RunError
@@ -20,6 +17,9 @@ from coopctx.runs.progress import Progress
 from coopctx.runs.read import read_run_table
 from coopctx.runs.run import Run
 from coopctx.runs.tracking import FOLDER, TrackedProgress
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,8 @@ class Engine(Protocol):
 
 def run_one(job: Job, progress: Progress) -> Outcome:
     """Carry out one job in this process. Every error except an interruption becomes a failed Outcome."""
+    import torch  # seconds
+
     progress = LabelledProgress(progress, job.label) if job.label else progress
     event_files = job.results / FOLDER / job.directory.relative_to(job.results)  # beside the folders of all presets
     tracked = TrackedProgress(progress, event_files) if job.log else None

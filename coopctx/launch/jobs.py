@@ -12,7 +12,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from coopctx.agents.others import check_pool
 from coopctx.errors import Interrupted, UsageError
 from coopctx.experiments.agents import AGENTS
 from coopctx.experiments.pools import RunSpec, check_read, options_for
@@ -64,6 +63,8 @@ def train_runs(requests: Sequence[Request], options: RunOptions) -> list[Outcome
     configs = [load_preset(request.spec.preset, request.overrides, request.spec.pool) for request in requests]
     named = (override.partition("=")[0].strip() for request in requests for override in request.overrides)
     check_read(dict.fromkeys(named), [request.spec for request in requests])
+    from coopctx.agents.others import check_pool  # torch, which takes seconds to import
+
     for request, config in zip(requests, configs, strict=True):
         if fresh or not is_finished(request.directory):
             check_pool(request.spec, config)

@@ -78,10 +78,13 @@ def test_version_and_help(coopctx_main):
     assert "coopctx train --agent ppi --pool mixed --opponent-id --seeds 0-9" in coopctx_main("train", "--help")[1]
 
 
-def test_help_and_refused_options_need_no_torch():
-    check = (
-        "import sys; from coopctx.cli import main; main(['train', '--seeds', 'a']); sys.exit('torch' in sys.modules)"
-    )
+def test_help_and_refused_options_need_neither_torch_nor_pandas():
+    typed = (
+        ["--help"], [*TRAIN, "--seeds", "a"], [*TRAIN, "--preset", "huge"], [*TRAIN, "--set", "ppi.rollouts=0"],
+        ["train", "--agent", "dqn", "--pool", "mixed"], ["train", "--agent", "ppi", "--pool", "x"],
+    )  # fmt: skip
+    done = "; ".join(f"main({arguments})" for arguments in typed)
+    check = f"import sys; from coopctx.cli import main; {done}; sys.exit(not sys.modules.keys().isdisjoint({{'torch', 'pandas'}}))"
     assert subprocess.run([sys.executable, "-c", check], capture_output=True, check=False).returncode == 0
 
 
