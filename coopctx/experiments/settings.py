@@ -132,19 +132,21 @@ class A2CConfig(Section):
     batch_size: Annotated[int, AT_LEAST_2] = 4096  # episodes per learner and iteration, over the whole pool
     # the last iteration's batch over the first one's, which it approaches geometrically; 1: constant
     batch_growth: Annotated[float, AT_LEAST_1] = 1.0
+    # share of the iterations before batch, learning rate and entropy weight begin to change
+    hold: Annotated[float, FROM_0_TO_BELOW_1] = 0.0
     # uniform: in +-1/sqrt(fan-in); flax: orthogonal recurrent matrices, LeCun-normal kernels, zero biases
     initialisation: Initialisation = "uniform"
     zero_readouts: bool = False  # policy logits and value start at zero (arXiv:2410.18636, App. B.3)
     learning_rate: Annotated[float, POSITIVE] = 1e-3  # Adam step size at the first iteration
     final_learning_rate: Annotated[float, NOT_NEGATIVE] = 1e-3  # reached linearly; equal: constant
-    learning_rate_decay: Annotated[float, ABOVE_0_TO_1] = 1.0  # share of the iterations after which it is reached
+    learning_rate_decay: Annotated[float, ABOVE_0_TO_1] = 1.0  # share of the iterations after ``hold`` that this takes
     discount: Annotated[float, FROM_0_TO_1] = 0.99  # gamma
     gae_lambda: Annotated[float, FROM_0_TO_1] = 1.0  # lambda of the advantages
     td_lambda: Annotated[float, FROM_0_TO_1] = 1.0  # lambda of the value targets
     value_weight: Annotated[float, NOT_NEGATIVE] = 0.5  # c_v of the loss
     entropy_weight: Annotated[float, NOT_NEGATIVE] = 0.01  # c_e of the loss at the first iteration
     final_entropy_weight: Annotated[float, NOT_NEGATIVE] = 0.01  # reached linearly; equal: constant
-    entropy_decay: Annotated[float, ABOVE_0_TO_1] = 1.0  # share of the iterations after which it is reached
+    entropy_decay: Annotated[float, ABOVE_0_TO_1] = 1.0  # share of the iterations after ``hold`` that this takes
     reward_scale: Annotated[float, POSITIVE] = 0.02  # rewards are multiplied by this before the agent learns from them
     # to mean 0 and standard deviation 1: over the whole batch, or within each kind of game (against learners, against others)
     normalise_advantages: Literal["off", "together", "per-opponent"] = "together"

@@ -156,9 +156,11 @@ def test_a_larger_sample_does_more(agent, pool):
 
 
 def test_the_sample_of_a_growing_batch_has_the_mean_batch():
-    config = load_preset("cpu", ["a2c.batch_growth=8", "a2c.iterations=1000", "a2c.batch_size=100"])
-    _, small = sample_of(spec("a2c", "mixed"), config, 1000)
+    growing = ["a2c.batch_growth=8", "a2c.iterations=1000", "a2c.batch_size=100"]
+    _, small = sample_of(spec("a2c", "mixed"), load_preset("cpu", growing), 1000)
     assert small.a2c.batch_size == round(100 * sum(8 ** (k / 999) for k in range(1000)) / 1000)
+    _, held = sample_of(spec("a2c", "mixed"), load_preset("cpu", [*growing, "a2c.iterations=1001", "a2c.hold=0.5"]), 1000)
+    assert held.a2c.batch_size == round(100 * (500 + sum(8 ** (k / 500) for k in range(501))) / 1001)
 
 
 def test_runs_that_cost_the_same_share_a_sample():

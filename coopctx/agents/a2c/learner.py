@@ -150,12 +150,8 @@ class A2CLearner:
         return self._scheduled(a2c.entropy_weight, a2c.final_entropy_weight, a2c.entropy_decay, iteration)
 
     def _scheduled(self, first: float, final: float, share: float, iteration: float) -> float:
-        """A setting that changes linearly from ``first`` in iteration 1 to ``final`` and then stays.
-
-        share: the share of all iterations after which it is ``final``; 1: in the last iteration.
-        """
-        done = (iteration - 1) / max(self._a2c.iterations - 1, 1)
-        return first + (final - first) * min(done / share, 1.0)
+        """A setting that changes linearly from ``first`` to ``final`` and then stays; share: see `changed`."""
+        return first + (final - first) * changed(self._a2c, iteration, share)
 
     def state(self) -> dict[str, Any]:
         """The state for a checkpoint: weights and the optimiser's moments (random streams are derived per iteration)."""
@@ -165,6 +161,15 @@ class A2CLearner:
         """Set the learner to a `state`."""
         self.model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
+
+
+def changed(a2c: A2CConfig, iteration: float, share: float = 1.0) -> float:
+    """How much of a change of settings is done in an iteration, counted from 1: 0 while they are held, 1 at the end.
+
+    share: the share of the iterations after `A2CConfig.hold` that the change takes; 1: until the last iteration.
+    """
+    done = (iteration - 1) / max(a2c.iterations - 1, 1)
+    return min(max(done - a2c.hold, 0.0) / ((1 - a2c.hold) * share), 1.0)
 
 
 def normalised(advantages: Tensor) -> Tensor:

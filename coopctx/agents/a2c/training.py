@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, cast
 
 import torch
 
-from coopctx.agents.a2c.learner import A2CLearner, Update
+from coopctx.agents.a2c.learner import A2CLearner, Update, changed
 from coopctx.agents.loop import Loop, Schedule
 from coopctx.agents.others import Others
 from coopctx.agents.policy import PolicyPlayer
@@ -90,7 +90,7 @@ class A2CTraining(Loop):
     def _sizes_at(self, iteration: int) -> BatchSizes:
         """The batch that the gradient step of this iteration, counted from 1, is taken on."""
         a2c = self._config.a2c
-        grown = a2c.batch_growth ** ((iteration - 1) / max(a2c.iterations - 1, 1))
+        grown = a2c.batch_growth ** changed(a2c, iteration)
         split = shares(round(a2c.batch_size * grown), self._pool, self._config.pool)
         return BatchSizes(split.pop(LEARNER, 0), split)
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import torch
 
+from coopctx.agents.a2c.learner import changed
 from coopctx.agents.loop import Schedule
 from coopctx.agents.work import REST, measurements, probing_games, sides
 from coopctx.experiments.pools import CUSTOM, RunSpec
@@ -35,11 +36,10 @@ def work(spec: RunSpec, config: Config, threads: int, device: torch.device, done
 
 
 def first_batches(a2c: A2CConfig, done: int) -> float:
-    """The episodes of all iterations after ``done``, over those of the first one: a geometric series, batches not rounded."""
-    growth = a2c.batch_growth ** (1 / max(a2c.iterations - 1, 1))
-    if growth == 1:
+    """The episodes of all iterations after ``done``, over those of the first one; batches not rounded."""
+    if a2c.batch_growth == 1:
         return a2c.iterations - done
-    return (growth**a2c.iterations - growth**done) / (growth - 1)
+    return sum(a2c.batch_growth ** changed(a2c, iteration) for iteration in range(done + 1, a2c.iterations + 1))
 
 
 def sample(spec: RunSpec, config: Config, size: int) -> tuple[RunSpec, Config]:

@@ -360,22 +360,30 @@ def test_the_loss_is_the_one_that_is_written_down(normalise):
     assert loss.item() == pytest.approx(torch.stack(terms).mean().item(), abs=1e-5)
 
 
-def test_settings_reach_their_last_value_at_the_stated_share_of_the_iterations_and_stay():
-    """11 iterations, learning rate from 3 to 1 in the first fifth, entropy weight from 5 to 0 in the first half."""
+@pytest.mark.parametrize(
+    ("hold", "rates", "weights"),
+    [
+        (0.0, [3, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1], [5, 4, 3, 2, 1, 0, 0, 0, 0, 0, 0]),
+        (0.6, [3, 3, 3, 3, 3, 3, 3, 1, 1, 1, 1], [5, 5, 5, 5, 5, 5, 5, 2.5, 0, 0, 0]),
+    ],
+)
+def test_settings_reach_their_last_value_at_the_stated_share_of_the_iterations_and_stay(hold, rates, weights):
+    """11 iterations; after those that are held the learning rate falls from 3 to 1 in the first fifth or, of four iterations, in
+    the first one, and the entropy weight from 5 to 0 in the first half."""
     one = learner(
-        iterations=11, learning_rate=3.0, final_learning_rate=1.0, learning_rate_decay=0.2,
+        iterations=11, hold=hold, learning_rate=3.0, final_learning_rate=1.0, learning_rate_decay=0.2,
         entropy_weight=5.0, final_entropy_weight=0.0, entropy_decay=0.5, value_weight=0.0, normalise_advantages="together",
     )  # fmt: skip
     episodes = played(one)
-    rates, weights = [], []
+    seen_rates, seen_weights = [], []
     for iteration in range(1, 12):
         outputs = torch.zeros(len(episodes), episodes.rounds, 3)
         loss, (policy, _, entropy) = one.loss(outputs, episodes, [len(episodes)], iteration)
-        weights.append(((policy - loss) / entropy).item())
+        seen_weights.append(((policy - loss) / entropy).item())
         one.update(episodes, [len(episodes)], iteration)
-        rates.append(one._optimizer.param_groups[0]["lr"])
-    assert rates == pytest.approx([3, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1])
-    assert weights == pytest.approx([5, 4, 3, 2, 1, 0, 0, 0, 0, 0, 0], abs=1e-5)
+        seen_rates.append(one._optimizer.param_groups[0]["lr"])
+    assert seen_rates == pytest.approx(rates)
+    assert seen_weights == pytest.approx(weights, abs=1e-5)
 
 
 # Gradients -----------------------------------------------------------------------------------------------------------

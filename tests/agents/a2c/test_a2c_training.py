@@ -195,6 +195,11 @@ def test_the_second_of_two_batches_has_grown_as_far_as_it_will(tmp_path):
     assert [run._sizes_at(iteration).others["tabular"] for iteration in (1, 2)] == [10, 40]
 
 
+def test_a_batch_that_is_held_begins_to_grow_afterwards(tmp_path):
+    run = training(tmp_path, spec("tabular"), tmp_path, "a2c.iterations=5", "a2c.batch_growth=4", "a2c.hold=0.5")
+    assert [run._sizes_at(iteration).others["tabular"] for iteration in range(1, 6)] == [10, 10, 10, 20, 40]
+
+
 def test_an_odd_batch_and_a_share_are_kept_to(tmp_path):
     run = training(tmp_path, spec(), tmp_path, "a2c.batch_size=7", "pool.tabular_share=0.01")
     assert run._sizes_at(1) == (6, {"tabular": 1})
