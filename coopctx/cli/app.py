@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Annotated, Any
 
 import typer
@@ -106,9 +107,15 @@ def _open_streams() -> None:
             setattr(sys, name, open(number, "w", encoding="utf-8", closefd=False))  # noqa: SIM115 - it stays open
 
 
+@cache
+def _commands() -> Callable[..., Any]:
+    """All commands, put together once: this takes longer than refusing a misspelt one."""
+    return typer.main.get_command(app)
+
+
 def _run(arguments: Sequence[str] | None) -> int:
     try:
-        status = app(arguments, prog_name="coopctx", standalone_mode=False) or 0
+        status = _commands()(arguments, prog_name="coopctx", standalone_mode=False) or 0
     except CoopctxError as error:
         return complain(error, error.exit_status)
     except typer.TyperException as error:
