@@ -1,7 +1,7 @@
 """A pytest plugin for mutmut, whose mutants are forks of one process, each with its own run of pytest.
 
-What the tests import is loaded before the forks, nothing waits for a disk, and the tests that have soon killed mutants of the
-same function or module come first; the others stay together by module, whose fixtures are then made once.
+What the tests import is loaded before the forks, and the tests that have soon killed mutants of the same function or module
+come first; the others stay together by module, whose fixtures are then made once.
 """
 
 import os

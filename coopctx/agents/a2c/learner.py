@@ -164,9 +164,9 @@ class A2CLearner:
 
 
 def changed(a2c: A2CConfig, iteration: float, share: float = 1.0) -> float:
-    """How much of a change of settings is done in an iteration, counted from 1: 0 while they are held, 1 at the end.
+    """The part of a scheduled change that an iteration, counted from 1, has reached: 0 while settings are held, 1 at the end.
 
-    share: the share of the iterations after `A2CConfig.hold` that the change takes; 1: until the last iteration.
+    share: of the iterations after `A2CConfig.hold`, those that the change takes; 1: all of them.
     """
     done = (iteration - 1) / max(a2c.iterations - 1, 1)
     return min(max(done - a2c.hold, 0.0) / ((1 - a2c.hold) * share), 1.0)
