@@ -14,6 +14,7 @@ import torch
 from coopctx.agents import sample_of, work_of
 from coopctx.agents.work import REST
 from coopctx.errors import RunError
+from coopctx.experiments.agents import AGENTS
 from coopctx.experiments.pools import RunSpec
 from coopctx.experiments.settings import Config
 from coopctx.game.threads import torch_threads
@@ -45,7 +46,7 @@ class Calibration:
         return sum(units * costs[part] for part, units in self._work(spec, config, done).items())
 
     def _work(self, spec: RunSpec, config: Config, done: int) -> dict[str, float]:
-        return work_of(spec, config, self.threads, torch.device(self.device), done)
+        return work_of(spec, config, self.threads, torch.device(AGENTS[spec.agent].device(self.device)), done)
 
     def _costs(self, spec: RunSpec, config: Config) -> dict[str, float]:
         """Seconds per unit of each part."""
@@ -85,7 +86,7 @@ def timed_run(spec: RunSpec, config: Config, threads: int, device: str = "cpu") 
     """
     watch = _Stopwatch()
     with torch_threads(torch.get_num_threads()), tempfile.TemporaryDirectory(prefix="coopctx-timed-") as directory:
-        job = Job(spec, config, Path(directory), device, threads, True, ())
+        job = Job(spec, config, Path(directory), AGENTS[spec.agent].device(device), threads, True, ())
         outcome = run_one(job, watch)
         if outcome.state == "failed":
             raise RunError(f"the timed run failed: {outcome.message}")

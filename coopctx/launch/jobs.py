@@ -86,6 +86,7 @@ def train_runs(requests: Sequence[Request], options: RunOptions) -> list[Outcome
 
 def _job(request: Request, config: Config, place: str, threads: int, options: RunOptions) -> Job:
     command = command_of(request.spec, request.overrides, request.results, options.device)
+    place = AGENTS[request.spec.agent].device(place)
     return Job(request.spec, config, request.results, place, threads, options.fresh, command, request.label, options.log)
 
 

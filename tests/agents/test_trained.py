@@ -34,7 +34,7 @@ def test_an_untrained_agent_is_what_a_learner_begins_with(identity, initialisati
     for kind, learner in (("ppi", ppi), ("a2c", a2c)):
         assert same(untrained_of(kind, settings, identity, begin()), learner.model.state_dict()), kind
     if not identity:
-        coala = RecurrentLearner(2, game, settings.model, settings.coala, 4, CPU)
+        coala = RecurrentLearner(2, game, settings.model, settings.coala, 4)
         assert same(untrained_of("coala", settings, 0, begin()), coala.model.state_dict())
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 import torch
+import torch._dynamo  # makes a folder where temporary files go, when it is first imported
 
 from coopctx import native
 from coopctx.agents import sample_of, work_of

@@ -334,3 +334,27 @@ def test_from_nothing_to_the_parquet(coopctx_main):
     assert (status, err) == (0, "") and "ppi.rollouts=3: phase 3/3" in out
     table = pd.read_parquet(PARQUET)
     assert set(table["game.rounds"]) == {8} and set(table["iteration"]) == {1, 2, 3}
+
+
+# Devices --------------------------------------------------------------------------------------------------------------
+
+
+def test_coala_is_trained_on_the_cpu_where_the_others_use_the_gpu(stub, tmp_path, monkeypatch):
+    given = {}
+
+    class Gpu(Here):
+        def cuda(self):
+            return True
+
+        def start(self, job, progress):
+            given[job.spec.agent] = job.device
+            self._outcomes[job] = job_module.Outcome(job.spec.seed, job.directory, "finished")
+
+    specs = [RunSpec(agent, "mixed", False, 0, "smoke") for agent in ("ppi", "a2c", "coala")]
+    jobs.train(specs, RunOptions(Gpu(), "smoke", (), tmp_path, "auto", 1))
+    assert given == {"ppi": "cuda", "a2c": "cuda", "coala": "cpu"}
+    seen = []
+    monkeypatch.setattr("coopctx.launch.calibration.work_of", lambda spec, config, threads, device, done: seen.append(device.type) or {})
+    for spec in specs:
+        Calibration(1, "cuda")._work(spec, jobs.load_preset("smoke"), -1)
+    assert seen == ["cuda", "cuda", "cpu"]

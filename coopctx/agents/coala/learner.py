@@ -64,13 +64,11 @@ class RecurrentLearner(Checkpointed):
     number: its number in the run, from 1; part of the name of each of its random streams.
     """
 
-    def __init__(
-        self, number: int, game: MatrixGame, model: ModelConfig, coala: CoalaConfig, seed: int, device: torch.device
-    ) -> None:
+    def __init__(self, number: int, game: MatrixGame, model: ModelConfig, coala: CoalaConfig, seed: int) -> None:
         self.number = number
         self._coala, self._seed = coala, seed
         sizes = game.n_observations, game.n_actions, coala.hidden, model.embedding, 0
-        self.model: ActorCritic = ActorCritic(*sizes, self._stream("initialise", 0), "flax", zero_readouts=True).to(device)
+        self.model: ActorCritic = ActorCritic(*sizes, self._stream("initialise", 0), "flax", zero_readouts=True)
         self._optimizer = torch.optim.Adam(self.model.parameters(), lr=coala.learning_rate, eps=coala.adam_epsilon, fused=True)
         self._played: native.Recurrence | None = None
         self._at_once = coala.epochs == coala.minibatches == 1  # A2C: the outputs computed in play are differentiated
@@ -144,11 +142,9 @@ class RecurrentLearner(Checkpointed):
 
 
 class FiveLogitLearner(Checkpointed):
-    """A meta agent with a memory-one policy. Arguments as of `RecurrentLearner`; it runs on the CPU."""
+    """A meta agent with a memory-one policy. Arguments as of `RecurrentLearner`."""
 
-    def __init__(
-        self, number: int, game: MatrixGame, model: ModelConfig, coala: CoalaConfig, seed: int, device: torch.device
-    ) -> None:
+    def __init__(self, number: int, game: MatrixGame, model: ModelConfig, coala: CoalaConfig, seed: int) -> None:
         self.number = number
         self._coala, self._seed = coala, seed
         self.model: FiveLogits = FiveLogits(torch.zeros(5))

@@ -68,9 +68,7 @@ class CoalaTraining(Loop):
         self._kernel = native.kernel_for(device, coala.hidden)
         self._layout = layout(coala, self._pool.opponents)
         kind, numbers = LEARNERS[coala.policy], range(1, self._layout.agents + 1)
-        self._learners: Sequence[MetaLearner] = [
-            kind(number, self._game, config.model, coala, spec.seed, device) for number in numbers
-        ]
+        self._learners: Sequence[MetaLearner] = [kind(number, self._game, config.model, coala, spec.seed) for number in numbers]
         self._schedule = Schedule.of(coala.iterations, coala.measure_every, coala.episode_iterations, untrained=False)
         self._updates: list[list[Update]] = []  # since the last measurement, [iteration][learner]
 

@@ -15,7 +15,6 @@ from coopctx.experiments.settings import CoalaConfig, ModelConfig
 from coopctx.game.episodes import Episodes
 from coopctx.game.matrix import PRISONERS_DILEMMA
 
-CPU = torch.device("cpu")
 LAYOUT = Layout(agents=2, naive=3, others=2, games=4, episodes=3, rounds=5)
 A2C = CoalaConfig(
     hidden=12,  # no width that the native kernel supports
@@ -32,7 +31,7 @@ A2C = CoalaConfig(
 
 
 def recurrent(coala: CoalaConfig, number: int = 1) -> RecurrentLearner:
-    return RecurrentLearner(number, PRISONERS_DILEMMA, ModelConfig(embedding=8), coala, 0, CPU)
+    return RecurrentLearner(number, PRISONERS_DILEMMA, ModelConfig(embedding=8), coala, 0)
 
 
 def played(learner: RecurrentLearner | FiveLogitLearner, purpose: str = "test") -> Episodes:
@@ -113,7 +112,7 @@ def test_the_gradient_reaches_back_to_the_first_round() -> None:
 
 @pytest.mark.parametrize("kind", [RecurrentLearner, FiveLogitLearner])
 def test_meta_agents_share_nothing(kind: type) -> None:
-    learners = [kind(n, PRISONERS_DILEMMA, ModelConfig(embedding=8), A2C, 0, CPU) for n in (1, 2)]
+    learners = [kind(n, PRISONERS_DILEMMA, ModelConfig(embedding=8), A2C, 0) for n in (1, 2)]
     first, second = (learner.model.state_dict() for learner in learners)
     if kind is RecurrentLearner:
         assert not torch.equal(first["gru.weight_hh_l0"], second["gru.weight_hh_l0"])
@@ -162,7 +161,7 @@ def test_games_against_meta_agents_can_be_taken_as_independent() -> None:
 
 def test_the_five_logit_agents_gradient_is_the_written_one() -> None:
     coala = dataclasses.replace(A2C, policy="five-logit", max_grad_norm=10.0)
-    learner = FiveLogitLearner(1, PRISONERS_DILEMMA, ModelConfig(), coala, 0, CPU)
+    learner = FiveLogitLearner(1, PRISONERS_DILEMMA, ModelConfig(), coala, 0)
     episodes = played(learner)
     logits = torch.zeros(5, requires_grad=True)
     rewards = (coala.reward_scale * episodes.rewards).view(-1, LAYOUT.games, 15)

@@ -111,7 +111,7 @@ def test_rows_are_shared_out_completely() -> None:
 def test_the_recurrent_agents_history_is_never_reset(hidden: int) -> None:
     """Stepping through a meta-trajectory gives what one pass over all of its rounds gives, and the first episode matters."""
     coala = CoalaConfig(policy="recurrent", hidden=hidden, reward_scale=1.0)
-    learner = RecurrentLearner(1, PRISONERS_DILEMMA, ModelConfig(embedding=8), coala, 0, CPU)
+    learner = RecurrentLearner(1, PRISONERS_DILEMMA, ModelConfig(embedding=8), coala, 0)
     with torch.no_grad():
         learner.model.head.weight.normal_(generator=torch.Generator().manual_seed(0))
     layout = Layout(agents=1, naive=2, others=0, games=4, episodes=3, rounds=5)
