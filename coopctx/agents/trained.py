@@ -19,13 +19,14 @@ from coopctx.agents.beliefs import Believer
 from coopctx.agents.trunk import identity_size_of
 from coopctx.errors import RunError, UsageError
 from coopctx.experiments.configuration import from_dict, with_defaults
-from coopctx.experiments.pools import RunSpec, run_name
+from coopctx.experiments.pools import CUSTOM, RunSpec, pools_of, run_name
 from coopctx.experiments.settings import Config
 from coopctx.game.streams import stream
 from coopctx.runs.manifest import read_manifest
 from coopctx.runs.read import read_weights
 from coopctx.runs.schema import KEYS, MANIFEST
 
+EXACT = "exact-"  # begins the names of COALA's pools in which payoffs are computed, not sampled
 PACKAGED = Path(__file__).with_name("data")  # a folder per packaged agent, with a run's manifest and weights
 
 
@@ -88,8 +89,22 @@ class TrainedAgent:
         """A new copy of the model of learner ``learner`` (from 1). Raises as `learner_weights`."""
         return model_of(self.kind, self.config, self.learner_weights(learner)).to(device)
 
+    @property
+    def rounds(self) -> int:
+        """The rounds of an episode in training; of COALA's exact game, which has no end, ``game.rounds``."""
+        sampled = self.kind == "coala" and not self.keys["experiment"].startswith(EXACT)
+        return self.config.coala.inner_rounds if sampled else self.config.game.rounds
+
+    @property
+    def began_at_random(self) -> bool:
+        """Whether the learners began with random weights: not as other runs' agents, nor as always-defect in the exact game."""
+        pool = self.keys["experiment"]
+        return pool == CUSTOM or not (pools_of(self.kind)[pool].pretrained or pool.startswith(EXACT))
+
     def untrained(self) -> Self:
-        """The same learners with the initial weights of a run with these settings and this seed."""
+        """The same learners with their initial weights; UsageError unless they `began_at_random`."""
+        if not self.began_at_random:
+            raise UsageError(f"{self.directory} did not begin with random weights")
         seed = int(self.keys["seed"])
         streams = [stream(seed, f"learner {number}", "initialise", 0) for number in range(1, len(self.weights) + 1)]
         fresh = (

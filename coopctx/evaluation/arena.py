@@ -25,7 +25,7 @@ from coopctx.evaluation.series import Anew, Lasting, Naive, Seat, play_series
 from coopctx.experiments.agents import AGENTS
 from coopctx.experiments.checks import check_number
 from coopctx.experiments.pools import run_name
-from coopctx.experiments.presets import load_preset
+from coopctx.experiments.presets import load_preset, preset_names
 from coopctx.game.episodes import Episodes
 from coopctx.game.matrix import COOPERATE, DEFECT
 from coopctx.game.streams import stream
@@ -68,10 +68,11 @@ def arena(
     """Cross-play of all learners of ``runs``, with each other, with copies of themselves and with ``against``.
 
     against: names of strategies, ``tabular``, ``naive`` (naive learners of arXiv:2410.18636, App. B, with the settings of the
-    first run's preset), ``axelrod:NAME``, or further runs; these do not meet each other. Empty: all named strategies and
-    tabular, with several episodes also naive. episodes: with the same partner, in a row. games: of each pair, side by side.
-    rounds: of an episode; None for as many as the first run was trained with. report is called with the names of the next pair
-    and the share of all pairs that have played. Returns a table with the columns of `coopctx.analysis.played.crossplay.SCHEMA`.
+    first run's preset, or of the run itself if that is a file), ``axelrod:NAME``, or further runs; these do not meet each other.
+    Empty: all named strategies and tabular, with several episodes also naive. episodes: with the same partner, in a row. games:
+    of each pair, side by side. rounds: of an episode; None for as many as the first run was trained with. report is called with
+    the names of the next pair and the share of all pairs that have played. Returns a table with the columns of
+    `coopctx.analysis.played.crossplay.SCHEMA`.
 
     Raises UsageError for an unknown name or a number out of range; RunError for a directory without a finished run, or a run
     of another game.
@@ -146,7 +147,8 @@ def _entrants(host: Host, name: str, first: TrainedAgent) -> list[Entrant]:
     if name == NAIVE:
         if host.game.over is not None:
             raise UsageError(f"{NAIVE} learners learn from episodes of a fixed number of rounds; here the ending is random")
-        coala = load_preset(first.keys["preset"], (), NAIVE).coala
+        preset = first.keys["preset"]  # a run of a user's file has its settings itself
+        coala = (load_preset(preset, (), NAIVE) if preset in preset_names() else first.config).coala
         return [Entrant(NAIVE, lambda generator: Naive(host.game, coala, generator), games=coala.inner_batch)]
     opponent = host.opponent(name)
     if opponent.agent:

@@ -49,13 +49,13 @@ class Host:
     def __init__(
         self, agent: TrainedAgent | None, rounds: int | None, device: torch.device, game: MatrixGame | None = None
     ) -> None:
-        if not rounds and agent and agent.config.game.rounds < FEWEST_ROUNDS:
-            trained = f"{agent.directory} was trained with game.rounds = {agent.config.game.rounds}"
+        if not rounds and agent and agent.rounds < FEWEST_ROUNDS:
+            trained = f"{agent.directory} was trained in episodes of {agent.rounds} rounds"
             raise UsageError(f"{trained}; give --rounds {FEWEST_ROUNDS} or more")
         self.game = agent.config.game.matrix() if agent else game or PRISONERS_DILEMMA
         if agent and game not in (None, self.game):
             raise UsageError(f"{agent.directory} was trained in another game: {agent.config.game}")
-        self.rounds = rounds or (agent.config.game.rounds if agent else USUAL_ROUNDS)
+        self.rounds = rounds or (agent.rounds if agent else USUAL_ROUNDS)
         self._agent, self._device, self._threads = agent, device, available_cores()
 
     def usual(self) -> tuple[str, ...]:

@@ -69,7 +69,7 @@ def evaluate(
     place = torch.device(resolve_device(device))
     if out is not None:
         check_export(Path(out), SCHEMA)
-    asked, trained = guests(against), agent_of(agent)
+    asked, trained = list({id(guest): guest for guest in guests(against)}.values()), agent_of(agent)  # each object once
     host = Host(trained or first_agent(asked), rounds, place)
     ego, keys = _ego(host, agent, trained, learner)
     meetings = []
@@ -155,7 +155,7 @@ def _named(opponents: Sequence[Opponent]) -> dict[str, Opponent]:
     named: dict[str, Opponent] = {}
     for opponent in opponents:
         name, number = opponent.name, 1
-        while name in named and named[name].player is not opponent.player and opponent.own:
+        while name in named and opponent.own:
             number += 1
             name = f"{opponent.name} ({number})"
         named[name] = opponent

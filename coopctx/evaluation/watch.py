@@ -72,17 +72,19 @@ def watch(
 def _against(host: Host, agent: TrainedAgent, against: Sequence[str]) -> Iterator[Pairing]:
     for name in against:
         opponent = host.opponent(name)
-        for trained in (False, True):
-            yield Pairing(agent if trained else agent.untrained(), trained, opponent.name, opponent.player)
+        if agent.began_at_random:
+            yield Pairing(agent.untrained(), False, opponent.name, opponent.player)
+        yield Pairing(agent, True, opponent.name, opponent.player)
 
 
 def _usual(host: Host, agent: TrainedAgent) -> Iterator[Pairing]:
-    fresh = agent.untrained()
-    if len(agent.weights) > 1:
-        yield Pairing(fresh, False, UNTRAINED_PARTNER, partial(host.seat, fresh, learner=2))
+    has_partner = len(agent.weights) > 1
+    if agent.began_at_random:
+        fresh = agent.untrained()
+        partner = UNTRAINED_PARTNER, partial(host.seat, fresh, learner=2)
+        yield Pairing(fresh, False, *(partner if has_partner else (TABULAR, host.opponent(TABULAR).player)))
+    if has_partner:
         yield Pairing(agent, True, PARTNER, partial(host.seat, agent, learner=2))
-    else:
-        yield Pairing(fresh, False, TABULAR, host.opponent(TABULAR).player)
     yield Pairing(agent, True, COPY, partial(host.seat, agent))
     if stranger := _beside(host, agent, agent.keys["experiment"], agent.keys["seed"] + 1):
         yield Pairing(agent, True, f"a stranger, seed {stranger.keys['seed']}", partial(host.seat, stranger))

@@ -82,6 +82,8 @@ def test_an_agent_is_evaluated_against_a_name_a_player_and_several(agent):
     assert agent.evaluate(Grudger(), games=8).meetings[0].opponent == "Grudger"
     several = agent.evaluate(["grim", Grudger(), Grudger(), "grim", Path(RUN)], games=4)
     assert list(several.table.index) == ["grim", "Grudger", "Grudger (2)", str(RUN)]
+    one_player = Grudger()
+    assert list(agent.evaluate([one_player, "grim", one_player], games=4).table.index) == ["Grudger", "grim"]
     assert several.table["regret"].notna().tolist() == [True, False, False, False]
 
 

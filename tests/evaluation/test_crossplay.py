@@ -103,6 +103,19 @@ def test_several_episodes_are_told_one_by_one_and_naive_learners_are_usual_then(
     assert curves["reward"].tolist() == theirs.groupby("episode")["reward"].mean().tolist()
 
 
+def test_naive_learners_have_the_settings_of_a_run_of_a_users_file(results, tmp_path):
+    which = RunSpec("ppi", "mixed", False, 0, "mine")
+    train(tmp_path, which, config("ppi.phases=1", "coala.inner_batch=3"))
+    with pytest.raises(UsageError, match="--games must be a multiple of 3"):
+        arena([which.directory(tmp_path)], ["naive"], episodes=2, games=4, rounds=4)
+    assert len(arena([which.directory(tmp_path)], ["naive"], episodes=2, games=6, rounds=4))
+
+
+def test_an_episode_is_as_long_as_in_training(results, played):
+    assert (played["rounds"] == ROUNDS).all()
+    assert (arena([run(results, agent="coala")], ["tit-for-tat"], games=2).to_pandas()["rounds"] == 3).all()
+
+
 # What it comes to -------------------------------------------------------------------------------------------------
 
 

@@ -260,7 +260,7 @@ def test_numbers_that_will_not_do_are_refused(run, options, error, message):
 
 
 def test_a_run_too_short_for_thirds_says_what_helps(run):
-    with pytest.raises(UsageError, match="game.rounds = 2; give --rounds 3 or more"):
+    with pytest.raises(UsageError, match="in episodes of 2 rounds; give --rounds 3 or more"):
         evaluate(run("tabular", seed=3), ["grim"])
 
 

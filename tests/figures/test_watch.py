@@ -15,6 +15,7 @@ from tiny_runs import config, spec, train
 from coopctx import figures
 from coopctx.agents.trained import TrainedAgent
 from coopctx.analysis.played import crossplay, games
+from coopctx.errors import UsageError
 from coopctx.figures import arena, episodes, style
 from coopctx.game.streams import stream
 from coopctx.report import watch as blocks
@@ -112,6 +113,19 @@ def test_against_names_whom_it_meets(coopctx_main, run):
     assert [(each.trained, each.opponent) for each in games.scenes(games.read("g.parquet"))] == [(False, "grim"), (True, "grim")]
 
 
+@pytest.mark.parametrize("against", [(), ("--against", "grim")])
+def test_agents_that_began_as_those_of_other_runs_are_not_shown_untrained(coopctx_main, tmp_path, against):
+    for which in (spec("tabular"), spec("tabular", seed=1), spec("extortion"), spec("extortion", seed=1), spec("mutual-extortion")):
+        train(tmp_path, which, config("ppi.phases=1"))
+    run = which.directory(tmp_path)
+    words = ["plot", "episodes", str(run), *against, "--games", "2", "--format", "svg", "--episodes", "g.parquet"]
+    status, _, err = coopctx_main(*words)
+    found = games.scenes(games.read("g.parquet"))
+    assert (status, err) == (0, "") and found and all(each.trained for each in found)
+    with pytest.raises(UsageError, match="did not begin with random weights"):
+        TrainedAgent.load(run).untrained()
+
+
 # Cross-play -------------------------------------------------------------------------------------------------------
 
 
@@ -182,6 +196,9 @@ def test_a_damaged_file_of_games_stops_no_other_figure(coopctx_main, tmp_path):
         (["episodes", "pairs.parquet", "--games", "3"], 2, "a FILE.parquet is drawn alone"),
         (["episodes", "nowhere"], 1, "nowhere is not a finished run"),
         (["episodes", "ppi-mixed", "--games", "0"], 2, "--games must be an integer >= 1, not 0"),
+        (["fig1", "--games", "0"], 2, "plot fig1 takes no RUN"),
+        (["episodes", "ppi-mixed", "--seeds", "0-2"], 2, "--results and --seeds choose among a preset's runs"),
+        (["episodes", "ppi-mixed", "--results", "elsewhere"], 2, "--results and --seeds choose among a preset's runs"),
         (["episodes", "ppi-mixed", "--against", "tit-for-tot", "--games", "1"], 2, "unknown opponent 'tit-for-tot'"),
         (["episodes", "ppi-mixed", "--episodes", "mine.csv"], 2, "--episodes must end in .parquet, not 'mine.csv'"),
         (["episodes", "ppi-mixed", "--episodes", "pairs.parquet"], 1, "there is a file that --episodes did not write"),
