@@ -81,7 +81,9 @@ def plot(
     coopctx plot episodes ppi-mixed --against tit-for-tat
     coopctx plot arena pairs.parquet
     """
-    if source or against or games or episodes:
+    if source or against or games is not None or episodes:
+        if seeds is not None or results != Path("results"):
+            raise UsageError("--results and --seeds choose among a preset's runs; they do not go with RUN or FILE")
         from coopctx.cli.watch import plot_source
 
         plot_source(figure, source or [], out, preset, formats or ["png", "pdf"], against or [], games, episodes)
@@ -274,6 +276,8 @@ def play(
     agent = TrainedAgent.load(run)
     agent.learner_weights(learner)
     if html is not None:
+        if seed is not None or show_thoughts:
+            raise UsageError("--seed and --show-thoughts are for a game in the terminal; they do not go with --html")
         from coopctx.evaluation.person.page import write_page
 
         write_page(agent, html, learner, rounds)

@@ -15,7 +15,7 @@ from coopctx.cli import completion, show
 from coopctx.errors import UsageError
 from coopctx.experiments.agents import AGENTS
 from coopctx.experiments.config_file import ConfigFile
-from coopctx.experiments.pools import COALA_POOLS, CUSTOM, POOLS
+from coopctx.experiments.pools import COALA_POOLS, CUSTOM, POOLS, agents_of
 from coopctx.experiments.presets import Experiment, experiment_in, preset_called, preset_names
 from coopctx.experiments.seeds import seeds_of
 from coopctx.game.matrix import NAMED_GAMES
@@ -79,7 +79,7 @@ def _known_preset(name: str | None) -> str | None:
     return None if name is None else preset_called(name)
 
 
-Agent = Annotated[str, typer.Option(**choice("Who learns.", *AGENTS))]
+StepsAgent = Annotated[str, typer.Option(**choice("Who learns.", *agents_of("mutual-extortion")))]
 RunsAgent = Annotated[str | None, typer.Option(show_default=False, **choice("Who learns.", *AGENTS))]
 _POOLS = choice("The opponents.", *dict.fromkeys((*POOLS, *COALA_POOLS, CUSTOM)))
 Pool = Annotated[str | None, typer.Option(show_default=False, **_POOLS)]

@@ -10,7 +10,6 @@ import typer
 from coopctx.cli import completion, show
 from coopctx.cli.options import (
     PAPER_FIGURES,
-    Agent,
     DryRun,
     Fresh,
     OpponentId,
@@ -20,6 +19,7 @@ from coopctx.cli.options import (
     Seed,
     Seeds,
     SeveralSeeds,
+    StepsAgent,
     choice,
     figures_folder,
     parse_seeds,
@@ -170,7 +170,7 @@ def sweep(
 
 @with_run_options
 def extort_probe(
-    agent: Agent,
+    agent: StepsAgent,
     options: Options,
     seed: Seed = None,
     seeds: Seeds = None,

@@ -91,7 +91,7 @@ def plot_source(
     files = [name for name in source if Path(name).suffix == ".parquet"]
     if figure == "arena" and (len(files) != 1 or len(source) != 1):
         raise UsageError("plot arena takes one FILE.parquet, which coopctx arena --out wrote")
-    if files and (len(source) > 1 or against or games or episodes):
+    if files and (len(source) > 1 or against or games is not None or episodes):
         raise UsageError("a FILE.parquet is drawn alone, without --against, --games and --episodes")
     if figure == "arena":
         drawn = partial(figures.arena.build_from, Path(files[0]))  # the file does not tell a preset

@@ -15,7 +15,7 @@ from coopctx.errors import RunError, UsageError
 
 ENDING = ".toml"
 BASE, AGENT = "preset", "agent"  # the keys at the top level that are no sections
-RESERVED = ("sweep", "explored", "tensorboard")  # folders in the results that hold other things than runs
+RESERVED = ("bench", "explored", "sweep", "tensorboard")  # folders in the results that hold other things than runs
 
 
 class ConfigFile(str):

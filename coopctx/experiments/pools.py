@@ -70,6 +70,7 @@ COALA_POOLS: dict[str, Pool] = {
     "exact-mixed": Pool(2, _BOTH),  # and agents from anywhere that meet both kinds
     "exact-meta": Pool(2, _METAS, like="exact-mixed"),  # or one another alone
 }
+OF_PPI_AND_A2C = "game.rounds", "measure.episode_games", "model.hidden"  # settings for which COALA has its own
 EARLY_ROUND = 5  # a round early in the episode, before the paper's curves rise (Figs. 2F, 3, 4F)
 
 
@@ -154,6 +155,11 @@ def pools_of(agent: str) -> dict[str, Pool]:
     return COALA_POOLS if agent == "coala" else POOLS
 
 
+def agents_of(pool: str) -> tuple[str, ...]:
+    """The kinds of agents that can be trained in this pool."""
+    return tuple(agent for agent in AGENTS if pool in pools_of(agent))
+
+
 def options_for(results: Path, preset: str = "cpu") -> list[str]:
     """The options that select a results folder and a preset in a command; none for the defaults."""
     words = ["--preset", str(preset.path) if isinstance(preset, ConfigFile) else preset] if preset != "cpu" else []
@@ -166,12 +172,12 @@ def check_read(names: Iterable[str], specs: Iterable[RunSpec]) -> None:
     agents, pools = ({spec.agent for spec in runs}, {spec.pool for spec in runs})
     for name in names:
         section = name.partition(".")[0]
-        if section in AGENTS and section not in agents:
+        if (section in AGENTS and section not in agents) or (name in OF_PPI_AND_A2C and agents == {"coala"}):
             raise UsageError(f"{name}: a run of {' or '.join(sorted(agents))} does not read it")
         if name == "pool.tabular_share" and not any(spec.pool == "mixed" and spec.agent != "coala" for spec in runs):
             raise UsageError(f"{name}: --pool {' or '.join(sorted(pools))} does not read it, only the mixed pool of ppi and a2c")
         if name == "measure.episode_phases" and "ppi" not in agents:
-            raise UsageError(f"{name}: only a run of ppi reads it; for a2c it is a2c.episode_iterations")
+            raise UsageError(f"{name}: only a run of ppi reads it; others read {' or '.join(sorted(agents))}.episode_iterations")
 
 
 def check_members(spec: RunSpec, settings: PoolConfig) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from coopctx.analysis.steps import STEP_POOLS
-from coopctx.errors import RunError, UsageError
-from coopctx.experiments.pools import EARLY_ROUND, RunSpec
+from coopctx.errors import RunError, UsageError, unknown
+from coopctx.experiments.pools import EARLY_ROUND, RunSpec, agents_of, with_needs
 from coopctx.experiments.presets import load_preset
 from coopctx.experiments.settings import Config
-from coopctx.launch.jobs import train
+from coopctx.launch.jobs import Request, failures, train_runs
 from coopctx.launch.options import RunOptions
 
 
@@ -19,17 +19,14 @@ def train_steps(agent: str, seeds: Sequence[int], options: RunOptions) -> Config
     Step 3 of a seed also needs Steps 1 and 2 of another seed (`RunSpec.needs`). Raises UsageError for impossible settings,
     RunError naming the runs that failed, Interrupted on Ctrl-C.
     """
+    if agent not in (able := agents_of(STEP_POOLS[2])):
+        raise unknown("agent", agent, able)
     config = load_preset(options.preset, options.overrides, STEP_POOLS[2])
     _check_game(config)
-    wanted = {STEP_POOLS[2]: [RunSpec(agent, STEP_POOLS[2], False, seed, options.preset) for seed in seeds]}
-    for earlier, later in ((STEP_POOLS[1], STEP_POOLS[2]), (STEP_POOLS[0], STEP_POOLS[1])):
-        needed = {need.seed: need for spec in wanted[later] for need in spec.needs()}
-        wanted[earlier] = [needed[seed] for seed in sorted(needed)]
-    for pool in STEP_POOLS:
-        outcomes = train(wanted[pool], options)
-        failed = [f"seed {outcome.seed}: {outcome.message}" for outcome in outcomes if outcome.state == "failed"]
-        if failed:
-            raise RunError(f"{agent}-{pool}: {len(failed)} of {len(outcomes)} seeds failed; {'; '.join(failed)}")
+    step_3 = [RunSpec(agent, STEP_POOLS[2], False, seed, options.preset) for seed in seeds]
+    requests = [Request(spec, options.overrides, options.results) for spec in with_needs(step_3)]
+    if failed := failures(requests, train_runs(requests, options)):
+        raise RunError("; ".join(failed))
     return config
 
 

@@ -122,7 +122,11 @@ PPI, A2C, COALA, STEP_1 = spec(), spec(agent="a2c"), spec(agent="coala"), spec("
         ("pool.tabular_share", [STEP_1, COALA], "pool.tabular_share: --pool mixed or tabular does not read it"),
         ("measure.episode_phases", [A2C, PPI], None),
         ("measure.episode_phases", [A2C], "measure.episode_phases: only a run of ppi reads it"),
+        ("measure.episode_phases", [COALA], "measure.episode_phases: only a run of ppi reads it; others read coala.episode_iterations"),
         ("measure.episode_games", [A2C], None),
+        ("measure.episode_games", [COALA], "measure.episode_games: a run of coala does not read it"),
+        ("model.hidden", [COALA], "model.hidden: a run of coala does not read it"),
+        ("model.embedding", [COALA], None),
     ],
 )
 def test_a_setting_that_no_run_reads_is_refused(name, runs, wrong):
@@ -130,7 +134,7 @@ def test_a_setting_that_no_run_reads_is_refused(name, runs, wrong):
         check_read([name], runs)
     else:
         with pytest.raises(UsageError) as refused:
-            check_read(["game.rounds", name], runs)
+            check_read(["game.noise", name], runs)
         assert str(refused.value).startswith(wrong)
 
 

@@ -22,6 +22,7 @@ from coopctx.evaluation import slopes
 from coopctx.experiments.presets import load_preset
 from coopctx.game.memory_one import NAMED_STRATEGIES, expected_play
 from coopctx.launch.job import Outcome
+from coopctx.launch.jobs import Request
 from coopctx.launch.local import Processes
 from coopctx.launch.options import RunOptions
 from coopctx.launch.steps import train_steps
@@ -125,38 +126,45 @@ def test_no_surplus_has_no_share_and_one_seed_no_interval(finished):
 
 
 class Trained:
-    """In place of `jobs.train`: notes what is asked for; fails where a test wants it to."""
+    """In place of `jobs.train_runs`: notes what is asked for; fails where a test wants it to."""
 
     def __init__(self, monkeypatch, failing: tuple[str, int] = ("", -1)) -> None:
-        self.asked: list[tuple[str, list[int]]] = []
+        self.asked: list[Request] = []
         self._failing = failing
-        monkeypatch.setattr("coopctx.launch.steps.train", self)
+        monkeypatch.setattr("coopctx.launch.steps.train_runs", self)
 
-    def __call__(self, specs, options):
-        (pool,), seeds, results = {spec.pool for spec in specs}, [spec.seed for spec in specs], options.results
-        self.asked.append((pool, seeds))
-        failed = [seed for seed in seeds if (pool, seed) == self._failing]
-        return [Outcome(seed, results, "failed" if seed in failed else "unchanged", "disk full") for seed in seeds]
+    def __call__(self, requests, options):
+        self.asked += requests
+        specs = [request.spec for request in requests]
+        states = ["failed" if (spec.pool, spec.seed) == self._failing else "unchanged" for spec in specs]
+        return [Outcome(spec.seed, options.results, state, "disk full") for spec, state in zip(specs, states, strict=True)]
+
+    def seeds(self, pool):
+        return sorted(request.spec.seed for request in self.asked if request.spec.pool == pool)
 
 
 def steps(results, seeds, *overrides):
     return train_steps("ppi", seeds, RunOptions(Processes(), "smoke", overrides, results, "cpu", 1))
 
 
-@pytest.mark.parametrize(
-    ("seeds", "earlier"), [([0], [0, 1]), (list(range(10)), list(range(10))), ([9, 3], [0, 3, 4, 9])]
-)
+@pytest.mark.parametrize(("seeds", "earlier"), [([0], [0, 1]), (list(range(10)), list(range(10))), ([9, 3], [0, 3, 4, 9])])
 def test_every_step_is_run_with_the_seeds_that_the_next_one_needs(tmp_path, monkeypatch, seeds, earlier):
     trained = Trained(monkeypatch)
     assert steps(tmp_path, seeds, "ppi.rollouts=3") == load_preset("smoke", ("ppi.rollouts=3",), "mutual-extortion")
-    assert trained.asked == [("tabular", earlier), ("extortion", earlier), ("mutual-extortion", seeds)]
+    assert [trained.seeds(pool) for pool in STEP_POOLS] == [earlier, earlier, sorted(seeds)]
+    assert len(set(trained.asked)) == len(trained.asked) == 2 * len(earlier) + len(seeds)
+    assert {(request.overrides, request.results) for request in trained.asked} == {(("ppi.rollouts=3",), tmp_path)}
 
 
 def test_a_failed_run_ends_the_probe_by_name(tmp_path, monkeypatch):
-    trained = Trained(monkeypatch, failing=("extortion", 1))
-    with pytest.raises(RunError, match="ppi-extortion: 1 of 2 seeds failed; seed 1: disk full"):
+    Trained(monkeypatch, failing=("extortion", 1))
+    with pytest.raises(RunError, match="^ppi-extortion seed 1: disk full$"):
         steps(tmp_path, [0])
-    assert [pool for pool, _ in trained.asked] == ["tabular", "extortion"]
+
+
+def test_only_agents_with_these_steps_are_probed(tmp_path):
+    with pytest.raises(UsageError, match="unknown agent 'coala'; allowed: ppi, a2c"):
+        train_steps("coala", [0], RunOptions(Processes(), "smoke", (), tmp_path, "cpu", 1))
 
 
 @pytest.mark.parametrize(
@@ -256,9 +264,7 @@ def test_the_same_seeds_show_the_same_and_a_single_co_player_no_line(agents, fou
 def test_slopes_are_written_and_shown(found, tmp_path):
     (tmp_path / "smoke").mkdir()
     paths = slopes.write(found, "ppi", "smoke", tmp_path)
-    assert [path.name for path in paths] == [
-        f"ppi-extortion-{name}.parquet" for name in ("slopes", "points", "memory-one")
-    ]
+    assert [path.name for path in paths] == [f"ppi-extortion-{name}.parquet" for name in ("slopes", "points", "memory-one")]
     assert pq.read_table(paths[0]).column_names == [
         *("agent", "preset", "player", "met", "rounds", "games", "chi", "chi_low", "chi_high"),
         *("residual", "residual_low", "residual_high", "spread", "co_players", "seeds", "extorts"),
