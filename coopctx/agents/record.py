@@ -141,7 +141,7 @@ def summary(pool: Pool, matches: Sequence[Match]) -> dict[str, float]:
 def final_weights(learners: Iterable[Learner]) -> dict[str, Tensor]:
     """The weights of all learners by name, in the form that `Run.finish` takes."""
     return {
-        f"learner{learner.number}.{name}": tensor.cpu().contiguous()
+        f"learner{learner.number}.{name}": tensor
         for learner in learners
         for name, tensor in learner.model.state_dict().items()
     }

@@ -36,7 +36,7 @@ class Tables(NamedTuple):
 # Playing ---------------------------------------------------------------------------------------------------------
 
 
-def fold(weights: Weights, n_actions: int) -> Gates:
+def fold(weights: Weights) -> Gates:
     """`Trunk.gates`, the matrices transposed."""
     size = weights["head.weight"].shape[1]
     none = jnp.zeros((1, weights["action.weight"].shape[0]))
@@ -63,7 +63,7 @@ def play(weights: tuple[Weights, Weights], tables: Tables, uniforms: Array, payo
     """
     _, sides, rows = uniforms.shape
     apart, n_actions = len(tables.of_first), len(payoffs)
-    gates = [fold(each, n_actions) for each in weights]
+    gates = [fold(each) for each in weights]
     hidden = jnp.zeros((sides, rows - apart, weights[0]["head.weight"].shape[1]))
     seen = jnp.zeros((sides, rows), jnp.int32)
     before, paid = jnp.full((sides, rows), n_actions), jnp.zeros((sides, rows))

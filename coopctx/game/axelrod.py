@@ -15,6 +15,7 @@ from torch import Tensor
 
 from coopctx.errors import UsageError, suggestion
 from coopctx.game.matrix import COOPERATE, DEFECT, MatrixGame
+from coopctx.game.player import Player
 
 DOCUMENTATION = "https://axelrod.readthedocs.io"
 ACTION = {axl.Action.C: COOPERATE, axl.Action.D: DEFECT}
@@ -45,11 +46,11 @@ def library_game(game: MatrixGame) -> axl.Game:
     return axl.Game(r=reward, s=sucker, t=temptation, p=punishment)
 
 
-class AxelrodPlayer:
+class AxelrodPlayer(Player):
     """A strategy of the library, with a new instance in every game.
 
-    Each instance knows what a match of the library tells it: the payoffs and the number of rounds. Each draws from its own
-    generator, which is seeded from ``generator``.
+    It has no memory-one policy to tell an agent with opponent ID (z = 0, App. A.4.1). Each instance knows what a match of the
+    library tells it: the payoffs and the number of rounds. Each draws from its own generator, which is seeded from ``generator``.
     """
 
     def __init__(
@@ -64,12 +65,6 @@ class AxelrodPlayer:
         seeds = torch.randint(_LARGEST_SEED, (games,), generator=self._generator).tolist()
         self._players = [self._seated(seed) for seed in seeds]
         self._others = [axl.MockPlayer() for _ in seeds]  # hold the agent's history, which the strategy reads
-
-    def identity(self) -> None:
-        """None: the library's strategies have no memory-one policy, so an agent with opponent ID gets z = 0 (App. A.4.1)."""
-
-    def meet(self, identity: Tensor | None) -> None:
-        """Ignored: a strategy learns about its co-player from the co-player's actions only."""
 
     def act(self, observation: Tensor, reward: Tensor) -> Tensor:
         pairs = list(zip(self._players, self._others, strict=True))

@@ -11,12 +11,13 @@ from coopctx import native
 from coopctx.errors import unknown
 from coopctx.game.matrix import COOPERATE, DEFECT
 from coopctx.game.memory_one import NAMED_STRATEGIES
+from coopctx.game.player import Player
 from coopctx.game.sampling import Counted, choose
 
 _LOWEST = 1e-4  # keeps the identity's log-probabilities finite for deterministic strategies
 
 
-class TabularPlayer:
+class TabularPlayer(Player):
     """Plays a fixed policy, float32 ``[observations, actions]``, the same in every game."""
 
     def __init__(self, policy: Tensor, generator: torch.Generator) -> None:
@@ -29,9 +30,6 @@ class TabularPlayer:
     def identity(self) -> Tensor:
         """log pi(a | o), flattened to ``[games, observations * actions]`` (App. A.4.1)."""
         return self.policies.clamp(min=_LOWEST).log().flatten(1)
-
-    def meet(self, identity: Tensor | None) -> None:
-        """A tabular player sees nothing but its last observation."""
 
     def act(self, observation: Tensor, reward: Tensor) -> Tensor:
         policies = self.policies.to(observation.device)

@@ -55,7 +55,7 @@ class PlainProgress(Progress):
     def iteration(self, iteration: int, summary: dict[str, float]) -> None:
         self._clock.advance(iteration)
         parts = [
-            f"{self._unit} {iteration}/{self._total}" if iteration else "pre-training done",
+            f"{self._unit} {iteration}/{self._total}",
             *describe(summary),
             self._clock.left(self._total),
         ]

@@ -31,8 +31,8 @@ NOTES = (
     f"where there are at least {UNTOUCHED}.",
     "Paper: read off its figures, ± 0.02 for reading and 1.96 s.d. / √seeds for the paper's own seeds, or ± 0.05 where that "
     "s.d. could not be read off.",
-    f"Null policies, which learn nothing: {', '.join(NULLS)} (PPI's is a random memory-one player, A2C's uniform), in this "
-    "order; exact against memory-one players and each other, played against Fixed-ICL. No claim holds for any of them.",
+    f"Null policies, which learn nothing: {', '.join(NULLS)} (PPI's is a random memory-one player, A2C's is taken as random), in "
+    "this order; exact against memory-one players and each other, played against Fixed-ICL. No claim holds for any of them.",
     f"Where nothing else is said, PPI: means over the last {LAST_MEASUREMENTS} phases, A2C: over the last tenth of the "
     "iterations; “the learners” and “both” are means over the two. Elsewhere both sides are read at the same share of training. "
     "Early in training: after 27 % of it (PPI), 35 % (A2C).",

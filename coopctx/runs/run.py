@@ -213,10 +213,9 @@ class Run:
         contents = read_checkpoint(path)
         if contents["configuration_hash"] != self.manifest["configuration_hash"]:
             raise RunError(f"{path} belongs to another configuration than {MANIFEST} beside it; --fresh starts over")
-        parts = contents.get("parts", {})  # checkpoints of earlier versions have all data in the state
-        for name, checksum in parts.items():
+        for name, checksum in contents["parts"].items():
             check_part(path.parent / name, checksum)
-        self._parts = parts
+        self._parts = contents["parts"]
         self.state = contents["state"]
         self.rows = contents["rows"]
         self._earlier_seconds = contents["wall_seconds"]

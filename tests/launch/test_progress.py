@@ -25,7 +25,6 @@ def run_through(progress, done=0) -> None:
     progress.begin("ppi-mixed seed 0", 3, done)
     if not done:
         progress.activity(0, "pre-training", 0.5)
-        progress.iteration(0, {})
     for phase in range(done + 1, 4):
         progress.activity(phase, "fitting", 0.5)
         progress.iteration(phase, SUMMARY)
@@ -36,10 +35,10 @@ def run_through(progress, done=0) -> None:
 def test_plain_progress_is_a_line_per_phase():
     lines: list[str] = []
     run_through(PlainProgress(lines.append))
-    assert lines[:2] == ["ppi-mixed seed 0: starting, 3 phases", "ppi-mixed seed 0: pre-training done"]
+    assert lines[0] == "ppi-mixed seed 0: starting, 3 phases"
     told = "cooperation 0.81 vs learner, 0.07 vs tabular; reward 0.88, 0.99"
-    assert lines[2] == f"ppi-mixed seed 0: phase 1/3; {told}; 0:00 left"
-    assert lines[4:] == [f"ppi-mixed seed 0: phase 3/3; {told}", "mind this"]
+    assert lines[1] == f"ppi-mixed seed 0: phase 1/3; {told}; 0:00 left"
+    assert lines[3:] == [f"ppi-mixed seed 0: phase 3/3; {told}", "mind this"]
 
 
 def test_a_resumed_run_says_where_it_goes_on():

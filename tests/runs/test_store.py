@@ -49,7 +49,7 @@ def training_row(iteration: int, rate=0.5) -> dict:
 def finish(results: Path, seed=0, rows=(training_row(1),)) -> Path:
     with open_run(results, seed) as run:
         run.record("training", rows)
-        run.finish({"learner1.weight": torch.ones(2, 2)})
+        run.finish({"learner1.weight": torch.ones(2, 4)[:, :2]})  # not contiguous
     return directory(results, seed)
 
 
@@ -345,7 +345,7 @@ def test_a_process_killed_between_the_two_renames_of_a_checkpoint_loses_one_at_m
     with open_run(tmp_path) as run:
         assert (run.state, run.warning) == ({"step": 1}, "")
         run.checkpoint({"step": 2})
-        run.finish({"learner1.weight": torch.ones(2, 2)})
+        run.finish({"learner1.weight": torch.ones(2, 4)[:, :2]})  # not contiguous
     assert not [name for name in names(directory(tmp_path)) if "checkpoint" in name]
 
 
@@ -374,7 +374,7 @@ def test_appended_data_come_back_in_order_and_go_when_the_run_is_finished(tmp_pa
     folder = with_data(tmp_path, 12)
     with open_run(tmp_path) as run:
         assert appended(run, 1) == [*range(10, 22)] and appended(run, 2) == [*range(20, 32)]
-        run.finish({"learner1.weight": torch.ones(2, 2)})
+        run.finish({"learner1.weight": torch.ones(2, 4)[:, :2]})  # not contiguous
     assert names(folder) == {"run.json", "weights.safetensors", *(f"{table}.parquet" for table in SCHEMAS)}
 
 
@@ -545,7 +545,7 @@ def test_the_tables_are_readable_by_anyone(tmp_path):
 def test_seeds_of_different_settings_are_not_averaged(tmp_path):
     finish(tmp_path, seed=0)
     with open_run(tmp_path, seed=1, config=OTHER_CONFIG) as run:
-        run.finish({"learner1.weight": torch.ones(2, 2)})
+        run.finish({"learner1.weight": torch.ones(2, 4)[:, :2]})  # not contiguous
     message = refusal(Results(tmp_path, "smoke").table, "ppi-mixed", "training")
     assert "cannot be averaged: ppi.rollouts: 2 there, 7 here" in message
 

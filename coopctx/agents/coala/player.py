@@ -12,6 +12,7 @@ from coopctx.agents.beliefs import Beliefs
 from coopctx.agents.policy import PolicyPlayer
 from coopctx.agents.trunk import ActorCritic, rebuilt, sizes_of
 from coopctx.experiments.settings import Config
+from coopctx.game.player import Player
 
 SITUATIONS = ("start", "cc", "cd", "dc", "dd")  # that a memory-one policy tells apart, its own action first
 
@@ -28,22 +29,13 @@ class FiveLogits(nn.Module):
         return {f"cooperation_after_{name}": p for name, p in zip(SITUATIONS, torch.sigmoid(self.logits).tolist(), strict=True)}
 
 
-class FiveLogitPlayer:
+class FiveLogitPlayer(Player):
     """Cooperates with the probability that belongs to the last observation; logits [5]."""
 
     recurrence: native.Recurrence | None = None  # there is nothing that an update could use again
 
     def __init__(self, logits: Tensor, generator: torch.Generator) -> None:
         self._chances, self._generator = torch.sigmoid(logits.detach()).float(), generator
-
-    def begin(self, games: int) -> None:
-        """A memory-one policy has nothing to forget."""
-
-    def identity(self) -> None:
-        """A learner has none."""
-
-    def meet(self, identity: Tensor | None) -> None:
-        """It is not told about its co-player."""
 
     def act(self, observation: Tensor, reward: Tensor) -> Tensor:
         chance = self._chances.to(observation.device)[observation]

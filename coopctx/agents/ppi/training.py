@@ -26,7 +26,6 @@ from coopctx.game.arena import play
 from coopctx.game.episodes import Episodes
 from coopctx.game.player import Player
 from coopctx.game.tabular import RandomTabular, named_strategy, uniform_player
-from coopctx.game.threads import thread_pool
 from coopctx.runs.progress import Progress
 from coopctx.runs.run import Run
 
@@ -78,9 +77,7 @@ class PPITraining(Loop):
         """Set the learners to the last checkpoint, each with the data that it had. Returns its phase, or -1 if there is none."""
         phase = super()._restore()
         if self._run.state is not None:
-            for learner, saved in zip(self._learners, self._run.state["learners"], strict=True):
-                if "data" in saved:  # a checkpoint of an earlier version contains all data itself
-                    self._run.append(learner.number, phase, Episodes(**saved["data"]).packed())
+            for learner in self._learners:
                 learner.data = Episodes.concatenate(
                     [Episodes.unpacked(part, self._game.over) for part in self._run.appended(learner.number)]
                 ).to(self._device)
@@ -97,14 +94,10 @@ class PPITraining(Loop):
         def fit(learner: PPILearner) -> Losses[float]:
             return learner.fit(phase, report) if learner.number == 1 else learner.fit(phase)
 
-        with self._timed("fit"), thread_pool(self._fit_threads()) as pool:
-            for learner, losses in zip(self._learners, pool.map(fit, self._learners), strict=True):
-                named = {f"loss_{name}": value for name, value in losses._asdict().items()}
-                diagnose(self._run, phase, learner.number, named)
-
-    def _fit_threads(self) -> int:
-        """How many learners are fitted at a time: one without the native kernel, since PyTorch uses all threads for one fit."""
-        return self._threads if self._kernel else 1
+        with self._timed("fit"):  # without the native kernel one after the other, since PyTorch uses all threads for one fit
+            fitted = self._side_by_side(fit, self._learners) if self._kernel else list(map(fit, self._learners))
+        for learner, losses in zip(self._learners, fitted, strict=True):
+            diagnose(self._run, phase, learner.number, {f"loss_{name}": value for name, value in losses._asdict().items()})
 
     # Playing -----------------------------------------------------------------------------------------------------
 
@@ -175,8 +168,7 @@ class PPITraining(Loop):
             ego, co = self._play(games, (player, other), phase, opponent, learner.number, **options)
             return Match(learner.number, opponent, ego, co, player.mean_divergence())
 
-        with thread_pool(self._threads) as pool:
-            return list(pool.map(against, self._learners))
+        return self._side_by_side(against, self._learners)
 
     def _reporter(self, phase: int, part: int) -> Callable[[int], None]:
         parts, rounds = len(self._pool.opponents), self._config.game.rounds

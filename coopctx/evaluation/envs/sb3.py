@@ -20,7 +20,6 @@ class StableBaselinesGames(VecEnv):
     def __init__(self, num_envs: int, **settings: Any) -> None:
         self._games = AgainstPoolVector(num_envs, **settings)
         self._returns, self._length = np.zeros(num_envs), 0
-        self.render_mode = None
         super().__init__(num_envs, self._games.single_observation_space, self._games.single_action_space)
 
     def reset(self) -> np.ndarray:

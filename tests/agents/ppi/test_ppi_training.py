@@ -1,6 +1,5 @@
 """Whole PPI runs at toy scale: reproducible, resumable, with correct measurements."""
 
-import re
 
 import pandas as pd
 import pytest
@@ -14,11 +13,10 @@ from coopctx.agents.ppi.model import Losses
 from coopctx.agents.ppi.training import PPITraining
 from coopctx.errors import UsageError
 from coopctx.experiments.pools import RunSpec
-from coopctx.game.episodes import Episodes
-from coopctx.runs.checkpoint import read_checkpoint, write_checkpoint
+from coopctx.runs.checkpoint import read_checkpoint
 from coopctx.runs.progress import SilentProgress
 from coopctx.runs.read import Results
-from coopctx.runs.schema import CHECKPOINT, CHECKPOINTS
+from coopctx.runs.schema import CHECKPOINT
 
 
 class InterruptAfter(SilentProgress):
@@ -64,30 +62,6 @@ def test_a_checkpoint_contains_the_weights_and_nothing_that_grows_with_the_data(
         assert set(learner) == {"model"} and {name: tensor.shape for name, tensor in learner["model"].items()} == shapes
     train(tmp_path, spec(), config())
     assert not [*folder.glob("data-*")]
-
-
-@pytest.mark.parametrize("damaged", [False, True])
-def test_a_checkpoint_of_an_earlier_version_with_all_data_in_it_resumes_to_the_same_end(tmp_path, damaged):
-    """From the newest, or where it is damaged from the one before it."""
-    train(tmp_path / "whole", spec(), config())
-    with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / "old", spec(), config(), InterruptAfter(2))
-    folder = spec().directory(tmp_path / "old")
-    for file in CHECKPOINTS:
-        contents = read_checkpoint(folder / file)
-        for number, learner in enumerate(contents["state"]["learners"], start=1):
-            parts = [Episodes.unpacked(load_file(folder / name)) for name in contents["parts"] if f"-{number}-" in name]
-            learner["data"] = Episodes.concatenate(parts).tensors()
-        write_checkpoint(folder / file, None, {name: part for name, part in contents.items() if name != "parts"})
-    if damaged:
-        (folder / CHECKPOINT).write_bytes(b"")
-    for path in folder.glob("data-*"):
-        path.unlink()
-    with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / "old", spec(), config(), InterruptAfter(2 if damaged else 3))
-    assert all(re.fullmatch(r"data-[12]-\d\.safetensors", path.name) for path in folder.glob("data-*"))
-    train(tmp_path / "old", spec(), config())
-    assert parquet(tmp_path / "old", spec()) == parquet(tmp_path / "whole", spec())
 
 
 def test_same_seed_same_parquet_and_another_seed_another(tmp_path):
