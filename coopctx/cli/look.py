@@ -19,13 +19,13 @@ from coopctx.cli.options import (
     Device,
     GamesSeed,
     LearnerNumber,
+    OnlySeeds,
     Out,
     Overrides,
     Preset,
     ResultsOption,
     Rounds,
     Runs,
-    Seeds,
     a_path,
     choice,
     figures_folder,
@@ -34,6 +34,7 @@ from coopctx.cli.options import (
 from coopctx.errors import UsageError
 from coopctx.experiments.checks import check_number
 from coopctx.experiments.pools import options_for
+from coopctx.game.memory_one import NAMED_STRATEGIES
 from coopctx.runs.export import check_export, export
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def plot(
     results: ResultsOption = Path("results"),
     out: Out = None,
     preset: Preset = "cpu",
-    seeds: Seeds = None,
+    seeds: OnlySeeds = None,
     formats: Annotated[
         list[str] | None,
         typer.Option("--format", show_default="png and pdf", **choice("File format; repeatable.", *FORMATS)),
@@ -105,7 +106,7 @@ def plot(
 def report(
     results: ResultsOption = Path("results"),
     preset: Preset = "cpu",
-    seeds: Seeds = None,
+    seeds: OnlySeeds = None,
     out: Out = None,
     full: Annotated[bool, typer.Option("--full", help="Print every measure of every claim.")] = False,
     fill: Annotated[
@@ -177,8 +178,8 @@ def evaluate(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="A named strategy such as tit-for-tat; tabular (random memory-one players); another RUN or packaged agent; or "
-            "axelrod:NAME, a strategy of the Axelrod library. Repeatable.",
+            help=f"A strategy ({', '.join(NAMED_STRATEGIES)}); tabular (random memory-one players); another RUN or packaged "
+            "agent; or axelrod:NAME, a strategy of the Axelrod library. Repeatable.",
             show_default="all named strategies and tabular",
             autocompletion=completion.opponents,
         ),

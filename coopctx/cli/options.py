@@ -80,9 +80,18 @@ def _known_preset(name: str | None) -> str | None:
 
 
 StepsAgent = Annotated[str, typer.Option(**choice("Who learns.", *agents_of("mutual-extortion")))]
-RunsAgent = Annotated[str | None, typer.Option(show_default=False, **choice("Who learns.", *AGENTS))]
-_POOLS = choice("The opponents.", *dict.fromkeys((*POOLS, *COALA_POOLS, CUSTOM)))
-Pool = Annotated[str | None, typer.Option(show_default=False, **_POOLS)]
+RunsAgent = Annotated[str | None, typer.Option(show_default=False, **choice("Who learns; a --config may say it.", *AGENTS))]
+_MEANT = {"learners": "no tabular opponents", "tabular": "Step 1", "extortion": "Step 2", "mutual-extortion": "Step 3"}
+_PAPERS = (f"{pool} ({_MEANT[pool]})" if pool in _MEANT else pool for pool in POOLS)
+Pool = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help=f"The opponents. ppi and a2c: {', '.join(_PAPERS)}, {CUSTOM} (of a --config). coala: {', '.join(COALA_POOLS)}.",
+        show_default=False,
+        autocompletion=completion.one_of(*dict.fromkeys((*POOLS, *COALA_POOLS, CUSTOM))),
+    ),
+]
 OpponentId = Annotated[bool, typer.Option("--opponent-id", help="Ablation: tell the learners who their opponent is.")]
 _PRESET = {"callback": _known_preset, "autocompletion": completion.one_of(*preset_names())}
 _PRESETS = "|".join(preset_names())
@@ -98,6 +107,7 @@ Config = Annotated[
 ]
 Seed = Annotated[str | None, typer.Option(metavar="N", help="One seed; 0 without --seed and --seeds.", show_default=False)]
 Seeds = Annotated[str | None, typer.Option(metavar="SEEDS", help="Several: 0-9 or 0,2,5-7.", show_default=False)]
+OnlySeeds = Annotated[str | None, typer.Option(metavar="SEEDS", help="Such as 0-9 or 0,2,5-7.", show_default="all finished")]
 SeveralSeeds = Annotated[str, typer.Option(metavar="SEEDS", help="Such as 0-9 or 0,2,5-7.")]
 Overrides = Annotated[
     list[str] | None,

@@ -138,7 +138,7 @@ def sweep(
     out: Out = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Vary a setting: train at each value, and draw cooperation late in training against the setting.
+    """Vary a setting: train at each value, by default PPI in the mixed pool, and draw cooperation late in training against it.
 
     Several --vary form a grid: every combination is run. To vary one setting at a time, give a command for each: the Parquet
     file and the figure have the runs of all commands. Finished runs are not repeated; the runs at the preset's own value are

@@ -47,10 +47,10 @@ Block = Callable[[Sources], str]
 # The six rows of README's table: the statement in words, and the claim and the measure that are shown.
 FINDINGS = (
     ("mixed pool: the learners cooperate with each other, and rarely with tabular players", MIXED),
-    ("told their opponent, they do not (drop in cooperation)", TOLD),
-    ("without tabular opponents, they do not (drop in cooperation)", ALONE),
+    ("told who the opponent is, the learners do not cooperate (drop in cooperation)", TOLD),
+    ("without tabular opponents, the learners do not cooperate (drop in cooperation)", ALONE),
     ("Step 1: cooperation with Tit-for-Tat, inferred within the episode", STEP_1),
-    ("Step 2: an extorter's reward per round against that agent", STEP_2),
+    ("Step 2: reward per round of a learner trained against the frozen Step-1 agent", STEP_2),
     ("Step 3: two extorters come to cooperate", STEP_3),
 )
 

@@ -153,7 +153,7 @@ def cells(row: Row) -> list[str]:
 def reference_cells(reference: Reference) -> list[str]:
     """The cells of a reference in `REFERENCE_COLUMNS`."""
     if reference.ours is None or reference.difference is None:
-        return ["not run", "-", number(reference.exact), "-", "-"]
+        return ["not measured", "-", number(reference.exact), "-", "-"]
     difference = reference.difference
     return [
         *_shown(reference.ours),

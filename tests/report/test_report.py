@@ -194,7 +194,7 @@ def test_every_row_is_in_every_form(checked):
     assert rows.cells(alone)[1:3] == ["-", "1 (1 seen)"]
     unjudged = next(row for row in every if row.verdict is None)
     assert rows.cells(unjudged)[-1] == "–" and rows.measure(unjudged) == unjudged.spec.name
-    assert rows.reference_cells(checked.references[-1]) == ["not run", "-", "1.049", "-", "-"]
+    assert rows.reference_cells(checked.references[-1]) == ["not measured", "-", "1.049", "-", "-"]
     assert "## " not in markdown.markdown_tables(checked)
 
 
