@@ -18,7 +18,7 @@ import numpy as np
 from jax import Array, lax
 from torch import nn
 
-from coopctx.agents.a2c.learner import SMALLEST_DEVIATION
+from coopctx.agents.policy_gradient import SMALLEST_DEVIATION
 from coopctx.bench.jax_port import Adam, Batch, State, Weights, choose, descend, initial_state, outputs, step
 from coopctx.experiments.settings import A2CConfig, Config
 from coopctx.native import Gates

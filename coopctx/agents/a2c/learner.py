@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,26 +21,15 @@ from torch.nn import functional as F
 
 from coopctx import native
 from coopctx.agents.policy import PolicyPlayer
+from coopctx.agents.policy_gradient import SMALLEST_DEVIATION, Checkpointed, Outputs, Update, linear
 from coopctx.agents.trunk import ActorCritic, on_one_vector
 from coopctx.experiments.settings import A2CConfig, ModelConfig
 from coopctx.game.episodes import Episodes
 from coopctx.game.matrix import MatrixGame
 from coopctx.game.streams import stream
 
-SMALLEST_DEVIATION = 1e-8  # added to the advantages' standard deviation before it divides them
 
-
-class Update(NamedTuple):
-    """Measures of a gradient step, scalars: the loss's three terms without their weights (entropy in nats), and the
-    gradient's norm before clipping."""
-
-    policy: Tensor
-    value: Tensor
-    entropy: Tensor
-    gradient_norm: Tensor
-
-
-class A2CLearner:
+class A2CLearner(Checkpointed):
     """A model and its optimiser. Two learners of a run share nothing but the seed.
 
     number: 1 or 2, which learner of the run it is; part of the name of each of its random streams. identity_size: the size of
@@ -62,7 +50,7 @@ class A2CLearner:
         self._a2c, self._seed = a2c, seed
         sizes = game.n_observations, game.n_actions, model.hidden, model.embedding, identity_size
         start = self._stream("initialise", 0), a2c.initialisation, a2c.zero_readouts
-        self.model = ActorCritic(*sizes, *start).to(device)
+        self.model: ActorCritic = ActorCritic(*sizes, *start).to(device)
         self._weights = on_one_vector(self.model)  # a step costs less on one tensor than on many
         self._optimizer = torch.optim.Adam([self._weights], lr=a2c.learning_rate, eps=a2c.adam_epsilon, fused=True)
         self._payoffs, self._played = torch.tensor(game.payoffs), native.Played()
@@ -129,8 +117,7 @@ class A2CLearner:
         kinds: as for `update`; they sum to the number of games.
         """
         a2c = self._a2c
-        values = outputs[..., -1]
-        log_policy = outputs[..., :-1].movedim(-1, 0).log_softmax(0)  # [A, games, rounds]: faster than along the last axis
+        log_chosen, values, entropy = Outputs.of(outputs, episodes.actions)
         with torch.no_grad():
             delta = temporal_differences(a2c.reward_scale * episodes.rewards, values, a2c.discount)
             advantages = discounted_sums(delta, a2c.discount * a2c.gae_lambda)
@@ -138,10 +125,8 @@ class A2CLearner:
             if a2c.normalise_advantages != "off":
                 groups = kinds if a2c.normalise_advantages == "per-opponent" else [len(advantages)]
                 advantages = torch.cat([normalised(part) for part in advantages.split(list(groups))])
-        chosen = log_policy.gather(0, episodes.actions.long()[None])[0]
-        policy = -(chosen * advantages).mean()
+        policy = -(log_chosen * advantages).mean()
         value = F.mse_loss(values, targets)
-        entropy = -(log_policy.exp() * log_policy).sum(0).mean()
         loss = policy + a2c.value_weight * value - self._entropy_weight(iteration) * entropy
         return loss, torch.stack([policy, value, entropy]).detach()
 
@@ -151,16 +136,7 @@ class A2CLearner:
 
     def _scheduled(self, first: float, final: float, share: float, iteration: float) -> float:
         """A setting that changes linearly from ``first`` to ``final`` and then stays; share: see `changed`."""
-        return first + (final - first) * changed(self._a2c, iteration, share)
-
-    def state(self) -> dict[str, Any]:
-        """The state for a checkpoint: weights and the optimiser's moments (random streams are derived per iteration)."""
-        return {"model": self.model.state_dict(), "optimizer": self._optimizer.state_dict()}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Set the learner to a `state`."""
-        self.model.load_state_dict(state["model"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        return linear(first, final, changed(self._a2c, iteration, share))
 
 
 def changed(a2c: A2CConfig, iteration: float, share: float = 1.0) -> float:

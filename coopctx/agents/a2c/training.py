@@ -11,13 +11,13 @@ from typing import Any, NamedTuple, cast
 
 import torch
 
-from coopctx.agents.a2c.learner import A2CLearner, Update, changed
+from coopctx.agents.a2c.learner import A2CLearner, changed
 from coopctx.agents.loop import Loop, Schedule
 from coopctx.agents.others import Others
 from coopctx.agents.policy import PolicyPlayer
+from coopctx.agents.policy_gradient import Update, record_updates
 from coopctx.agents.record import (
     Match,
-    diagnose,
     named_strategies,
     shares,
 )
@@ -152,18 +152,11 @@ class A2CTraining(Loop):
         sizes = self._sizes_at(1)
         matches = self._matches(self._batch(players, sizes, "measuring", iteration), sizes)
         named = named_strategies(self._pool, self._game) if with_curves else ()
-        self._record_updates(iteration)
+        record_updates(self._run, iteration, self._learners, self._updates)
+        self._updates = []
         return [*matches, *(self._against_named(iteration, name) for name in named)]
 
     def _against_named(self, iteration: int, name: str) -> Match:
         player = self._learners[0].player("measuring", iteration, name)
         strategy = named_strategy(name, self._stream("named strategy", iteration, name))
         return Match(1, name, *self._play(self._config.measure.episode_games, (player, strategy), "named", iteration, name))
-
-    def _record_updates(self, iteration: int) -> None:
-        """Means over the gradient steps since the last measurement."""
-        for learner, updates in zip(self._learners, zip(*self._updates, strict=True), strict=False):
-            means = torch.stack([torch.stack(update) for update in updates]).mean(0).tolist()
-            names = "loss_policy", "loss_value", "entropy", "gradient_norm"
-            diagnose(self._run, iteration, learner.number, dict(zip(names, means, strict=True)))
-        self._updates = []

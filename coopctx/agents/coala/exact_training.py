@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from coopctx.agents.coala import exact
-from coopctx.agents.coala.learner import Checkpointed, scheduled
+from coopctx.agents.coala.learner import scheduled
 from coopctx.agents.coala.player import FiveLogits
 from coopctx.agents.loop import Loop, Schedule
+from coopctx.agents.policy_gradient import Checkpointed
 from coopctx.agents.record import diagnose
 from coopctx.agents.trained import needed_agents
 from coopctx.experiments.pools import RunSpec

@@ -12,10 +12,10 @@ step of policy gradient per batch.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from coopctx import native
@@ -23,39 +23,12 @@ from coopctx.agents.coala.meta_games import Layout
 from coopctx.agents.coala.player import FiveLogitPlayer, FiveLogits
 from coopctx.agents.coala.returns import RULES, Rule, advantages, batch_lambda_returns, value_targets
 from coopctx.agents.policy import PolicyPlayer
+from coopctx.agents.policy_gradient import SMALLEST_DEVIATION, Checkpointed, Outputs, Update, linear
 from coopctx.agents.trunk import ActorCritic
 from coopctx.experiments.settings import CoalaConfig, ModelConfig
 from coopctx.game.episodes import Episodes
 from coopctx.game.matrix import COOPERATE, MatrixGame
 from coopctx.game.streams import stream
-
-_SMALLEST_DEVIATION = 1e-8
-
-
-class Update(NamedTuple):
-    """Means over the gradient steps on a batch, scalars: the loss's three terms without their weights (entropy in nats), and
-    the gradient's norm before it was clipped."""
-
-    policy: Tensor
-    value: Tensor
-    entropy: Tensor
-    gradient_norm: Tensor
-
-
-class Checkpointed:
-    """A learner whose state is that of its model and its optimiser; random streams are derived per iteration."""
-
-    model: nn.Module
-    _optimizer: torch.optim.Optimizer
-
-    def state(self) -> dict[str, Any]:
-        """The state for a checkpoint: weights and the optimiser's moments."""
-        return {"model": self.model.state_dict(), "optimizer": self._optimizer.state_dict()}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Set the learner to a `state`."""
-        self.model.load_state_dict(state["model"])
-        self._optimizer.load_state_dict(state["optimizer"])
 
 
 class RecurrentLearner(Checkpointed):
@@ -89,7 +62,7 @@ class RecurrentLearner(Checkpointed):
         self._played = played
         outputs = self._outputs(episodes, played)
         weight, targets = self._targets(outputs[..., -1].detach(), episodes.rewards, layout)
-        old = _log_chosen(outputs.detach(), episodes.actions)
+        old = Outputs.of(outputs.detach(), episodes.actions).log_chosen
         rate = scheduled(coala.learning_rate, coala.final_learning_rate, coala, iteration)
         self._optimizer.param_groups[0]["lr"] = rate
         updates = []
@@ -127,11 +100,10 @@ class RecurrentLearner(Checkpointed):
         self, outputs: Tensor, actions: Tensor, weight: Tensor, targets: Tensor, old: Tensor, iteration: int
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         coala = self._coala
-        log_policy = outputs[..., :-1].movedim(-1, 0).log_softmax(0)  # [A, rows, M T]: faster than along the last axis
-        ratio = (log_policy.gather(0, actions.long()[None])[0] - old).exp()
+        log_chosen, values, entropy = Outputs.of(outputs, actions)
+        ratio = (log_chosen - old).exp()
         policy = -torch.minimum(ratio * weight, ratio.clamp(1 - coala.clip, 1 + coala.clip) * weight).mean()
-        value = F.mse_loss(outputs[..., -1], targets)
-        entropy = -(log_policy.exp() * log_policy).sum(0).mean()
+        value = F.mse_loss(values, targets)
         entropy_weight = scheduled(coala.entropy_weight, coala.final_entropy_weight, coala, iteration)
         loss = policy + coala.value_weight * value - entropy_weight * entropy
         self._optimizer.zero_grad(set_to_none=True)
@@ -201,7 +173,7 @@ def rescaled(weight: Tensor, layout: Layout, how: str) -> Tensor:
         return weight
     kinds = [part - part.mean() for part in (weight[layout.naive_rows], weight[layout.meta_rows]) if len(part)]
     if how == "normalised":
-        kinds = [part / (part.std(correction=0) + _SMALLEST_DEVIATION) for part in kinds]
+        kinds = [part / (part.std(correction=0) + SMALLEST_DEVIATION) for part in kinds]
     return torch.cat(kinds)
 
 
@@ -218,14 +190,10 @@ def minus_regression_on_other_games(rewards: Tensor, episode_rounds: int, discou
     others = (earned.sum(1, keepdim=True) - earned) / max(games - 1, 1)
     others = others.repeat_interleave(episode_rounds, -1)
     others, centred = others - others.mean((0, 1)), returns - returns.mean((0, 1))
-    slope = (others * centred).mean((0, 1)) / others.square().mean((0, 1)).clamp(min=_SMALLEST_DEVIATION)
+    slope = (others * centred).mean((0, 1)) / others.square().mean((0, 1)).clamp(min=SMALLEST_DEVIATION)
     return centred - slope * others
-
-
-def _log_chosen(outputs: Tensor, actions: Tensor) -> Tensor:
-    return outputs[..., :-1].movedim(-1, 0).log_softmax(0).gather(0, actions.long()[None])[0]
 
 
 def scheduled(first: float, final: float, coala: CoalaConfig, iteration: int) -> float:
     """A setting that changes linearly from ``first`` in iteration 1 to ``final`` in the last iteration."""
-    return first + (final - first) * (iteration - 1) / max(coala.iterations - 1, 1)
+    return linear(first, final, (iteration - 1) / max(coala.iterations - 1, 1))

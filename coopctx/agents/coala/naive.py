@@ -14,10 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from coopctx.agents.policy_gradient import SMALLEST_DEVIATION
 from coopctx.experiments.settings import CoalaConfig
 from coopctx.game.matrix import COOPERATE
-
-_SMALLEST_DEVIATION = 1e-8  # added to the advantages' standard deviation before it divides them
 
 
 class NaiveLearners(Protocol):
@@ -47,7 +46,7 @@ class FiveLogitLearners:
             raise ValueError("five logits are a policy for two actions")
         self._coala, self._generator = coala, generator
         self.logits = torch.randn(learners, 1 + n_actions**2, generator=generator)
-        self._adam = _Adam([self.logits], coala.naive_learning_rate, coala.naive_max_grad_norm)
+        self._adam = torch.optim.Adam([self.logits], lr=coala.naive_learning_rate)
 
     def begin_episode(self) -> None:
         """A memory-one policy has nothing to forget."""
@@ -63,7 +62,8 @@ class FiveLogitLearners:
         score = (actions.reshape(shape) == COOPERATE).float() - torch.sigmoid(self.logits.gather(1, seen))
         weight = _normalised(_returns(rewards, self._coala.naive_discount).reshape(shape))
         ascent = torch.zeros_like(self.logits).scatter_add_(1, seen, score * weight) / seen.shape[1]
-        self._adam.step([-ascent])
+        (self.logits.grad,) = _clipped([-ascent], self._coala.naive_max_grad_norm)
+        self._adam.step()
 
 
 class _Network(NamedTuple):
@@ -96,7 +96,7 @@ class RecurrentLearners:
         )
         for parameter in self.network:
             parameter.requires_grad_()
-        self._adam = _Adam(self.network, coala.naive_learning_rate, coala.naive_max_grad_norm)
+        self._adam = torch.optim.Adam(self.network, lr=coala.naive_learning_rate)
 
     def begin_episode(self) -> None:
         self._hidden: Tensor | None = None
@@ -120,7 +120,10 @@ class RecurrentLearners:
             chosen = outputs[..., :-1].log_softmax(-1).gather(3, actions.view(*shape, 1).long())[..., 0]
             loss = -chosen * advantage + self._coala.naive_value_weight * (values - returns) ** 2
             total = loss.mean((1, 2)).sum()  # a learner's mean over its own games and rounds
-        self._adam.step(torch.autograd.grad(total, self.network))
+        gradients = _clipped(torch.autograd.grad(total, self.network), self._coala.naive_max_grad_norm)
+        for parameter, gradient in zip(self.network, gradients, strict=True):
+            parameter.grad = gradient
+        self._adam.step()
 
     def _step(self, seen: Tensor) -> Tensor:
         """Outputs [N, B, A + 1] of the next round; advances the hidden states."""
@@ -137,29 +140,11 @@ class RecurrentLearners:
         return torch.baddbmm(network.readout_bias, F.silu(self._hidden), network.readout)
 
 
-class _Adam:
-    """Adam for several learners, parameters [learners, ...]; each learner's gradient is clipped by its own norm."""
-
-    _DECAY, _SQUARE_DECAY, _EPSILON = 0.9, 0.999, 1e-8
-
-    def __init__(self, parameters: Sequence[Tensor], rate: float, max_norm: float) -> None:
-        self._parameters, self._rate, self._max_norm = list(parameters), rate, max_norm
-        self._mean = [torch.zeros_like(parameter) for parameter in parameters]
-        self._square = [torch.zeros_like(parameter) for parameter in parameters]
-        self._steps = 0
-
-    @torch.no_grad()
-    def step(self, gradients: Sequence[Tensor]) -> None:
-        norm = torch.stack([gradient.flatten(1).square().sum(1) for gradient in gradients]).sum(0).sqrt()
-        factor = self._max_norm / norm.clamp(min=self._max_norm)
-        self._steps += 1
-        of_mean, of_square = (1 - decay**self._steps for decay in (self._DECAY, self._SQUARE_DECAY))
-        for parameter, gradient, mean, square in zip(self._parameters, gradients, self._mean, self._square, strict=True):
-            clipped = gradient * factor.view(-1, *[1] * (gradient.dim() - 1))
-            mean.lerp_(clipped, 1 - self._DECAY)
-            square.mul_(self._SQUARE_DECAY).addcmul_(clipped, clipped, value=1 - self._SQUARE_DECAY)
-            deviation = (square / of_square).sqrt_().add_(self._EPSILON)
-            parameter.addcdiv_(mean, deviation, value=-self._rate / of_mean)
+def _clipped(gradients: Sequence[Tensor], max_norm: float) -> list[Tensor]:
+    """Gradients [learners, ...], each learner's scaled so that its own norm over all of them is at most ``max_norm``."""
+    norm = torch.stack([gradient.flatten(1).square().sum(1) for gradient in gradients]).sum(0).sqrt()
+    factor = max_norm / norm.clamp(min=max_norm)
+    return [gradient * factor.view(-1, *[1] * (gradient.dim() - 1)) for gradient in gradients]
 
 
 def _returns(rewards: Tensor, discount: float) -> Tensor:
@@ -174,4 +159,4 @@ def _returns(rewards: Tensor, discount: float) -> Tensor:
 def _normalised(advantage: Tensor) -> Tensor:
     """Advantages with mean 0 and standard deviation 1 over each learner's games and rounds, [learners, B * T]."""
     centred = advantage - advantage.mean(1, keepdim=True)
-    return centred / (centred.square().mean(1, keepdim=True).sqrt() + _SMALLEST_DEVIATION)
+    return centred / (centred.square().mean(1, keepdim=True).sqrt() + SMALLEST_DEVIATION)

@@ -9,11 +9,12 @@ import torch
 
 from coopctx import native
 from coopctx.agents.coala.exact_training import ExactTraining
-from coopctx.agents.coala.learner import LEARNERS, MetaLearner, Update
+from coopctx.agents.coala.learner import LEARNERS, MetaLearner
 from coopctx.agents.coala.meta_games import Layout, MetaPlayer, play
 from coopctx.agents.coala.naive import NaiveLearners, naive_learners
 from coopctx.agents.coala.player import FiveLogits
 from coopctx.agents.loop import Loop, Schedule
+from coopctx.agents.policy_gradient import Update, record_updates
 from coopctx.agents.record import Match, diagnose
 from coopctx.errors import UsageError
 from coopctx.experiments.pools import RunSpec
@@ -109,10 +110,7 @@ class CoalaTraining(Loop):
 
     def _record_updates(self, iteration: int) -> None:
         """Means over the updates since the last measurement, and a five-logit policy as it stands."""
-        for learner, updates in zip(self._learners, zip(*self._updates, strict=True), strict=False):
-            means = torch.stack([torch.stack(update) for update in updates]).mean(0).tolist()
-            names = "loss_policy", "loss_value", "entropy", "gradient_norm"
-            diagnose(self._run, iteration, learner.number, dict(zip(names, means, strict=True)))
+        record_updates(self._run, iteration, self._learners, self._updates)
         for learner in self._learners:
             if isinstance(learner.model, FiveLogits):
                 diagnose(self._run, iteration, learner.number, learner.model.chances())

@@ -1,0 +1,68 @@
+"""What learners that follow a policy gradient share: the terms of their losses, the measures of a step, their checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from coopctx.agents.record import Learner, diagnose
+from coopctx.runs.run import Run
+
+SMALLEST_DEVIATION = 1e-8  # added to the advantages' standard deviation before it divides them
+
+
+class Update(NamedTuple):
+    """Measures of a gradient step, or means over several, scalars: the loss's three terms without their weights (entropy in
+    nats), and the gradient's norm before clipping."""
+
+    policy: Tensor
+    value: Tensor
+    entropy: Tensor
+    gradient_norm: Tensor
+
+
+class Checkpointed:
+    """A learner whose state is that of its model and its optimiser; random streams are derived per iteration."""
+
+    model: nn.Module
+    _optimizer: torch.optim.Optimizer
+
+    def state(self) -> dict[str, Any]:
+        """The state for a checkpoint: weights and the optimiser's moments."""
+        return {"model": self.model.state_dict(), "optimizer": self._optimizer.state_dict()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Set the learner to a `state`."""
+        self.model.load_state_dict(state["model"])
+        self._optimizer.load_state_dict(state["optimizer"])
+
+
+class Outputs(NamedTuple):
+    """An actor-critic's outputs on episodes: log pi(a_t) and values [games, rounds], and the mean entropy in nats."""
+
+    log_chosen: Tensor
+    values: Tensor
+    entropy: Tensor
+
+    @classmethod
+    def of(cls, outputs: Tensor, actions: Tensor) -> Outputs:
+        """From ``outputs`` [games, rounds, A + 1], the logits and the value, and ``actions`` [games, rounds]."""
+        log_policy = outputs[..., :-1].movedim(-1, 0).log_softmax(0)  # [A, games, rounds]: faster than along the last axis
+        entropy = -(log_policy.exp() * log_policy).sum(0).mean()
+        return cls(log_policy.gather(0, actions.long()[None])[0], outputs[..., -1], entropy)
+
+
+def linear(first: float, final: float, done: float) -> float:
+    """A setting that changes linearly from ``first`` (``done`` = 0) to ``final`` (1)."""
+    return first + (final - first) * done
+
+
+def record_updates(run: Run, iteration: int, learners: Sequence[Learner], updates: Iterable[Sequence[Update]]) -> None:
+    """Record each learner's means over ``updates`` [iteration][learner], those since the last measurement; there may be none."""
+    for learner, own in zip(learners, zip(*updates, strict=True), strict=False):
+        means = torch.stack([torch.stack(update) for update in own]).mean(0).tolist()
+        names = "loss_policy", "loss_value", "entropy", "gradient_norm"
+        diagnose(run, iteration, learner.number, dict(zip(names, means, strict=True)))
