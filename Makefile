@@ -85,7 +85,7 @@ games: $(READY)
 nulls: $(READY)
 	@$(COOPCTX) evaluate results/$(PRESET)/*-tabular/seed-* --out results/$(PRESET)/nulls.parquet \
 	  $(patsubst %,--against %,always-defect always-cooperate random tit-for-tat tabular)
-	@$(VENV)/bin/python -m coopctx.agents.coala.nulls results/$(PRESET)/coala-nulls.parquet $(PRESET)
+	@$(VENV)/bin/python -m coopctx.evaluation.coala_nulls results/$(PRESET) $(PRESET)
 
 reproduce: $(READY)
 	@$(COOPCTX) reproduce --preset $(PRESET) --seeds $(SEEDS) $(if $(OUT),--out $(OUT))

@@ -55,7 +55,7 @@ def _joined(parts: list[Beliefs], join: Callable[[list[Tensor]], Tensor]) -> Bel
 
 
 class Believer(Player, Protocol):
-    """A player whose beliefs can be read: `PPIPlayer` and `PolicyPlayer`."""
+    """A player whose beliefs can be read, such as `PPIPlayer` and `PolicyPlayer`."""
 
     @property
     def beliefs(self) -> Beliefs:

@@ -50,7 +50,10 @@ class Others:
         return cls(spec.seed, makers)
 
     def player(self, opponent: str, learner: int, *purpose: str | int, threads: int = 1) -> Player:
-        """The opponent of this name against a learner (1 or 2); ``purpose`` names its random numbers."""
+        """The opponent of this name against a learner (1 or 2); ``purpose`` names its random numbers.
+
+        The first words of a stream's name differ by kind, as they do in the committed runs.
+        """
         names: tuple[str | int, ...] = opponent, *purpose, learner
         if opponent == TABULAR:
             names = "tabular pool", *purpose, learner

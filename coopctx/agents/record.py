@@ -22,7 +22,7 @@ class Learner(Protocol):
 
     @property
     def number(self) -> int:
-        """1 or 2: which learner of the run it is."""
+        """Which learner of the run it is, from 1."""
 
     @property
     def model(self) -> nn.Module:
@@ -89,7 +89,7 @@ def record_averages(run: Run, iteration: int, matches: Iterable[Match]) -> None:
 
 
 def record_curves(run: Run, iteration: int, matches: Iterable[Match]) -> None:
-    """Add rows to the episodes table: within-episode curves of learner 1. Matches of learner 2 are skipped."""
+    """Add rows to the episodes table: within-episode curves of learner 1. Those of the others are skipped."""
     for match in matches:
         for player, episodes in match.sides() if match.learner == 1 else ():
             per_round = episodes.games_per_round(), episodes.cooperation_per_round(), episodes.reward_per_round()

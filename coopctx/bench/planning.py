@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import ModuleType
 from typing import Any
@@ -18,6 +17,7 @@ from coopctx.bench.rows import Rate, Sizes
 from coopctx.bench.work import learner_with, tabular_episodes, untrained_model
 from coopctx.experiments.settings import Config
 from coopctx.game.streams import stream
+from coopctx.game.threads import thread_pool
 from coopctx.native import Gates
 
 FORWARD_PASSES, BACKWARD_PASSES = 1, 2  # matrix products per weight matrix and round; backward: for inputs and for weights
@@ -98,7 +98,7 @@ def _peer(calls: Sequence[Callable[[], None]], threads: int, amount: float) -> C
 
 def _side_by_side(calls: Sequence[Callable[[], Any]], threads: int) -> Callable[[], None]:
     def together() -> None:
-        with ThreadPoolExecutor(threads) as pool:
+        with thread_pool(threads) as pool:
             for done in [pool.submit(call) for call in calls]:
                 done.result()
 

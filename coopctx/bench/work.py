@@ -4,25 +4,22 @@ from __future__ import annotations
 
 from coopctx.agents.ppi.learner import PPILearner
 from coopctx.agents.ppi.model import SequenceModel
+from coopctx.agents.ppi.player import untrained
 from coopctx.bench.race import CPU
 from coopctx.experiments.settings import Config
 from coopctx.game.arena import play
 from coopctx.game.episodes import Episodes
-from coopctx.game.matrix import MatrixGame
 from coopctx.game.player import Player
 from coopctx.game.streams import stream
 from coopctx.game.tabular import RandomTabular
 
 
 def untrained_model(config: Config) -> SequenceModel:
-    game = MatrixGame.of(config.game.payoffs)
-    sizes = game.n_observations, game.n_actions, config.model.hidden, config.model.embedding
-    return SequenceModel(*sizes, identity_size=0, generator=stream(0, "model"))
+    return untrained(config, 0, stream(0, "model"))
 
 
 def learner_with(config: Config, data: Episodes, number: int = 1) -> PPILearner:
-    game = MatrixGame.of(config.game.payoffs)
-    learner = PPILearner(number, game, config.model, config.ppi, seed=0, identity_size=0, device=CPU)
+    learner = PPILearner(number, config.game.matrix(), config.model, config.ppi, seed=0, identity_size=0, device=CPU)
     learner.data = data
     return learner
 
@@ -34,10 +31,10 @@ def tabular_episodes(config: Config, games: int) -> Episodes:
 
 def against_tabular(config: Config, games: int, player: Player) -> Episodes:
     """Episodes of ``player`` against fresh memory-one players, from its side."""
-    game = MatrixGame.of(config.game.payoffs)
-    return play(game, config.game.rounds, games, (player, _random_tabular(config, "co", games)), CPU)[0]
+    players = player, _random_tabular(config, "co", games)
+    return play(config.game.matrix(), config.game.rounds, games, players, CPU, chance=stream(0, "chance"))[0]
 
 
 def _random_tabular(config: Config, *purpose: str | int) -> RandomTabular:
-    game = MatrixGame.of(config.game.payoffs)
-    return RandomTabular(game.n_observations, game.n_actions, stream(0, "tabular", *purpose))
+    game = config.game.matrix()
+    return RandomTabular(game.n_outcomes, game.n_actions, stream(0, "tabular", *purpose))

@@ -44,6 +44,7 @@ def _rows(game: MatrixGame, meeting: Meeting, player: str, keys: Mapping[str, An
     (episodes, other), beliefs = (meeting.ego, meeting.co)[:: 1 if first else -1], meeting.beliefs[0 if first else 1]
     none = Beliefs(torch.full((*episodes.actions.shape, 2), float("nan")))  # of a player that has no beliefs
     frame = beliefs_table(game, episodes, beliefs or none)
+    # The chosen actions: with noise, the observations that the beliefs are about show the played ones.
     frame["own"], frame["other"] = (["CD"[action] for action in side.actions.flatten().tolist()] for side in (episodes, other))
     frame["reward"] = episodes.rewards.flatten().tolist()
     frame = frame[episodes.going_on().flatten().tolist()].assign(**keys, opponent=meeting.opponent, player=player)

@@ -45,7 +45,7 @@ class Section:
 
 
 def shown(value: Any) -> str:
-    """A value as it appears in a message: short, on one line, spelled as in TOML."""
+    """A value as it appears in a message: short, on one line; true and false as in TOML."""
     if isinstance(value, bool):
         return str(value).lower()
     try:

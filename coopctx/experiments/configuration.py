@@ -92,7 +92,7 @@ def differing_keys(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[st
 
 
 _ABSENT = object()
-_OLD_VALUES = {"a2c.normalise_advantages": {"True": "together", "False": "off"}}  # in manifests of version 0.1.0
+_OLD_VALUES = {"a2c.normalise_advantages": {"True": "together", "False": "off"}}  # in the oldest manifests
 
 
 def _numbered(leaves: Mapping[str, Any]) -> dict[str, Any]:

@@ -32,8 +32,8 @@ Floats = NDArray[np.float64]
 Payoffs = Sequence[Sequence[float]]
 
 CC, CD, DC, DD = range(4)
-_SWAPPED = [CC, DC, CD, DD]  # the joint actions as the second player names them
-_AS_SEEN_BY_THE_OTHER = [0, 1, 3, 2, 4]  # start, CC, CD, DC, DD
+SWAPPED = [CC, DC, CD, DD]  # the joint actions as the second player names them
+AS_SEEN_BY_THE_OTHER = [0, 1, 3, 2, 4]  # start, CC, CD, DC, DD
 _LIMIT_DOUBLINGS = 60  # the limit is taken after 2^60 rounds: chains that leave a state once in 10^15 rounds settle too
 _ROUNDING = 1e-10  # values that differ by no more are equal
 
@@ -86,7 +86,7 @@ def long_run_payoffs(
     """
     settled = (_opening(p, q, noise)[..., None, :] @ _limit(transition_matrix(p, q, noise)))[..., 0, :]
     reward = payoff_vector(payoffs)
-    return settled @ reward, settled @ reward[_SWAPPED]
+    return settled @ reward, settled @ reward[SWAPPED]
 
 
 def best_response(
@@ -104,7 +104,7 @@ def best_response(
     discounted by ``continuation``. If both actions are worth the same, it defects. Raises as `expected_play`.
     """
     _check_rounds(rounds)
-    chosen = _strategy(opponents)[..., _AS_SEEN_BY_THE_OTHER]
+    chosen = _strategy(opponents)[..., AS_SEEN_BY_THE_OTHER]
     other = _played(chosen, noise)
     reward = payoff_vector(payoffs)
     value = np.zeros_like(other)  # expected sum of the rewards still to come, after start, CC, CD, DC, DD
@@ -183,7 +183,7 @@ def payoff_vector(payoffs: Payoffs) -> Floats:
 
 def _pair(p: ArrayLike, q: ArrayLike) -> tuple[Floats, Floats]:
     """Both strategies ``[..., 5]`` in the first player's view, broadcast against each other."""
-    own, other = np.broadcast_arrays(_strategy(p), _strategy(q)[..., _AS_SEEN_BY_THE_OTHER])
+    own, other = np.broadcast_arrays(_strategy(p), _strategy(q)[..., AS_SEEN_BY_THE_OTHER])
     return own, other
 
 
@@ -234,7 +234,7 @@ def _play(policies: Iterable[NDArray[Any]], other: Floats, payoffs: Payoffs, noi
         cooperation=chances[..., 4],
         co_cooperation=chances[..., 5],
         reward=played @ reward,
-        co_reward=played @ reward[_SWAPPED],
+        co_reward=played @ reward[SWAPPED],
     )
 
 
@@ -258,7 +258,7 @@ def _linear_relation(chi: float, phi: float | None, reward: Floats, meeting: int
     if not 1 <= chi < np.inf:
         raise ValueError(f"chi must be at least 1, not {chi}")
     repeating = np.array([1.0, 1.0, 0.0, 0.0])
-    direction = (reward - reward[meeting]) - chi * (reward[_SWAPPED] - reward[meeting])
+    direction = (reward - reward[meeting]) - chi * (reward[SWAPPED] - reward[meeting])
     room = np.where(direction > 0, 1 - repeating, repeating)
     moving = direction != 0
     largest = (room[moving] / np.abs(direction[moving])).min(initial=np.inf)

@@ -151,7 +151,7 @@ class Run:
             self.rows[table].append(tuple(CASTS[field.type](full[field.name]) for field in schema))
 
     def append(self, learner: int, iteration: int, tensors: Mapping[str, Tensor]) -> None:
-        """Write the data that this iteration added to a learner's to a file of their own, which every later checkpoint names."""
+        """Write one learner's new data of this iteration to a file of its own. All later checkpoints name the file."""
         name = part_file(learner, iteration)
         self._parts[name] = write_part(self.directory / name, tensors)
 

@@ -348,6 +348,17 @@ def test_it_does_without_jax(monkeypatch):
     assert jax_ports() is None
 
 
+@pytest.mark.parametrize(("setting", "codes"), [("game.continuation=0.5", 6), ("game.noise=0.4", 5)])
+def test_what_is_timed_is_in_the_game_of_the_settings(setting, codes):
+    config = load_preset("smoke", (*SMALL, setting, "ppi.initialisation=flax"))
+    data, model = tabular_episodes(config, 64), untrained_model(config)
+    assert model.state_dict()["observation.weight"].shape[1] == codes and not model.state_dict()["gru.bias_ih_l0"].any()
+    assert not learner_with(config, data).model.state_dict()["gru.bias_ih_l0"].any()
+    assert (~data.going_on()[:, -1]).any() == (codes == 6)
+    shown = (data.observations[:, 1:].long() - 1) // 2  # the learner's own action, as it was played
+    assert ((shown != data.actions) & (shown < 2)).any() == ("noise" in setting)
+
+
 @torch.no_grad()
 def test_the_port_plans_as_the_reference_does():
     pytest.importorskip("jax")

@@ -17,8 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-_AS_SEEN_BY_THE_OTHER = [0, 1, 3, 2, 4]  # start, CC, CD, DC, DD
-SWAPPED = [0, 2, 1, 3]  # joint actions as the second player names them
+from coopctx.game.memory_one import AS_SEEN_BY_THE_OTHER, SWAPPED
 
 
 class Play(NamedTuple):
@@ -34,7 +33,7 @@ class Play(NamedTuple):
 
 def play(first: Tensor, second: Tensor, rewards: Tensor, discount: float) -> Play:
     """The infinite game of two players, logits ``[..., 5]`` in each one's own view; rewards: (R, S, T, P) as float64."""
-    own, other = torch.sigmoid(first), torch.sigmoid(second)[..., _AS_SEEN_BY_THE_OTHER]
+    own, other = torch.sigmoid(first), torch.sigmoid(second)[..., AS_SEEN_BY_THE_OTHER]
     outcomes = torch.stack([own * other, own * (1 - other), (1 - own) * other, (1 - own) * (1 - other)], -1)  # [..., 5, 4]
     ahead = torch.linalg.inv(torch.eye(4, dtype=outcomes.dtype) - discount * outcomes[..., 1:, :])
     visits = (1 - discount) * (outcomes[..., :1, :] @ ahead)[..., 0, :]
@@ -49,7 +48,7 @@ def gradient(first: Tensor, second: Tensor, played: Play, discount: float) -> Te
     worth(CD) - worth(DD).
     """
     visits, worth = played
-    own, other = torch.sigmoid(first), torch.sigmoid(second)[..., _AS_SEEN_BY_THE_OTHER]
+    own, other = torch.sigmoid(first), torch.sigmoid(second)[..., AS_SEEN_BY_THE_OTHER]
     if_cooperating, if_defecting = worth[..., 0] - worth[..., 2], worth[..., 1] - worth[..., 3]
     gain = other * if_cooperating[..., None] + (1 - other) * if_defecting[..., None]
     start = torch.full_like(visits[..., :1], 1 - discount)

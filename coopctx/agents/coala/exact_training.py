@@ -20,6 +20,7 @@ from coopctx.agents.record import diagnose
 from coopctx.agents.trained import needed_agents
 from coopctx.experiments.pools import RunSpec
 from coopctx.experiments.settings import CoalaConfig, Config
+from coopctx.game.memory_one import SWAPPED
 from coopctx.runs.progress import Progress
 from coopctx.runs.run import Run
 
@@ -101,7 +102,7 @@ class ExactTraining(Loop):
         averages: dict[str, list[dict[str, float]]] = {}
         for opponent, of_agents in self._visits(iteration).items():
             for learner, games in zip(self._learners, of_agents, strict=True):
-                for player, seen in (("ego", games), ("co", games[..., exact.SWAPPED])):
+                for player, seen in (("ego", games), ("co", games[..., SWAPPED])):
                     keys = {"iteration": iteration, "learner": learner.number, "opponent": opponent, "player": player}
                     measures = self._measures(seen.flatten(0, 1))
                     self._run.record("training", [{**keys, **measures}])

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from coopctx.agents.coala import exact
-from coopctx.game.memory_one import expected_play
+from coopctx.game.memory_one import SWAPPED, expected_play
 
 PD = torch.tensor([1.0, -1.0, 2.0, 0.0], dtype=torch.float64)
 GAMMA = 0.9
@@ -30,7 +30,7 @@ def test_returns_are_the_discounted_sums_of_a_very_long_game() -> None:
     visits = exact.play(first, second, PD, GAMMA).visits
     np.testing.assert_allclose(visits.sum(-1), 1)
     np.testing.assert_allclose(visits[:, :2].sum(-1), played.cooperation @ weights, atol=1e-12)
-    other = visits[..., exact.SWAPPED]
+    other = visits[..., SWAPPED]
     np.testing.assert_allclose(other, exact.play(second, first, PD, GAMMA).visits, atol=1e-12)
 
 

@@ -1,7 +1,8 @@
 """Policies that do not learn, in place of COALA's meta agents: against naive learners, and each against a copy of itself.
 
-`python -m coopctx.agents.coala.nulls FILE [PRESET]` plays these games (`make nulls`); the report shows their rewards beside those
-of the meta agents. The exact game is computed, the sampled ones are played.
+`python -m coopctx.evaluation.coala_nulls FOLDER [PRESET]` plays these games and writes them into the folder of the preset's runs
+(`make nulls`); the report shows their rewards beside those of the meta agents. The exact game is computed, the sampled ones are
+played.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from coopctx.agents.coala import exact
 from coopctx.agents.coala.meta_games import Layout, play
 from coopctx.agents.coala.naive import naive_learners
 from coopctx.agents.coala.player import FiveLogitPlayer
+from coopctx.analysis.nulls import LEARNING_AWARE_FILE, STRATEGIES
 from coopctx.experiments.presets import load_preset
 from coopctx.experiments.settings import Config
-from coopctx.game.memory_one import NAMED_STRATEGIES
+from coopctx.game.memory_one import SWAPPED
 from coopctx.game.streams import stream
 from coopctx.runs.files import write_parquet
 
-NULLS = ("always-defect", "always-cooperate", "random", "tit-for-tat")
 EXACT = "exact-naive"
 POOLS = (EXACT, "five-logit", "naive")  # whose naive learners they meet: those of all others are the same
 LEARNERS = 64  # naive learners per policy, and pairs of copies
@@ -33,12 +34,15 @@ KEYS = {"pool": pa.string(), "null": pa.string(), "opponent": pa.string(), "play
 
 
 def table(preset: str) -> pa.Table:
-    """A row per pool, policy (the ego), kind of co-player, side and round, means over the games; the round is that of the
-    meta-trajectory; in the exact game the number of the game (copies do not learn: all their games are the same)."""
+    """A row per pool, policy (the ego), kind of co-player, side and round: means over the games.
+
+    The round is that of the meta-trajectory; in the exact game it is the number of the game. Copies do not learn, so all their
+    games are the same.
+    """
     rows = [
         dict(zip((*KEYS, *PER_ROUND), (pool, null, opponent, player, number, *values), strict=True))
         for pool in POOLS
-        for null in NULLS
+        for null in STRATEGIES
         for opponent, sides in _played(load_preset(preset, pool=pool), pool, null)
         for player, curve in zip(("ego", "co"), sides, strict=True)
         for number, values in enumerate(curve.T.tolist(), start=1)
@@ -48,7 +52,7 @@ def table(preset: str) -> pa.Table:
 
 def _played(config: Config, pool: str, null: str) -> Iterator[tuple[str, tuple[Tensor, Tensor]]]:
     """By kind of co-player: cooperation and reward per round of both sides, each [2, rounds]."""
-    chances = torch.tensor(NAMED_STRATEGIES[null], dtype=torch.float64)
+    chances = torch.tensor(STRATEGIES[null], dtype=torch.float64)
     return _computed(config, chances) if pool == EXACT else _sampled(config, pool, null, chances)
 
 
@@ -58,7 +62,7 @@ def _computed(config: Config, chances: Tensor) -> Iterator[tuple[str, tuple[Tens
     shaped = exact.shape(own, naive, rewards, coala.discount, coala.naive_learning_rate, coala.inner_episodes).mean(0)
     alike = exact.play(own, own, rewards, coala.discount).visits.expand(coala.inner_episodes, 4)
     for opponent, visits in (("naive", shaped), ("learner", alike)):  # [games in a row, 4]
-        sides = [torch.stack([seen[:, :2].sum(1), seen @ rewards]) for seen in (visits, visits[:, exact.SWAPPED])]
+        sides = [torch.stack([seen[:, :2].sum(1), seen @ rewards]) for seen in (visits, visits[:, SWAPPED])]
         yield opponent, (sides[0], sides[1])
 
 
@@ -74,4 +78,4 @@ def _sampled(config: Config, pool: str, null: str, chances: Tensor) -> Iterator[
 
 
 if __name__ == "__main__":
-    write_parquet(Path(sys.argv[1]), table(*(sys.argv[2:] or ["cpu"])))
+    write_parquet(Path(sys.argv[1]) / LEARNING_AWARE_FILE, table(*(sys.argv[2:] or ["cpu"])))
