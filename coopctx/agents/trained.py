@@ -5,6 +5,7 @@ Seed 0 of five runs is packaged with the weights and the manifest of results/ (`
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -77,7 +78,7 @@ class TrainedAgent:
         for name in ("payoffs", "rounds", "noise", "continuation"):
             ours, theirs = getattr(self.config.game, name), getattr(config.game, name)
             if ours != theirs:
-                raise RunError(f"{self.directory} was trained with game.{name} = {_plain(ours)}, not {_plain(theirs)}")
+                raise RunError(f"{self.directory} was trained with game.{name} = {json.dumps(ours)}, not {json.dumps(theirs)}")
 
     def learner_weights(self, learner: int) -> dict[str, Tensor]:
         """The state dictionary of learner ``learner`` (from 1); UsageError where there is no such learner."""
@@ -147,7 +148,3 @@ def needed_agents(spec: RunSpec, config: Config, results: Path) -> list[TrainedA
             raise RunError(f"{agent.directory} has {agent.config.model}, not {config.model} as asked for here")
         agents.append(agent)
     return agents
-
-
-def _plain(value: object) -> str:
-    return str(value).replace("(", "[").replace(")", "]")

@@ -27,7 +27,6 @@ _CORNERS = 2 ** len(OUTCOMES)  # deterministic memory-one strategies
 LARGEST_RESIDUAL = 0.05  # payoff units per round: at most so much for points on a line
 LEAST_RISE = 2 * LARGEST_RESIDUAL  # of the player's reward on the line, over one standard deviation of the co-players' rewards
 _ROUNDING = 1e-10  # a surplus this small counts as 0, a slope this little above 1 as 1
-_NORMAL_QUANTILE = 1.959963984540054  # of 0.975
 
 
 @dataclass(frozen=True)
@@ -180,13 +179,10 @@ def memory_one_fit(episodes: Episodes, windows: Mapping[str, tuple[int, int]]) -
 
 def wilson_interval(successes: int, count: int) -> tuple[float, float]:
     """95 % score interval for a probability (E. B. Wilson, JASA 22, 1927); (0, 1) without observations."""
-    if count == 0:
-        return 0.0, 1.0
-    z, rate = _NORMAL_QUANTILE, successes / count
-    centre = rate + z**2 / (2 * count)
-    half = z * np.sqrt(rate * (1 - rate) / count + z**2 / (4 * count**2))
-    scale = 1 + z**2 / count
-    return max(0.0, min(rate, float(centre - half) / scale)), min(1.0, max(rate, float(centre + half) / scale))
+    from scipy.stats import binomtest  # seconds
+
+    found = binomtest(successes, count).proportion_ci(method="wilson") if count else (0.0, 1.0)
+    return float(found[0]), float(found[1])
 
 
 def _cells(table: pd.DataFrame, baseline: float) -> tuple[Floats, Floats, Floats]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import typer
 
-from coopctx.experiments.configuration import to_dict
+from coopctx.experiments.configuration import flat, to_dict
 from coopctx.experiments.presets import load_preset, preset_names
 from coopctx.game.memory_one import NAMED_STRATEGIES
 
@@ -24,9 +24,8 @@ def one_of(*names: str) -> Callable[[str], list[str]]:
 def settings(context: typer.Context, incomplete: str) -> list[str]:
     """Every setting with its value in the preset given so far, such as ``ppi.rollouts=12``."""
     preset = context.params.get("preset")
-    sections = to_dict(load_preset(preset if preset in preset_names() else "cpu"))
-    flat = ((f"{section}.{key}", value) for section, values in sections.items() for key, value in values.items())
-    return _starting((f"{name}={_written(value)}" for name, value in flat), incomplete)
+    values = flat(to_dict(load_preset(preset if preset in preset_names() else "cpu")))
+    return _starting((f"{name}={_written(value)}" for name, value in values.items()), incomplete)
 
 
 def runs(incomplete: str) -> list[str]:
