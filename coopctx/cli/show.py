@@ -169,14 +169,14 @@ def sweep_table(title: str, found: pd.DataFrame) -> Group:
     return table(("settings", "seeds", "mean", "95 % interval"), rows, title)
 
 
-def meetings_tables(played: pd.DataFrame) -> Group:
+def crossplay_tables(played: pd.DataFrame) -> Group:
     """Cross-play by kinds of players: a table for each kind of trained agents, and a table of mutual cooperation within kinds."""
     from coopctx.analysis.intervals import interval, number
     from coopctx.analysis.played import crossplay
 
     parts: list[RenderableType] = []
-    for player, met in groupby(crossplay.meetings(played), key=lambda meeting: meeting.player):
-        rows = [(meeting.opponent, *crossplay.cells(meeting)) for meeting in met]
+    for player, met in groupby(crossplay.kind_means(played), key=lambda means: means.player):
+        rows = [(means.opponent, *crossplay.cells(means)) for means in met]
         headings = ("against", "reward", "theirs", "more", "95 % interval", "both C", player)
         parts += [table(headings, rows, f"{player}: rewards per round"), ""]
     fits = {kind: crossplay.conventions(played, kind) for kind in crossplay.kinds(played, True)}

@@ -59,7 +59,7 @@ def arena(
             runs, against or (), **options, report=lambda pair, share: status.update(Text(f"{share:.0%}: {pair}"))
         )
     show.warn_of(TrainedAgent.load(runs[0]).keys["preset"])
-    show.console.print(show.meetings_tables(played.to_pandas()))
+    show.console.print(show.crossplay_tables(played.to_pandas()))
     if out is not None:
         export(out, played)
         show.say(f"{out}: written")

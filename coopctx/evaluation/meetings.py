@@ -101,7 +101,7 @@ class Evaluation:
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis("opponent")
 
     @property
-    def rounds(self) -> pd.DataFrame:
+    def curves(self) -> pd.DataFrame:
         """A row per opponent, player and round, with the columns of `SCHEMA`."""
         return curves(self).to_pandas()
 

@@ -11,7 +11,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure, SubFigure
 
 from coopctx.analysis.played import crossplay
-from coopctx.analysis.played.crossplay import NAIVE, Meeting
+from coopctx.analysis.played.crossplay import NAIVE, KindMeans
 from coopctx.experiments.presets import caveat
 from coopctx.experiments.seeds import seed_ranges
 from coopctx.figures import curves
@@ -95,16 +95,16 @@ def _agents(axes: Axes, table: pd.DataFrame, letter: str) -> None:
 
 def _kinds(axes: Axes, table: pd.DataFrame, letter: str) -> None:
     """The reward of each kind of agents against each kind, and who wins."""
-    met = {(meeting.player, meeting.opponent): meeting for meeting in crossplay.meetings(table)}
+    met = {(means.player, means.opponent): means for means in crossplay.kind_means(table)}
     rows, columns = crossplay.kinds(table, True), crossplay.kinds(table)
     values = np.array([[met[row, column].reward.value if (row, column) in met else np.nan for column in columns] for row in rows])
     axes.imshow(values, cmap=SHADES, vmin=REWARDS[0], vmax=REWARDS[1], aspect="auto", interpolation="nearest", gid="kinds")
     for (row, column), value in np.ndenumerate(values):
-        meeting = met.get((rows[row], columns[column]))
-        if meeting is not None:
+        means = met.get((rows[row], columns[column]))
+        if means is not None:
             share = (value - REWARDS[0]) / (REWARDS[1] - REWARDS[0])
             colour = "white" if share > DARK else INK
-            axes.text(column, row, _written(meeting), ha="center", va="center", size=8.5, color=colour, linespacing=0.95)
+            axes.text(column, row, _written(means), ha="center", va="center", size=8.5, color=colour, linespacing=0.95)
     axes.set_xticks(range(len(columns)), columns, rotation=35, ha="right", rotation_mode="anchor", size=8)
     axes.set_yticks(range(len(rows)), rows, size=8)
     axes.grid(visible=False)
@@ -113,9 +113,9 @@ def _kinds(axes: Axes, table: pd.DataFrame, letter: str) -> None:
     axes.set_title(f"{letter}. The row's reward per round, {long}", size=10.5, loc="left")
 
 
-def _written(meeting: Meeting) -> str:
-    sign = SIGNS.get(meeting.relation, "")
-    return f"{meeting.reward.value:z.2f}\n{sign}" if sign else f"{meeting.reward.value:z.2f}"
+def _written(means: KindMeans) -> str:
+    sign = SIGNS.get(means.relation, "")
+    return f"{means.reward.value:z.2f}\n{sign}" if sign else f"{means.reward.value:z.2f}"
 
 
 def _met_naive(table: pd.DataFrame) -> list[str]:

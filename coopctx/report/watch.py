@@ -9,7 +9,7 @@ import pandas as pd
 
 from coopctx.analysis.intervals import interval
 from coopctx.analysis.played import crossplay, games
-from coopctx.analysis.played.crossplay import COPY, NAIVE, PARTNER, STRANGER, Meeting
+from coopctx.analysis.played.crossplay import COPY, NAIVE, PARTNER, STRANGER, KindMeans
 from coopctx.analysis.played.games import OUTCOMES, Scene
 from coopctx.experiments.agents import AGENTS
 from coopctx.experiments.pools import run_name
@@ -87,27 +87,27 @@ def _conventions(table: pd.DataFrame) -> str:
 
 
 def _series(table: pd.DataFrame) -> str:
-    met = [meeting for meeting in crossplay.meetings(table) if meeting.player != meeting.opponent]
+    met = [means for means in crossplay.kind_means(table) if means.player != means.opponent]
     agents = crossplay.kinds(table, True)
     length = f"{table['episodes'].max()} episodes of {table['rounds'].max()} rounds with the same partner"
     outcomes = [
-        f"`{meeting.player}` {_relation(meeting)} (difference in reward {_two(meeting.advantage.value)}, "
-        f"{interval(meeting.advantage.low, meeting.advantage.high)})"
-        for meeting in met
-        if meeting.opponent == NAIVE
-        or (meeting.opponent in agents and agents.index(meeting.player) < agents.index(meeting.opponent))
+        f"`{means.player}` {_relation(means)} (difference in reward {_two(means.advantage.value)}, "
+        f"{interval(means.advantage.low, means.advantage.high)})"
+        for means in met
+        if means.opponent == NAIVE
+        or (means.opponent in agents and agents.index(means.player) < agents.index(means.opponent))
     ]
-    lines = [(f"`{meeting.player}`", f"`{meeting.opponent}`", *crossplay.cells(meeting)) for meeting in met]
+    lines = [(f"`{means.player}`", f"`{means.opponent}`", *crossplay.cells(means)) for means in met]
     headings = ["agents of", "with", "reward", "theirs", "more", "95 % interval", "both cooperate", "the agent"]
     told = f"Over {length}: {'; '.join(outcomes)}.\n\n" if outcomes else ""
     return told + markdown_table(headings, lines, left=2)
 
 
-def _relation(meeting: Meeting) -> str:
-    whom = "naive learners" if meeting.opponent == NAIVE else f"`{meeting.opponent}`"
+def _relation(means: KindMeans) -> str:
+    whom = "naive learners" if means.opponent == NAIVE else f"`{means.opponent}`"
     words = {"even": f"is even with {whom}", "–": f"met {whom}"}
-    by = " by" if meeting.relation.startswith("is ") else ""
-    return words.get(meeting.relation, f"{meeting.relation}{by} {whom}")
+    by = " by" if means.relation.startswith("is ") else ""
+    return words.get(means.relation, f"{means.relation}{by} {whom}")
 
 
 def _halves(scene: Scene) -> tuple[tuple[int, int], tuple[int, int]]:

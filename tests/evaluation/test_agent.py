@@ -89,15 +89,15 @@ def test_an_agent_is_evaluated_against_a_name_a_player_and_several(agent):
 
 def test_the_same_games_however_they_are_asked_for(agent):
     asked = coopctx.evaluate("a2c-tabular", "grim", games=4), agent.evaluate(["grim"], games=4)
-    assert asked[0].rounds.equals(asked[1].rounds)
+    assert asked[0].curves.equals(asked[1].curves)
     assert asked[0].meetings[0].measures()["reward"] == asked[0].table.loc["grim", "reward"]
-    assert list(asked[0].rounds.columns) == SCHEMA.names
+    assert list(asked[0].curves.columns) == SCHEMA.names
 
 
 def test_whoever_is_an_opponent_can_be_evaluated_too():
     met = coopctx.evaluate("tit-for-tat", "a2c-tabular", games=4)
     assert met.player == "tit-for-tat" and met.meetings[0].opponent == "a2c-tabular"
-    assert met.rounds["agent"].isna().all() and met.meetings[0].ego.rounds == 100
+    assert met.curves["agent"].isna().all() and met.meetings[0].ego.rounds == 100
     by_hand = coopctx.evaluate(Grudger(), ["always-defect"], games=2, rounds=10).table.loc["always-defect"]
     assert by_hand["cooperation"] == 0.1 and by_hand["reward"] == -0.1
 

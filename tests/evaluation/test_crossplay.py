@@ -150,7 +150,7 @@ def test_who_wins_is_told_from_both_sides(reward, co_reward, relation, other):
         rows.append((("a", one, 1), ("b", two, 1), reward + noise, co_reward, 0.5))
         rows.append((("b", two, 1), ("a", one, 1), co_reward, reward + noise, 0.5))
     played = table(rows)
-    met = {(meeting.player, meeting.opponent): meeting for meeting in crossplay.meetings(played)}
+    met = {(meeting.player, meeting.opponent): meeting for meeting in crossplay.kind_means(played)}
     assert met.keys() == {("a", "b"), ("b", "a")}
     assert met["a", "b"].relation == relation and met["b", "a"].relation == other
     assert met["a", "b"].advantage.value == pytest.approx(reward - co_reward)
@@ -160,9 +160,9 @@ def test_a_strategy_is_one_and_a_single_seed_has_no_interval():
     grim = ("grim", np.nan, np.nan)
     rows = [(("a", seed, 1), grim, value, 0.0, 0.0) for seed, value in enumerate((1.0, 2.0, 3.0))]
     back = (grim, ("a", 0, 1), 0.0, 1.0, 0.0)
-    (met,) = crossplay.meetings(table([*rows, back]))
+    (met,) = crossplay.kind_means(table([*rows, back]))
     assert met.reward.seeds == 3 and met.reward.high - 2 == pytest.approx(4.302653 / 3**0.5, rel=1e-5)  # Student's t of 3
-    (one,) = crossplay.meetings(table([rows[0], back]))
+    (one,) = crossplay.kind_means(table([rows[0], back]))
     assert np.isnan(one.reward.low) and one.relation == "–"
 
 

@@ -31,7 +31,7 @@ COPY, PARTNER, STRANGER = "a copy of itself", "its training partner", "strangers
 
 
 @dataclass(frozen=True)
-class Meeting:
+class KindMeans:
     """What players of one kind got from those of another: means over pairs (other seeds only where the kinds are the same).
 
     reward, co_reward: per round; advantage: the first less the second; mutual: the share of rounds in which both cooperated.
@@ -60,11 +60,11 @@ class Meeting:
         return f"{word}s" if low > 0 else f"is {word}ed"
 
 
-def cells(meeting: Meeting) -> tuple[str, ...]:
+def cells(means: KindMeans) -> tuple[str, ...]:
     """Both rewards, the advantage and its interval, mutual cooperation and the relation, as they are shown in tables."""
-    parts = meeting.reward, meeting.co_reward, meeting.advantage, meeting.mutual
+    parts = means.reward, means.co_reward, means.advantage, means.mutual
     *rewards, mutual = (f"{part.value:z.2f}" for part in parts)
-    return *rewards, interval(meeting.advantage.low, meeting.advantage.high), mutual, meeting.relation
+    return *rewards, interval(means.advantage.low, means.advantage.high), mutual, means.relation
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -78,7 +78,7 @@ def kinds(table: pd.DataFrame, trained: bool | None = None) -> list[str]:
     return list(dict.fromkeys(rows["player_kind"]))
 
 
-def meetings(table: pd.DataFrame) -> Iterator[Meeting]:
+def kind_means(table: pd.DataFrame) -> Iterator[KindMeans]:
     """Every kind of trained agents against every kind that it met, in the order of `kinds`."""
     met = dict(iter(table.groupby(["player_kind", "opponent_kind"], sort=False)))
     for player in kinds(table, True):
@@ -87,14 +87,14 @@ def meetings(table: pd.DataFrame) -> Iterator[Meeting]:
             if rows is not None and player == opponent:
                 rows = rows[rows["player_seed"] != rows["opponent_seed"]]
             if rows is not None and len(rows):
-                yield _meeting(player, opponent, rows)
+                yield _means(player, opponent, rows)
 
 
-def _meeting(player: str, opponent: str, rows: pd.DataFrame) -> Meeting:
+def _means(player: str, opponent: str, rows: pd.DataFrame) -> KindMeans:
     """Over all episodes in ``rows``."""
     values = rows.assign(advantage=rows["reward"] - rows["co_reward"])
     reward, co_reward, advantage, mutual = _over_seeds(values, "reward", "co_reward", "advantage", "mutual_cooperation")
-    return Meeting(player, opponent, reward, co_reward, advantage, mutual.within(0, 1), float(rows["baseline"].iloc[0]))
+    return KindMeans(player, opponent, reward, co_reward, advantage, mutual.within(0, 1), float(rows["baseline"].iloc[0]))
 
 
 def conventions(table: pd.DataFrame, kind: str) -> dict[str, Estimate]:
