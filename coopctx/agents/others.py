@@ -20,6 +20,7 @@ from coopctx.agents.trained import TrainedAgent, packaged_agents
 from coopctx.errors import CoopctxError, RunError, UsageError, suggestion
 from coopctx.experiments.pools import CUSTOM, LEARNER, RunSpec, check_members
 from coopctx.experiments.settings import Config
+from coopctx.game.matrix import MatrixGame
 from coopctx.game.memory_one import NAMED_STRATEGIES
 from coopctx.game.player import Player, check_player_class
 from coopctx.game.streams import stream
@@ -44,7 +45,7 @@ class Others:
         if spec.pool == CUSTOM:
             numbered = enumerate((member.opponent for member in config.pool.members), start=1)
             return cls(spec.seed, {name: _member(n, name, config, device) for n, name in numbered if name != LEARNER})
-        makers = {TABULAR: _tabular(config)}
+        makers = {TABULAR: _maker(TABULAR, config, device)}
         if fixed_icl is not None:
             makers[FIXED_ICL] = _frozen(fixed_icl, device)
         return cls(spec.seed, makers)
@@ -75,6 +76,29 @@ def check_pool(spec: RunSpec, config: Config) -> None:
     Others.of(spec, config, torch.device("cpu"))
 
 
+def names_a_run(name: str) -> bool:
+    """Whether an opponent's name is that of a packaged agent or a directory."""
+    return name in packaged_agents() or "/" in name or (bool(name) and Path(name).is_dir())
+
+
+def scripted(name: str, game: MatrixGame, rounds: int) -> tuple[str, Callable[[torch.Generator], Player]] | None:
+    """The full name of a player that is no agent, and what makes it; None for another name.
+
+    Such players are ``tabular``, the named strategies and those of the Axelrod library. Raises UsageError for an unknown one of
+    the library and for a strategy in a game of more than two actions, RunError if the library is not installed.
+    """
+    if name == TABULAR:
+        return name, partial(RandomTabular, game.n_outcomes, game.n_actions)
+    if name not in NAMED_STRATEGIES and not name.startswith(AXELROD):
+        return None
+    if game.n_actions != 2:
+        raise UsageError(f"'{name}' plays games of two actions, not of {game.n_actions}; {TABULAR} and runs can play any game")
+    if name in NAMED_STRATEGIES:
+        return name, partial(named_strategy, name)
+    strategy = library().library_strategy(name.removeprefix(AXELROD))
+    return AXELROD + strategy.name, partial(library().AxelrodPlayer, strategy, game, rounds)
+
+
 def library() -> ModuleType:
     """`coopctx.game.axelrod`; RunError if the Axelrod library, which it needs, is not installed."""
     try:
@@ -92,18 +116,10 @@ def _member(number: int, opponent: str, config: Config, device: torch.device) ->
 
 def _maker(opponent: str, config: Config, device: torch.device) -> Maker:
     """How to make the player that ``opponent`` names (`settings.Member`)."""
-    game = config.game.matrix()
-    if opponent == TABULAR:
-        return _tabular(config)
-    if opponent in NAMED_STRATEGIES or opponent.startswith(AXELROD):
-        if game.n_actions != 2:
-            raise UsageError(f"{opponent!r} plays games of two actions, not of {game.n_actions}")
-        if opponent in NAMED_STRATEGIES:
-            return lambda generator, threads: named_strategy(opponent, generator)
-        strategy = library().library_strategy(opponent.removeprefix(AXELROD))
-        make = partial(library().AxelrodPlayer, strategy, game, config.game.rounds)
+    if found := scripted(opponent, config.game.matrix(), config.game.rounds):
+        make = found[1]
         return lambda generator, threads: make(generator)
-    if opponent in packaged_agents() or "/" in opponent or Path(opponent).is_dir():
+    if names_a_run(opponent):
         agent = TrainedAgent.load(opponent)
         agent.check_game(config)
         return _frozen(agent, device)
@@ -112,11 +128,6 @@ def _maker(opponent: str, config: Config, device: torch.device) -> Maker:
         return _own(module, name)
     near = suggestion(opponent, (LEARNER, TABULAR, *NAMED_STRATEGIES, *packaged_agents()))
     raise UsageError(f"unknown opponent {opponent!r}; {near} (also: a run's directory, {AXELROD}NAME, package.module:Player)")
-
-
-def _tabular(config: Config) -> Maker:
-    game = config.game.matrix()
-    return lambda generator, threads: RandomTabular(game.n_outcomes, game.n_actions, generator)
 
 
 def _frozen(agent: TrainedAgent, device: torch.device) -> Maker:

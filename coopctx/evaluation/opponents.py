@@ -11,13 +11,12 @@ from typing import Any, TypeAlias, cast
 import torch
 
 from coopctx import native
-from coopctx.agents.others import AXELROD, TABULAR, library
+from coopctx.agents.others import AXELROD, TABULAR, names_a_run, scripted
 from coopctx.agents.trained import PACKAGED, TrainedAgent, packaged_agents
 from coopctx.errors import UsageError, suggestion
 from coopctx.game.matrix import PRISONERS_DILEMMA, MatrixGame
 from coopctx.game.memory_one import NAMED_STRATEGIES
 from coopctx.game.player import Player, check_player_class
-from coopctx.game.tabular import RandomTabular, named_strategy
 from coopctx.machine import available_cores
 
 # A strategy's name, ``tabular``, ``axelrod:NAME``, a packaged agent's name, a run's directory, an agent, or a player.
@@ -87,13 +86,8 @@ class Host:
         if not isinstance(who, str | Path):
             return self._own(who)
         name = str(who)
-        if name == TABULAR:
-            return Opponent(name, name, partial(RandomTabular, self.game.n_outcomes, self.game.n_actions))
-        if name in NAMED_STRATEGIES:
-            self._check_two_actions(name)
-            return Opponent(name, name, partial(named_strategy, name))
-        if name.startswith(AXELROD):
-            return self._library_strategy(name)
+        if found := scripted(name, self.game, self.rounds):
+            return Opponent(found[0], *found)
         if agent := agent_of(who):
             return self._trained(agent)
         near = suggestion(name, (*self.usual(), *packaged_agents()))
@@ -104,24 +98,12 @@ class Host:
         keys = "/".join(map(str, agent.keys.values()))  # the same games, wherever the run is kept
         return Opponent(shown(agent), keys, partial(self.seat, agent), agent=agent)
 
-    def _library_strategy(self, name: str) -> Opponent:
-        self._check_two_actions(name)
-        axelrod = library()
-        strategy = axelrod.library_strategy(name.removeprefix(AXELROD))
-        name = AXELROD + strategy.name
-        return Opponent(name, name, partial(axelrod.AxelrodPlayer, strategy, self.game, self.rounds))
-
     def _own(self, who: Any) -> Opponent:
         kind = who if isinstance(who, type) else type(who)
         check_player_class(kind)
         if isinstance(who, type):
             raise UsageError(f"give a player, not its class: {kind.__name__}(...)")
         return Opponent(kind.__name__, kind.__name__, lambda generator: cast(Player, who), own=True)
-
-    def _check_two_actions(self, name: str) -> None:
-        if self.game.n_actions != 2:
-            played = f"{f'{self._agent.directory} was trained with' if self._agent else 'this one has'} {self.game.n_actions}"
-            raise UsageError(f"'{name}' plays games of two actions; {played}: it can play {TABULAR} and other runs")
 
 
 def agent_of(who: Contestant) -> TrainedAgent | None:
@@ -132,8 +114,7 @@ def agent_of(who: Contestant) -> TrainedAgent | None:
         return TrainedAgent.load(who)
     if not isinstance(who, str) or who in (TABULAR, *NAMED_STRATEGIES) or who.startswith(AXELROD):
         return None
-    is_run = who in packaged_agents() or "/" in who or (who and Path(who).is_dir())
-    return TrainedAgent.load(who) if is_run else None
+    return TrainedAgent.load(who) if names_a_run(who) else None
 
 
 def first_agent(contestants: Iterable[Contestant]) -> TrainedAgent | None:

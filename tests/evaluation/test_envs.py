@@ -232,7 +232,7 @@ def test_a_recurrent_learner_of_stable_baselines_finds_a_response_to_a_frozen_ag
         (lambda: make(opponent="tabular", game=[[1, 2]]), "game must be a MatrixGame, a name or n rows of n payoffs, n >= 2, not"),
         (lambda: make(opponent="tabular", game="chess"), "unknown game 'chess'; .*chicken"),
         (lambda: vector(2, opponent="tabular", game=BY_CHANCE), "a random ending is played by itself, not 2 at once"),
-        (lambda: make(opponent="grim", game=THREE), "'grim' plays games of two actions; this one has 3"),
+        (lambda: make(opponent="grim", game=THREE), "'grim' plays games of two actions, not of 3"),
         (lambda: make(opponent="a2c-tabular", game=THREE), "a2c-tabular was trained in another game: GameConfig"),
         (lambda: make(opponent="grim").unwrapped.step(0), r"the game has not begun, or is over: call reset\(\) first"),
         (lambda: vector(0, opponent="grim"), "num_envs must be an integer >= 1, not 0"),

@@ -214,7 +214,7 @@ def test_more_than_two_actions_are_met_by_the_pool_and_runs_alone(run):
     assert [meeting.opponent for meeting in evaluated.meetings] == [TABULAR] and evaluated.meetings[0].best is None
     assert len(evaluate(run("tabular", seed=2), [str(run("tabular", seed=2))], games=4).meetings) == 1
     for name in ("grim", "axelrod:Grudger"):
-        with pytest.raises(UsageError, match=f"'{name}' plays games of two actions; .* trained with 3"):
+        with pytest.raises(UsageError, match=f"'{name}' plays games of two actions, not of 3; tabular and runs can play any game"):
             evaluate(run("tabular", seed=2), [name])
 
 
