@@ -58,9 +58,9 @@ class Schedule:
     curves: frozenset[int]
 
     @classmethod
-    def of(cls, last: int, every: int, curves: Iterable[int], untrained: bool) -> Schedule:
-        """curves: as in the settings: negative numbers count from the end. untrained: iteration 0 has curves too."""
-        return cls(last, every, frozenset(counted(curves, last) | ({0} if untrained else set())))
+    def of(cls, last: int, every: int, curves: Iterable[int], curves_at_0: bool) -> Schedule:
+        """curves: as in the settings: negative numbers count from the end. curves_at_0: iteration 0 has curves too."""
+        return cls(last, every, frozenset(counted(curves, last) | ({0} if curves_at_0 else set())))
 
     def __contains__(self, iteration: int) -> bool:
         return iteration % self.every == 0 or iteration in self.curves or iteration == self.last

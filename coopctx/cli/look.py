@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import pyarrow as pa
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from coopctx.cli import completion, show
@@ -36,9 +34,6 @@ from coopctx.experiments.checks import check_number
 from coopctx.experiments.pools import options_for
 from coopctx.game.memory_one import NAMED_STRATEGIES
 from coopctx.runs.export import check_export, export
-
-if TYPE_CHECKING:
-    from coopctx.report.blocks import Block, Sources
 
 
 def plot(
@@ -124,6 +119,7 @@ def report(
     coopctx report --fill README.md --fill docs/results.md
     """
     asked = parse_seeds(None, seeds) if seeds else None
+    from coopctx.cli.printed import PRINTED
     from coopctx.report import terminal
     from coopctx.report.blocks import BLOCKS, Sources
     from coopctx.report.fill import fill as fill_blocks
@@ -146,30 +142,6 @@ def report(
         show.say(f"{path}: written")
     next_one = ["reproduce", "--dry-run"] if full else ["report", "--full"]
     show.following(show.quoted(["coopctx", *next_one, *options_for(results, preset)]))
-
-
-def _seed_0(sources: Sources) -> str:
-    """The output of ``coopctx train --agent ppi --pool mixed`` for the finished run, as a block of a page."""
-    from coopctx.analysis.summaries import LAST_MEASUREMENTS, run_summary
-
-    directory = sources.runs.folder / sources.runs.preset / "ppi-mixed" / "seed-0"
-    printed = io.StringIO()
-    table = show.runs_table(f"mean of the last {LAST_MEASUREMENTS} measurements", {0: run_summary(directory)})
-    Console(file=printed, width=80).print(table)
-    lines = [line.rstrip() for line in printed.getvalue().splitlines()]
-    where = Path("results", *directory.parts[-3:])  # as in a clone
-    lines += [f"{where}: {show.ENDINGS['unchanged']}", f"next: coopctx evaluate {where}"]
-    return "\n".join(["```", *lines, "```", ""])
-
-
-def _measured(sources: Sources) -> str:
-    """The measurements of speed that are kept beside the results."""
-    from coopctx.bench.markdown import stored
-
-    return stored(sources.runs.folder)
-
-
-PRINTED: dict[str, Block] = {"seed-0": _seed_0, "bench": _measured}  # blocks of pages beside those of the report
 
 
 def evaluate(

@@ -52,7 +52,7 @@ def figures_folder(out: Path | None, preset: str) -> Path:
     return out or Path("figures" if preset == "cpu" else f"figures-{preset}")
 
 
-def who_and_whom(agent: str | None, pool: str | None, preset: str, usual: tuple[str, str] | None = None) -> tuple[str, str]:
+def agent_and_pool(agent: str | None, pool: str | None, preset: str, usual: tuple[str, str] | None = None) -> tuple[str, str]:
     """The kind of agent and the pool: from the options, the preset's file, or ``usual``; UsageError if one is missing."""
     said = experiment_in(preset) if isinstance(preset, ConfigFile) else Experiment(None, None)
     if agent and said.agent and agent != said.agent:

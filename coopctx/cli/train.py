@@ -20,10 +20,10 @@ from coopctx.cli.options import (
     Seeds,
     SeveralSeeds,
     StepsAgent,
+    agent_and_pool,
     choice,
     figures_folder,
     parse_seeds,
-    who_and_whom,
     with_run_options,
 )
 from coopctx.experiments.agents import AGENTS
@@ -71,7 +71,7 @@ def train(
 
     if log is not None:
         check_log(log)
-    who = who_and_whom(agent, pool, asked.preset)
+    who = agent_and_pool(agent, pool, asked.preset)
     specs = [RunSpec(*who, opponent_id, seed, asked.preset) for seed in chosen]
     outcomes = jobs.train(specs, replace(asked, fresh=fresh, log=log or ""))
     show.warn_of(asked.preset)
@@ -152,7 +152,7 @@ def sweep(
     chosen, asked = parse_seeds(None, seeds), options()
     from coopctx.launch import sweep
 
-    who = who_and_whom(agent, pool, asked.preset, usual=("ppi", "mixed"))
+    who = agent_and_pool(agent, pool, asked.preset, usual=("ppi", "mixed"))
     specs = [RunSpec(*who, opponent_id, seed, asked.preset) for seed in chosen]
     requests = sweep.plan(vary, specs, asked)
     if dry_run:

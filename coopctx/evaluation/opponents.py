@@ -96,7 +96,7 @@ class Host:
     def _trained(self, agent: TrainedAgent) -> Opponent:
         self.check_game(agent)
         keys = "/".join(map(str, agent.keys.values()))  # the same games, wherever the run is kept
-        return Opponent(shown(agent), keys, partial(self.seat, agent), agent=agent)
+        return Opponent(name_in_tables(agent), keys, partial(self.seat, agent), agent=agent)
 
     def _own(self, who: Any) -> Opponent:
         kind = who if isinstance(who, type) else type(who)
@@ -122,7 +122,7 @@ def first_agent(contestants: Iterable[Contestant]) -> TrainedAgent | None:
     return next(filter(None, map(agent_of, contestants)), None)
 
 
-def shown(agent: TrainedAgent) -> str:
+def name_in_tables(agent: TrainedAgent) -> str:
     """An agent's name in tables: a packaged agent's own name, otherwise its directory."""
     return agent.directory.name if agent.directory.parent == PACKAGED else str(agent.directory)
 

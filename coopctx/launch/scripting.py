@@ -12,8 +12,8 @@ from coopctx.experiments.configuration import flat
 from coopctx.experiments.pools import RunSpec
 from coopctx.experiments.presets import preset_called
 from coopctx.experiments.seeds import seeds_of
-from coopctx.launch import jobs
 from coopctx.launch.job import Outcome
+from coopctx.launch.jobs import train as train_all
 from coopctx.launch.local import Processes
 from coopctx.launch.options import RunOptions
 
@@ -28,19 +28,19 @@ def train(
     overrides: Mapping[str, Any] | Iterable[str] = (),
     results: Path | str = "results",
     device: str = "auto",
-    at_a_time: int | None = None,
+    jobs: int | None = None,
     fresh: bool = False,
 ) -> list[Outcome]:
     """Begin or resume a run per seed, as ``coopctx train`` does; `Outcome.table` reads what was measured.
 
     preset: its name, or a TOML file as of ``--config``; the pool that such a file lists is called ``custom``. seeds: one,
-    several, or a text such as ``"0-9"``. overrides: ``{"ppi.rollouts": 8}`` or ``["ppi.rollouts=8"]``. at_a_time: how many
-    seeds, None for one per core. Several seeds are trained in separate processes, which do not run the calling script again.
-    Raises as `jobs.train_runs`.
+    several, or a text such as ``"0-9"``. overrides: ``{"ppi.rollouts": 8}`` or ``["ppi.rollouts=8"]``. jobs: how many at a
+    time, None for one per core. Several seeds are trained in separate processes, which do not run the calling script again.
+    Raises as `train_runs`.
     """
     preset = preset_called(preset)
-    options = RunOptions(Processes(), preset, _written(overrides), Path(results), device, at_a_time, fresh)
-    return jobs.train([RunSpec(agent, pool, opponent_id, seed, preset) for seed in _listed(seeds)], options)
+    options = RunOptions(Processes(), preset, _written(overrides), Path(results), device, jobs, fresh)
+    return train_all([RunSpec(agent, pool, opponent_id, seed, preset) for seed in _listed(seeds)], options)
 
 
 def _listed(seeds: int | str | Iterable[int]) -> list[int]:

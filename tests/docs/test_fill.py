@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from coopctx.analysis.paper import paper_targets
-from coopctx.cli.look import PRINTED
+from coopctx.cli.printed import PRINTED
 from coopctx.errors import RunError
 from coopctx.report.blocks import BLOCKS, Sources
 from coopctx.report.fill import MARKER, fill, filled

@@ -12,7 +12,7 @@ from tiny_runs import TINY
 import coopctx
 from coopctx.errors import UsageError
 from coopctx.experiments.presets import load_preset
-from coopctx.launch import jobs
+from coopctx.launch import scripting
 from coopctx.runs.manifest import read_manifest
 
 ROOT = Path(__file__).parents[2]
@@ -46,7 +46,7 @@ print([(run.seed, run.state) for run in runs], __file__, __spec__)
 def asked(monkeypatch):
     """What would be trained: the seeds and settings of `coopctx.train`, called with ``options``."""
     seen = []
-    monkeypatch.setattr(jobs, "train", lambda specs, options: seen.append((specs, options)))
+    monkeypatch.setattr(scripting, "train_all", lambda specs, options: seen.append((specs, options)))
 
     def ask(**options):
         coopctx.train(agent="ppi", pool="mixed", preset="smoke", **options)

@@ -57,7 +57,7 @@ class A2CTraining(Loop):
     ) -> None:
         super().__init__(spec, config, run, results, device, threads, progress)
         a2c, pretrained = config.a2c, self._pool.pretrained
-        self._schedule = Schedule.of(a2c.iterations, a2c.measure_every, a2c.episode_iterations, untrained=pretrained)
+        self._schedule = Schedule.of(a2c.iterations, a2c.measure_every, a2c.episode_iterations, curves_at_0=pretrained)
         self._learners: list[A2CLearner] = [
             A2CLearner(n, self._game, config.model, a2c, spec.seed, self._identity_size, device)
             for n in range(1, self._pool.learners + 1)

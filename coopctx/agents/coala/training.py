@@ -70,7 +70,7 @@ class CoalaTraining(Loop):
         self._layout = layout(coala, self._pool.opponents)
         kind, numbers = LEARNERS[coala.policy], range(1, self._layout.agents + 1)
         self._learners: Sequence[MetaLearner] = [kind(number, self._game, config.model, coala, spec.seed) for number in numbers]
-        self._schedule = Schedule.of(coala.iterations, coala.measure_every, coala.episode_iterations, untrained=False)
+        self._schedule = Schedule.of(coala.iterations, coala.measure_every, coala.episode_iterations, curves_at_0=False)
         self._updates: list[list[Update]] = []  # since the last measurement, [iteration][learner]
 
     def _advance(self, iteration: int) -> None:

@@ -37,7 +37,7 @@ class PPITraining(Loop):
         self, spec: RunSpec, config: Config, run: Run, results: Path, device: torch.device, threads: int, progress: Progress
     ) -> None:
         super().__init__(spec, config, run, results, device, threads, progress)
-        self._schedule = Schedule.of(config.ppi.phases, 1, config.measure.episode_phases, untrained=self._pool.pretrained)
+        self._schedule = Schedule.of(config.ppi.phases, 1, config.measure.episode_phases, curves_at_0=self._pool.pretrained)
         self._share = max(1, threads // 2)  # threads per player, where two plan at the same time
         self._needed = needed_agents(spec, config, results)
         self._others = Others.of(spec, config, device, None if self._pool.pretrained or not self._needed else self._needed[0])
