@@ -101,7 +101,7 @@ def carry_out(words: list[str], where: str) -> None:
     elif words[:1] == ["make"]:
         assert {word for word in words[1:] if "=" not in word} <= set(TARGETS), where
     elif words[:2] == ["pip", "install"]:
-        assert set(re.findall(r"\[(.*?)\]", words[-1])) <= set(EXTRAS), where
+        assert {extra for listed in re.findall(r"\[(.*?)\]", words[-1]) for extra in listed.split(",")} <= set(EXTRAS), where
     elif words[:2] == ["python", "-m"]:
         assert find_spec(words[2]), where
     elif words[:1] == ["python"]:
