@@ -20,14 +20,13 @@ from coopctx.agents.beliefs import Believer
 from coopctx.agents.trunk import identity_size_of
 from coopctx.errors import RunError, UsageError
 from coopctx.experiments.configuration import from_dict, with_defaults
-from coopctx.experiments.pools import CUSTOM, RunSpec, pools_of, run_name
+from coopctx.experiments.pools import CUSTOM, EXACT, RunSpec, pools_of, run_name
 from coopctx.experiments.settings import Config
 from coopctx.game.streams import stream
 from coopctx.runs.manifest import read_manifest
 from coopctx.runs.read import read_weights
 from coopctx.runs.schema import KEYS, MANIFEST
 
-EXACT = "exact-"  # begins the names of COALA's pools in which payoffs are computed, not sampled
 PACKAGED = Path(__file__).with_name("data")  # a folder per packaged agent, with a run's manifest and weights
 
 
@@ -97,15 +96,15 @@ class TrainedAgent:
         return self.config.coala.inner_rounds if sampled else self.config.game.rounds
 
     @property
-    def began_at_random(self) -> bool:
-        """Whether the learners began with random weights: not as other runs' agents, nor as always-defect in the exact game."""
+    def has_untrained(self) -> bool:
+        """Whether `untrained` can make the first weights: not those of Step 3 and of the exact games."""
         pool = self.keys["experiment"]
         return pool == CUSTOM or not (pools_of(self.kind)[pool].pretrained or pool.startswith(EXACT))
 
     def untrained(self) -> Self:
-        """The same learners with their initial weights; UsageError unless they `began_at_random`."""
-        if not self.began_at_random:
-            raise UsageError(f"{self.directory} did not begin with random weights")
+        """The same learners with their initial weights; UsageError where there are none to make (`has_untrained`)."""
+        if not self.has_untrained:
+            raise UsageError(f"{self.directory} began as other runs' agents or is an exact game: it has no untrained agents")
         seed = int(self.keys["seed"])
         streams = [stream(seed, f"learner {number}", "initialise", 0) for number in range(1, len(self.weights) + 1)]
         fresh = (

@@ -72,14 +72,14 @@ def watch(
 def _against(host: Host, agent: TrainedAgent, against: Sequence[str]) -> Iterator[Pairing]:
     for name in against:
         opponent = host.opponent(name)
-        if agent.began_at_random:
+        if agent.has_untrained:
             yield Pairing(agent.untrained(), False, opponent.name, opponent.player)
         yield Pairing(agent, True, opponent.name, opponent.player)
 
 
 def _usual(host: Host, agent: TrainedAgent) -> Iterator[Pairing]:
     has_partner = len(agent.weights) > 1
-    if agent.began_at_random:
+    if agent.has_untrained:
         fresh = agent.untrained()
         partner = UNTRAINED_PARTNER, partial(host.seat, fresh, learner=2)
         yield Pairing(fresh, False, *(partner if has_partner else (TABULAR, host.opponent(TABULAR).player)))

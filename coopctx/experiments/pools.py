@@ -14,6 +14,7 @@ from coopctx.experiments.settings import PoolConfig
 
 CUSTOM = "custom"  # the pool that pool.members lists
 LEARNER = "learner"
+EXACT = "exact-"  # begins the names of COALA's pools in which payoffs are computed, not sampled
 DECADE = 10  # Step 3 pairs the Step-2 runs of ten seeds in a circle: 0 with 1, ..., 8 with 9, 9 with 0
 
 

@@ -213,6 +213,8 @@ class Run:
         contents = read_checkpoint(path)
         if contents["configuration_hash"] != self.manifest["configuration_hash"]:
             raise RunError(f"{path} belongs to another configuration than {MANIFEST} beside it; --fresh starts over")
+        if "parts" not in contents:
+            raise RunError(f"{path} is of an earlier version of coopctx, which this one cannot resume; --fresh starts over")
         for name, checksum in contents["parts"].items():
             check_part(path.parent / name, checksum)
         self._parts = contents["parts"]

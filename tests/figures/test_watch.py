@@ -122,7 +122,7 @@ def test_agents_that_began_as_those_of_other_runs_are_not_shown_untrained(coopct
     status, _, err = coopctx_main(*words)
     found = games.scenes(games.read("g.parquet"))
     assert (status, err) == (0, "") and found and all(each.trained for each in found)
-    with pytest.raises(UsageError, match="did not begin with random weights"):
+    with pytest.raises(UsageError, match="it has no untrained agents"):
         TrainedAgent.load(run).untrained()
 
 

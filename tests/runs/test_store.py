@@ -18,11 +18,12 @@ from coopctx.errors import RunError
 from coopctx.experiments.configuration import to_dict
 from coopctx.experiments.pools import RunSpec
 from coopctx.experiments.presets import load_preset
+from coopctx.runs.checkpoint import read_checkpoint, write_checkpoint
 from coopctx.runs.files import write_atomically
 from coopctx.runs.manifest import read_manifest
 from coopctx.runs.read import Results, read_run_table
 from coopctx.runs.run import Run
-from coopctx.runs.schema import KEYS, REPRODUCIBLE, SCHEMAS
+from coopctx.runs.schema import CHECKPOINT, KEYS, REPRODUCIBLE, SCHEMAS
 
 CONFIG = to_dict(load_preset("smoke"))
 OTHER_CONFIG = to_dict(load_preset("smoke", ["ppi.rollouts=7"]))
@@ -317,6 +318,17 @@ def test_a_damaged_checkpoint_falls_back_on_the_one_before_it_with_a_warning(tmp
         assert run.warning == f"{newest} is damaged: going on from the checkpoint before it"
     damage(previous, how)
     assert str(newest) in refusal(open_run, tmp_path)
+
+
+def test_a_checkpoint_of_an_earlier_version_is_refused_in_one_line(tmp_path):
+    with pytest.raises(KeyboardInterrupt), open_run(tmp_path) as run:
+        run.checkpoint({"iteration": 1})
+        raise KeyboardInterrupt
+    path = run.directory / CHECKPOINT
+    contents = {name: part for name, part in read_checkpoint(path).items() if name != "parts"}
+    write_checkpoint(path, None, contents)
+    with pytest.raises(RunError, match="is of an earlier version of coopctx"), open_run(tmp_path):
+        pass
 
 
 def test_the_sound_checkpoint_is_kept_until_there_is_another_sound_one(tmp_path):

@@ -17,7 +17,7 @@ from coopctx.agents.loop import Loop, Schedule
 from coopctx.agents.policy_gradient import Update, record_updates
 from coopctx.agents.record import Match, diagnose
 from coopctx.errors import UsageError
-from coopctx.experiments.pools import RunSpec
+from coopctx.experiments.pools import EXACT, RunSpec
 from coopctx.experiments.settings import CoalaConfig, Config
 from coopctx.game.episodes import Episodes
 from coopctx.runs.progress import Progress
@@ -49,7 +49,7 @@ def training_of(
         raise UsageError("coala plays inner episodes of coala.inner_rounds rounds: game.noise must be 0, game.continuation 1")
     if config.game.matrix().n_actions != 2:
         raise UsageError("coala plays games of two actions")
-    kind = ExactTraining if spec.pool.startswith("exact-") else CoalaTraining
+    kind = ExactTraining if spec.pool.startswith(EXACT) else CoalaTraining
     return kind(spec, config, run, results, device, threads, progress)
 
 

@@ -8,7 +8,7 @@ import torch
 
 from coopctx.agents.loop import Schedule
 from coopctx.agents.work import REST, measurements
-from coopctx.experiments.pools import COALA_POOLS, RunSpec
+from coopctx.experiments.pools import COALA_POOLS, EXACT, RunSpec
 from coopctx.experiments.presets import load_preset
 from coopctx.experiments.settings import Config
 
@@ -18,7 +18,7 @@ FEWEST = 2  # inner episodes, and iterations, of a sample
 def work(spec: RunSpec, config: Config, threads: int, device: torch.device, done: int) -> dict[str, float]:
     """What is left after iteration ``done``, -1 for all of it, in rounds that a co-player plays: all have equally many."""
     coala = config.coala
-    exact = spec.pool.startswith("exact-")
+    exact = spec.pool.startswith(EXACT)
     schedule = Schedule.of(coala.iterations, coala.measure_every, coala.episode_iterations, curves_at_0=exact)
     trained, measured = coala.iterations - max(done, 0), measurements(schedule, done)
     rounds = coala.meta_batch * coala.inner_batch * coala.inner_episodes * coala.inner_rounds
