@@ -150,6 +150,8 @@ class A2CConfig(Section):
     reward_scale: Annotated[float, POSITIVE] = 0.02  # rewards are multiplied by this before the agent learns from them
     # to mean 0 and standard deviation 1: over the whole batch, or within each kind of game (against learners, against others)
     normalise_advantages: Literal["off", "together", "per-opponent"] = "together"
+    # weight of the batches before in the moving average of the advantages' variance that normalises them; 0: this batch's alone
+    variance_decay: Annotated[float, FROM_0_TO_BELOW_1] = 0.0
     adam_epsilon: Annotated[float, POSITIVE] = 1e-5  # Adam
     max_grad_norm: Annotated[float, POSITIVE] = 1.0  # gradients are clipped to this norm
     measure_every: Annotated[int, AT_LEAST_1] = 1000  # iterations between measurements, which are checkpoints too

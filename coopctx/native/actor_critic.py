@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,8 +19,8 @@ class ActorCriticLoss:
     """The settings of A2C's loss (App. A.3.2), which is written out in `coopctx.agents.a2c.learner`.
 
     gae, td: discount times the lambda of advantages and of value targets. kinds: the numbers of consecutive games whose
-    advantages are normalised together to mean 0 and standard deviation 1; None: no normalisation. smallest_deviation: added to
-    the standard deviation.
+    advantages are normalised together, to mean 0 and by what ``divisors`` makes of their variances, both [kinds]; None: no
+    normalisation.
     """
 
     reward_scale: float
@@ -30,7 +30,7 @@ class ActorCriticLoss:
     value_weight: float
     entropy_weight: float
     kinds: Sequence[int] | None
-    smallest_deviation: float
+    divisors: Callable[[Tensor], Tensor]
 
 
 def actor_critic_gradient(
@@ -73,17 +73,17 @@ def actor_critic_gradient(
     arguments = struct_of(gates), given, len(shares), structs
     in_turn(kernel.library.coopctx_actor_critic_advantages, threads, len(shares), *arguments)
     if loss.kinds is not None:
-        _normalise(moments / rounds, loss.kinds, loss.smallest_deviation, shift, scale)
+        _normalise(moments / rounds, loss.kinds, loss.divisors, shift, scale)
     in_turn(kernel.library.coopctx_actor_critic_gradient, threads, len(shares), *arguments)
     parts = (part.view_as(tensor) for part, tensor in zip(gradients.sum(0).split(sizes), gates, strict=True))
     return terms.sum(0).float() / tokens, Gates(*parts), d_extra
 
 
-def _normalise(moments: Tensor, kinds: Sequence[int], smallest: float, shift: Tensor, scale: Tensor) -> None:
+def _normalise(
+    moments: Tensor, kinds: Sequence[int], divisors: Callable[[Tensor], Tensor], shift: Tensor, scale: Tensor
+) -> None:
     """Set shift and scale [games] per kind of game from each game's means of advantages and of their squares, [games, 2]."""
-    begin = 0
-    for games in kinds:
-        mean, square = moments[begin : begin + games].mean(0).tolist()
-        shift[begin : begin + games] = mean
-        scale[begin : begin + games] = 1 / (max(square - mean * mean, 0.0) ** 0.5 + smallest)
-        begin += games
+    means, squares = torch.stack([part.mean(0) for part in moments.split(list(kinds))]).unbind(1)
+    games = torch.tensor(kinds)
+    shift.copy_(means.repeat_interleave(games))
+    scale.copy_((1 / divisors((squares - means.square()).clamp(min=0.0))).repeat_interleave(games))

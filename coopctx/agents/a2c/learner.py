@@ -7,13 +7,15 @@ mean over episodes and rounds of
 
     A_t = sum_k (gamma lambda)^k delta_{t+k}  (GAE),    V^target_t = V_t + sum_k (gamma lambda_td)^k delta_{t+k}  (TD(lambda)),
 
-with no gradient through A and V^target.
+with no gradient through A and V^target. Normalised advantages are (A_t - mean) / (sqrt(v) + 1e-8) within each group of games;
+v is a moving average of the group's variance, that of this batch alone where `A2CConfig.variance_decay` is 0.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -54,6 +56,7 @@ class A2CLearner(Checkpointed):
         self._weights = on_one_vector(self.model)  # a step costs less on one tensor than on many
         self._optimizer = torch.optim.Adam([self._weights], lr=a2c.learning_rate, eps=a2c.adam_epsilon, fused=True)
         self._payoffs, self._played = torch.tensor(game.payoffs), native.Played()
+        self._variances: Tensor | None = None  # of the advantages by kind of game, with those of earlier batches
 
     def _stream(self, *names: str | int) -> torch.Generator:
         return stream(self._seed, f"learner {self.number}", *names)
@@ -106,7 +109,7 @@ class A2CLearner(Checkpointed):
             value_weight=a2c.value_weight,
             entropy_weight=self._entropy_weight(iteration),
             kinds={"off": None, "together": [sum(kinds)], "per-opponent": kinds}[a2c.normalise_advantages],
-            smallest_deviation=SMALLEST_DEVIATION,
+            divisors=self._divisors,
         )
 
     def loss(
@@ -124,11 +127,28 @@ class A2CLearner(Checkpointed):
             targets = values + discounted_sums(delta, a2c.discount * a2c.td_lambda)
             if a2c.normalise_advantages != "off":
                 groups = kinds if a2c.normalise_advantages == "per-opponent" else [len(advantages)]
-                advantages = torch.cat([normalised(part) for part in advantages.split(list(groups))])
+                parts = advantages.split(list(groups))
+                divisors = self._divisors(torch.stack([part.var(correction=0) for part in parts]))
+                advantages = torch.cat([(part - part.mean()) / by for part, by in zip(parts, divisors, strict=True)])
         policy = -(log_chosen * advantages).mean()
         value = F.mse_loss(values, targets)
         loss = policy + a2c.value_weight * value - self._entropy_weight(iteration) * entropy
         return loss, torch.stack([policy, value, entropy]).detach()
+
+    def _divisors(self, variances: Tensor) -> Tensor:
+        """What normalised advantages are divided by, [kinds]: the root of the moving average that ``variances`` [kinds] join."""
+        before = variances if self._variances is None else self._variances.to(variances)
+        self._variances = variances.lerp(before, self._a2c.variance_decay)
+        return self._variances.sqrt() + SMALLEST_DEVIATION
+
+    def state(self) -> dict[str, Any]:
+        """The state for a checkpoint, with the average of the advantages' variances, None before the first batch."""
+        return {**super().state(), "variances": self._variances}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Set the learner to a `state`."""
+        super().restore(state)
+        self._variances = state["variances"]
 
     def _entropy_weight(self, iteration: float) -> float:
         a2c = self._a2c
@@ -146,11 +166,6 @@ def changed(a2c: A2CConfig, iteration: float, share: float = 1.0) -> float:
     """
     done = (iteration - 1) / max(a2c.iterations - 1, 1)
     return min(max(done - a2c.hold, 0.0) / ((1 - a2c.hold) * share), 1.0)
-
-
-def normalised(advantages: Tensor) -> Tensor:
-    """``advantages`` of any shape with mean 0 and standard deviation 1."""
-    return (advantages - advantages.mean()) / (advantages.std(correction=0) + SMALLEST_DEVIATION)
 
 
 def temporal_differences(rewards: Tensor, values: Tensor, discount: float) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from coopctx import native
-from coopctx.agents.a2c.learner import A2CLearner, discounted_sums, normalised, temporal_differences
+from coopctx.agents.a2c.learner import A2CLearner, discounted_sums, temporal_differences
 from coopctx.agents.policy import PolicyPlayer
 from coopctx.agents.trunk import ActorCritic
 from coopctx.experiments.settings import A2CConfig, ModelConfig
@@ -330,11 +330,12 @@ def test_advantages_and_targets_are_the_explicit_double_sums(discount, decay):
             assert values[game, t].item() + gae == pytest.approx(mixture, abs=1e-12)
 
 
-def test_normalised_advantages_have_mean_0_and_deviation_1_unless_they_hardly_differ():
-    advantages = torch.tensor([[3.0, 5.0], [7.0, 9.0]], dtype=torch.float64)
-    torch.testing.assert_close(normalised(advantages), (advantages - 6) / 5**0.5)
-    assert normalised(torch.tensor([1e-8, -1e-8])).tolist() == pytest.approx([0.5, -0.5]), "1e-8 is added to the deviation"
-    assert normalised(torch.ones(3)).tolist() == [0, 0, 0]
+def test_advantages_that_do_not_differ_count_for_nothing():
+    one = learner(discount=0.0, reward_scale=0.5, normalise_advantages="together")
+    episodes = played(one)
+    episodes.rewards[:] = 1.0
+    _, terms = one.loss(torch.zeros(len(episodes), episodes.rounds, 3), episodes, [len(episodes)], 1)
+    assert terms[0].item() == 0
 
 
 @pytest.mark.parametrize("normalise", ["off", "together", "per-opponent"])
@@ -393,15 +394,20 @@ def test_settings_reach_their_last_value_at_the_stated_share_of_the_iterations_a
 @pytest.mark.parametrize("batch", BATCHES)
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_the_gradient_of_what_was_played_is_that_of_the_plain_modules(precision, batch, normalise, monkeypatch):
-    """For both learners of a mixed batch, and so are the loss's terms."""
-    one = Batch(*batch, normalise_advantages=normalise, entropy_weight=0.1, gae_lambda=0.9, td_lambda=0.7, discount=0.95)
+    """For both learners of a mixed batch, and so are the loss's terms. The advantages of earlier batches have other variances."""
+    settings = {"entropy_weight": 0.1, "gae_lambda": 0.9, "td_lambda": 0.7, "discount": 0.95, "variance_decay": 0.7}
+    one = Batch(*batch, normalise_advantages=normalise, **settings)
     episodes = one.natively(native._load(precision))
     own = [side[rows] for side, rows in zip(episodes, one.rows, strict=True)]
+    earlier = [{"variances": torch.tensor([0.3, 0.9][: 1 if normalise == "together" else len(kinds)])} for kinds in one.kinds]
+    for learner, variances in zip(one.learners, earlier, strict=True):
+        learner.restore(copy.deepcopy(learner.state()) | variances)
     ours = [learner.gradient(part, kinds, 1) for learner, part, kinds in zip(one.learners, own, one.kinds, strict=True)]
     monkeypatch.setattr("coopctx.native.kernel_for", lambda *_: None)
     tolerance = 1e-4 if precision == "fp32" else 1e-2 if batch[4] < 10 else 5e-2  # sharp policies magnify what is rounded
     for learner, part, kinds, (gradient, terms) in zip(one.learners, own, one.kinds, ours, strict=True):
         learner.player("next", learning=True)  # what was kept is forgotten
+        learner.restore(copy.deepcopy(learner.state()) | earlier[learner.number - 1])
         expected, expected_terms = learner.gradient(part, kinds, 1)
         assert (gradient - expected).norm() < tolerance * expected.norm()
         torch.testing.assert_close(terms, expected_terms, atol=tolerance, rtol=tolerance)
@@ -486,7 +492,7 @@ def test_episodes_have_no_identity_unless_its_size_is_given(kernel):
 
 
 def test_a_restored_learner_goes_on_as_if_nothing_had_happened(kernel):
-    one, other = learner(), learner()
+    one, other = (learner(variance_decay=0.9, normalise_advantages="together") for _ in range(2))
     one.update(natively_played(one, kernel), [9], 1)
     other.restore(copy.deepcopy(one.state()))
     for each in (one, other):

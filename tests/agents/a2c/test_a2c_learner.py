@@ -44,8 +44,11 @@ def weights(model) -> torch.Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
 
 
-def written_down(model, episodes, kinds, entropy_weight) -> tuple[torch.Tensor, list[float]]:
-    """The loss at the head of `learner.py`, and its terms, with the constants of SETTINGS; one round at a time."""
+def written_down(model, episodes, kinds, entropy_weight, variances, decay) -> tuple[torch.Tensor, list[float]]:
+    """The loss at the head of `learner.py`, and its terms, with the constants of SETTINGS; one round at a time.
+
+    variances: those of earlier batches, an exponential moving average per kind of game; this batch's are added to it.
+    """
     outputs, rounds = model(episodes), episodes.rounds
     values, log_policy = outputs[..., 2], outputs[..., :2].log_softmax(-1)
     held = values.detach()
@@ -57,7 +60,10 @@ def written_down(model, episodes, kinds, entropy_weight) -> tuple[torch.Tensor, 
             advantage[:, t] += (0.9 * 0.8) ** k * delta[:, t + k]
             target[:, t] += (0.9 * 0.6) ** k * delta[:, t + k]
     target += held
-    parts = [(part - part.mean()) / part.std(correction=0) for part in advantage.split(kinds)]
+    parts = advantage.split(kinds)
+    new = [part.square().mean().item() - part.mean().item() ** 2 for part in parts]
+    variances[:] = [decay * old + (1 - decay) * now for old, now in zip(variances or new, new, strict=True)]
+    parts = [(part - part.mean()) / variance**0.5 for part, variance in zip(parts, variances, strict=True)]
     chosen = log_policy.gather(2, episodes.actions.long()[..., None])[..., 0]
     terms = (
         -(chosen * torch.cat(parts)).mean(),
@@ -67,17 +73,17 @@ def written_down(model, episodes, kinds, entropy_weight) -> tuple[torch.Tensor, 
     return terms[0] + 0.7 * terms[1] - entropy_weight * terms[2], [term.item() for term in terms]
 
 
-@pytest.mark.parametrize("identity_size", [0, 10])
-def test_updates_are_steps_of_adam_on_the_clipped_gradient_of_the_loss_that_is_written_down(identity_size):
+@pytest.mark.parametrize(("identity_size", "decay"), [(0, 0.0), (10, 0.8)])
+def test_updates_are_steps_of_adam_on_the_clipped_gradient_of_the_loss_that_is_written_down(identity_size, decay):
     """Adam as published (arXiv:1412.6980), the rate falling linearly, the entropy weight until the middle of the run."""
-    one = learner(identity_size=identity_size)
+    one, variances = learner(identity_size=identity_size, variance_decay=decay), []
     model = copy.deepcopy(one.model)
     first = [torch.zeros_like(parameter) for parameter in model.parameters()]
     second, clipped = copy.deepcopy(first), 0
     for iteration in range(1, 8):
         episodes, kinds = games(one, iteration, identity_size), [3, 5]
         rate, entropy_weight = 0.03 - 0.02 * (iteration - 1) / 8, 0.3 - 0.2 * min((iteration - 1) / 4, 1)
-        loss, terms = written_down(model, episodes, kinds, entropy_weight)
+        loss, terms = written_down(model, episodes, kinds, entropy_weight, variances, decay)
         gradients = torch.autograd.grad(loss, list(model.parameters()))
         norm = math.sqrt(sum((gradient**2).sum().item() for gradient in gradients))
         clipped += norm > 0.1

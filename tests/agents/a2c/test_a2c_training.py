@@ -30,6 +30,7 @@ TINY = (
     "a2c.iterations=6",
     "a2c.batch_size=10",
     "a2c.measure_every=2",
+    "a2c.variance_decay=0.5",
     "a2c.episode_iterations=[3, -1]",
     "measure.episode_games=6",
 )
