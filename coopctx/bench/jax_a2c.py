@@ -110,7 +110,7 @@ def update(
 
 
 def _loss(weights: Weights, batch: Batch, entropy_weight: Array, kinds: tuple[int, ...], a2c: A2CConfig) -> tuple[Array, Array]:
-    """`A2CLearner.loss` and its terms [3]."""
+    """`A2CLearner.loss` and its terms [3]; advantages are normalised by the variances of this batch alone."""
     n_observations, n_actions = weights["observation.weight"].shape[1], weights["action.weight"].shape[1]
     found = outputs(weights, batch, (n_observations, n_actions))  # [T, games, A + 1]
     log_policy, values = jax.nn.log_softmax(found[..., :-1]), found[..., -1]

@@ -117,7 +117,7 @@ class A2CLearner(Checkpointed):
     ) -> tuple[Tensor, Tensor]:
         """The loss of the model's ``outputs`` [games, rounds, A + 1], and its terms [3]: policy, value, entropy.
 
-        kinds: as for `update`; they sum to the number of games.
+        The variances of these advantages join the moving average. kinds: as for `update`; they sum to the number of games.
         """
         a2c = self._a2c
         log_chosen, values, entropy = Outputs.of(outputs, episodes.actions)
@@ -146,9 +146,9 @@ class A2CLearner(Checkpointed):
         return {**super().state(), "variances": self._variances}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Set the learner to a `state`."""
+        """Set the learner to a `state`; one that was written before there was `A2CConfig.variance_decay` has no variances."""
         super().restore(state)
-        self._variances = state["variances"]
+        self._variances = state.get("variances")
 
     def _entropy_weight(self, iteration: float) -> float:
         a2c = self._a2c

@@ -500,6 +500,15 @@ def test_a_restored_learner_goes_on_as_if_nothing_had_happened(kernel):
     assert all(torch.equal(a, b) for a, b in zip(one.model.parameters(), other.model.parameters(), strict=True))
 
 
+def test_a_learner_resumes_from_a_state_without_variances_as_earlier_versions_wrote_it(kernel):
+    one, other = (learner(normalise_advantages="together") for _ in range(2))
+    one.update(natively_played(one, kernel), [9], 1)
+    other.restore({key: copy.deepcopy(one.state()[key]) for key in ("model", "optimizer")})
+    for each in (one, other):
+        each.update(natively_played(each, kernel), [9], 2)
+    assert all(torch.equal(a, b) for a, b in zip(one.model.parameters(), other.model.parameters(), strict=True))
+
+
 def test_it_learns_to_defect_against_random_players(kernel):
     one = learner(hidden=16, learning_rate=0.02, final_learning_rate=0.02, reward_scale=0.3, discount=0.5)
     for iteration in range(1, 26):
