@@ -1,5 +1,6 @@
 # make test       lint, types, imports, tests
 # make lint       ruff, mypy and the import contract alone
+# make whole      the tests of ten seconds and more: an installed wheel, all steps of a reproduction, whole pages of snippets
 # make faults     the tests with kills, full disks, damaged files and random inputs: minutes
 # make mutants    mutation tests of the code that decides weights and actions: an hour or more
 # make figures    figures, report and the tables of README and docs from what is in results/; says what is missing
@@ -29,7 +30,7 @@ of = $(foreach run,$(1),$(sort $(wildcard results/$(PRESET)/$(run)/seed-$(2))))
 PACKAGED := a2c-mixed a2c-tabular ppi-extortion ppi-mixed ppi-tabular
 
 .DEFAULT_GOAL := help
-.PHONY: help extras package-agents lint test faults mutants figures games nulls bench reproduce smoke clean
+.PHONY: help extras package-agents lint test whole faults mutants figures games nulls bench reproduce smoke clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -55,6 +56,9 @@ lint: $(READY)
 
 test: lint
 	@$(VENV)/bin/python -m pytest $(SIDE_BY_SIDE)
+
+whole: $(READY)
+	@$(VENV)/bin/python -m pytest -m whole $(SIDE_BY_SIDE)
 
 faults: $(READY)
 	@$(VENV)/bin/python -m pytest -m slow $(SIDE_BY_SIDE)

@@ -90,6 +90,7 @@ def test_a_wheel_holds_the_package_and_nothing_else(wheel):
     assert held == package_files()
 
 
+@pytest.mark.whole
 def test_an_installed_wheel_works_without_the_checkout(wheel, tmp_path):
     """As a user would have it: the command's own script, in a directory with nothing in it."""
     home, work = tmp_path / "installed", tmp_path / "work"

@@ -96,24 +96,35 @@ def play(weights: tuple[Weights, Weights], tables: Tables, uniforms: Array, payo
 # Learning --------------------------------------------------------------------------------------------------------
 
 
+class Learning(NamedTuple):
+    """The state of a learner: of its training, and the moving average of its advantages' variances [kinds], at first None."""
+
+    state: State
+    variances: Array | None = None
+
+
 @partial(jax.jit, static_argnums=(3, 4), donate_argnums=0)
 def update(
-    state: State, batch: Batch, schedule: tuple[Array, Array], kinds: tuple[int, ...], a2c: A2CConfig
-) -> tuple[State, Array]:
+    learning: Learning, batch: Batch, schedule: tuple[Array, Array], kinds: tuple[int, ...], a2c: A2CConfig
+) -> tuple[Learning, Array]:
     """`A2CLearner.update`: the state after a gradient step, and the loss's terms [3].
 
     schedule: learning rate and entropy weight of this iteration. kinds: as for `A2CLearner.update`.
     """
-    rate, entropy_weight = schedule
-    gradient, terms = jax.grad(partial(_loss, kinds=kinds, a2c=a2c), has_aux=True)(state.weights, batch, entropy_weight)
-    return descend(state, gradient, Adam(rate, *BETAS, a2c.adam_epsilon, 0.0, a2c.max_grad_norm)), terms
+    (state, before), (rate, entropy_weight) = learning, schedule
+    loss = partial(_loss, kinds=kinds, a2c=a2c)
+    gradient, (terms, variances) = jax.grad(loss, has_aux=True)(state.weights, batch, entropy_weight, before)
+    state = descend(state, gradient, Adam(rate, *BETAS, a2c.adam_epsilon, 0.0, a2c.max_grad_norm))
+    return Learning(state, variances), terms
 
 
-def _loss(weights: Weights, batch: Batch, entropy_weight: Array, kinds: tuple[int, ...], a2c: A2CConfig) -> tuple[Array, Array]:
-    """`A2CLearner.loss` and its terms [3]; advantages are normalised by the variances of this batch alone."""
+def _loss(
+    weights: Weights, batch: Batch, entropy_weight: Array, before: Array | None, kinds: tuple[int, ...], a2c: A2CConfig
+) -> tuple[Array, tuple[Array, Array | None]]:
+    """`A2CLearner.loss`, its terms [3], and the average of the variances, which those of these advantages have joined."""
     n_observations, n_actions = weights["observation.weight"].shape[1], weights["action.weight"].shape[1]
-    found = outputs(weights, batch, (n_observations, n_actions))  # [T, games, A + 1]
-    log_policy, values = jax.nn.log_softmax(found[..., :-1]), found[..., -1]
+    out = outputs(weights, batch, (n_observations, n_actions))  # [T, games, A + 1]
+    log_policy, values = jax.nn.log_softmax(out[..., :-1]), out[..., -1]
     fixed = lax.stop_gradient(values)
     delta = a2c.reward_scale * batch.rewards + a2c.discount * jnp.pad(fixed[1:], ((0, 1), (0, 0))) - fixed
     advantages = _discounted_sums(delta, a2c.discount * a2c.gae_lambda)
@@ -121,11 +132,14 @@ def _loss(weights: Weights, batch: Batch, entropy_weight: Array, kinds: tuple[in
     if a2c.normalise_advantages != "off":
         groups = kinds if a2c.normalise_advantages == "per-opponent" else (sum(kinds),)
         parts = jnp.split(advantages, np.cumsum(groups)[:-1].tolist(), 1)
-        advantages = jnp.concatenate([(part - part.mean()) / (part.std() + SMALLEST_DEVIATION) for part in parts], 1)
+        found = jnp.stack([part.var() for part in parts])
+        before = found if before is None else before + (1 - a2c.variance_decay) * (found - before)
+        divisors = jnp.sqrt(before) + SMALLEST_DEVIATION
+        advantages = jnp.concatenate([(part - part.mean()) / by for part, by in zip(parts, divisors, strict=True)], 1)
     chosen = jnp.take_along_axis(log_policy, batch.actions[..., None].astype(int), 2)[..., 0]
     policy, value = -(chosen * advantages).mean(), jnp.square(values - targets).mean()
     entropy = -(jnp.exp(log_policy) * log_policy).sum(2).mean()
-    return policy + a2c.value_weight * value - entropy_weight * entropy, jnp.stack([policy, value, entropy])
+    return policy + a2c.value_weight * value - entropy_weight * entropy, (jnp.stack([policy, value, entropy]), before)
 
 
 def _discounted_sums(x: Array, factor: float) -> Array:
@@ -167,7 +181,7 @@ def iteration(
     """
     a2c, rounds = config.a2c, config.game.rounds
     payoffs = jnp.array(config.game.matrix().payoffs)
-    states, key = [initial_state(model) for model in models], jax.random.key(0)
+    learners, key = [Learning(initial_state(model)) for model in models], jax.random.key(0)
     split = [[len(part) for part in np.array_split(range(games), threads)] for games in (together, apart)]
     shares = list(zip(*split, strict=True))
     schedule = jnp.float32(a2c.learning_rate), jnp.float32(a2c.entropy_weight)
@@ -178,20 +192,20 @@ def iteration(
         found = _play_anew(weights, key, share, rounds, payoffs)
         return jax.block_until_ready(found)
 
-    def learned(number: int, parts: list[Batch]) -> State:
+    def learned(number: int, parts: list[Batch]) -> Learning:
         cuts = tuple(share[1 - number] for share in shares)
-        state, terms = update(states[number], _joined(parts, cuts), schedule, orders[number], a2c)
+        learner, terms = update(learners[number], _joined(parts, cuts), schedule, orders[number], a2c)
         terms.block_until_ready()
-        return state
+        return learner
 
     def call() -> tuple[float, float]:
         nonlocal key
         start = time.perf_counter()
         key, *keys = jax.random.split(key, threads + 1)
-        weights = states[0].weights, states[1].weights
+        weights = learners[0].state.weights, learners[1].state.weights
         parts = list(pool.map(partial(played, weights), shares, keys))
         between = time.perf_counter()
-        states[:] = pool.map(learned, (0, 1), ([part[number] for part in parts] for number in (0, 1)))
+        learners[:] = pool.map(learned, (0, 1), ([part[number] for part in parts] for number in (0, 1)))
         return between - start, time.perf_counter() - between
 
     return call

@@ -445,25 +445,25 @@ def test_the_port_of_a2c_plays_as_the_reference_does():
     assert all(played[i].seen[rounds].tolist() == seen[i, mine[i]].tolist() for i in (0, 1))
 
 
-@pytest.mark.parametrize("normalise", ["off", "together", "per-opponent"])
-def test_the_port_of_a2c_learns_as_the_reference_does(normalise):
+@pytest.mark.parametrize(("normalise", "decay"), [("off", 0), ("together", 0.5), ("per-opponent", 0), ("per-opponent", 0.9)])
+def test_the_port_of_a2c_learns_as_the_reference_does(normalise, decay):
     pytest.importorskip("jax")
     from coopctx.agents.a2c.learner import A2CLearner
     from coopctx.bench import jax_a2c, jax_port
 
     changed = ["a2c.max_grad_norm=0.05", "a2c.value_weight=0.3", "a2c.reward_scale=0.3", "a2c.gae_lambda=0.7"]
-    config, _ = small_a2c(*changed, f"a2c.normalise_advantages={normalise}", "a2c.iterations=3")
+    config, _ = small_a2c(*changed, f"a2c.normalise_advantages={normalise}", f"a2c.variance_decay={decay}", "a2c.iterations=3")
     learner = A2CLearner(1, config.game.matrix(), config.model, config.a2c, 0, 0, CPU)
-    episodes = tabular_episodes(config, 8)
-    state, batch = jax_port.initial_state(learner.model), jax_port.to_batch(episodes)
+    learning, drawn = jax_a2c.Learning(jax_port.initial_state(learner.model)), tabular_episodes(config, 24)
     for iteration in (1, 2, 3):
+        episodes = drawn[8 * iteration - 8 : 8 * iteration]
         numbers = [jax_port.jnp.float32(number) for number in schedule_at(config.a2c, iteration)]
-        state, terms = jax_a2c.update(state, batch, tuple(numbers), (3, 5), config.a2c)
+        learning, terms = jax_a2c.update(learning, jax_port.to_batch(episodes), tuple(numbers), (3, 5), config.a2c)
         with using(Engine("reference", "PyTorch", "fp32", None), 1):
             ours = learner.update(episodes, [3, 5], iteration)
         assert terms.tolist() == pytest.approx([float(ours.policy), float(ours.value), float(ours.entropy)], abs=1e-5)
     for name, weights in learner.model.state_dict().items():
-        torch.testing.assert_close(torch.tensor(state.weights[name].tolist()), weights, rtol=0, atol=1e-4)
+        torch.testing.assert_close(torch.tensor(learning.state.weights[name].tolist()), weights, rtol=0, atol=1e-4)
 
 
 def schedule_at(a2c, iteration: int) -> tuple[float, float]:

@@ -122,7 +122,7 @@ def done_or_refused(run, words: list[str]) -> None:
 in_sandbox = HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.filter_too_much
 
 
-@settings(max_examples=60, suppress_health_check=in_sandbox)
+@settings(max_examples=30, suppress_health_check=in_sandbox)
 @given(command_lines())
 @example(["evaluate", "run", "--against", "\udcff/"])
 @example(["evaluate", "run", "--out", "fifo"])
@@ -171,7 +171,7 @@ def taken_or_refused(sandbox, contents: bytes) -> None:
         done_or_refused(sandbox, ["train", "--agent", "ppi", "--pool", "mixed", "--preset", "mine", "--fresh"])
 
 
-@settings(max_examples=40, suppress_health_check=in_sandbox)
+@settings(max_examples=20, suppress_health_check=in_sandbox)
 @given(presets())
 @example(b"pools = 3")
 @example(b"[pools]\nmixed = 3")

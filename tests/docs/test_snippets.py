@@ -37,7 +37,10 @@ def snippets(page: Path) -> list[tuple[str, str]]:
     return FENCED.findall(GENERATED.sub("", page.read_text()))
 
 
-WITH_CODE = [page for page in PAGES if snippets(page)]
+LONG = ("experiments-of-your-own.md",)  # trains four times
+WITH_CODE = [
+    pytest.param(page, id=page.name, marks=pytest.mark.whole if page.name in LONG else ()) for page in PAGES if snippets(page)
+]
 
 
 def words_of(line: str) -> list[str]:
@@ -67,7 +70,7 @@ def beside_the_results(tmp_path, monkeypatch, no_short_runs):
     monkeypatch.setattr(jobs, "run_side_by_side", one_by_one)
 
 
-@pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", WITH_CODE)
 def test_snippets_run(page, beside_the_results, capsys, monkeypatch):
     names: dict[str, object] = {}  # one reader's session
     for language, text in snippets(page):

@@ -205,6 +205,7 @@ def test_a_dry_run_names_what_cannot_be_gone_on_with(coopctx_main, clock):
 # Carrying it out -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.whole
 def test_everything_is_run_once_drawn_and_reported(coopctx_main, stub, blank_figures):
     put(Path("results"), spec("tabular", 1))
     status, out, err = coopctx_main(*COMMAND, "--jobs", "1")

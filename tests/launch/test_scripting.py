@@ -25,6 +25,7 @@ def run_script(tmp_path, text):
     return subprocess.run([sys.executable, script.name], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.whole
 def test_a_script_that_trains_several_seeds_needs_no_guard(tmp_path):
     settings = (*TINY, "ppi.phases=1")
     done = run_script(
