@@ -75,8 +75,8 @@ figures: $(READY)
 bench: $(READY)
 	@$(VENV)/bin/pip install -q -q --disable-pip-version-check --no-input -c constraints.txt -e '.[jax]'
 	@mkdir -p build results/bench
-	@for hidden in 64 128; do $(COOPCTX) bench --set model.hidden=$$hidden --json > build/bench.json && \
-	  mv build/bench.json results/bench/hidden-$$hidden.json || exit 1; done
+	@for hidden in 64 128; do $(COOPCTX) bench --set model.hidden=$$hidden --set a2c.batch_size=512 --json > build/bench.json \
+	  && mv build/bench.json results/bench/hidden-$$hidden.json || exit 1; done
 
 games: $(READY)
 	@$(COOPCTX) plot episodes $(call of,ppi-mixed a2c-mixed,0) --episodes results/$(PRESET)/games.parquet --format png --out build

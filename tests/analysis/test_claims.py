@@ -276,7 +276,7 @@ def test_untouched_seeds_are_told_apart_where_there_are_five(monkeypatch):
     assert (ppi.seen, ppi.seeds, ppi.untouched.seeds) == (3, (8,), 5)
     assert ppi.untouched.value == pytest.approx(np.mean([2, 3, 5, 6, 7]) / 10)
     a2c = rows_of("a2c")["Mixed pool", "cooperation of the learners"]
-    assert (a2c.seen, a2c.untouched) == (2, None)
+    assert (a2c.seen, a2c.seeds, a2c.untouched) == (6, (6,), None)
     told = rows_of("ppi")["Told their opponent, the learners do not cooperate", "cooperation of the learners, mixed pool minus told"]
     assert told.seeds == (8, 8) and told.seen == 3 and told.untouched.seeds == 5
 

@@ -21,7 +21,7 @@ from coopctx.experiments.agents import AGENTS
 from coopctx.experiments.presets import caveat
 from coopctx.report import page as page_module
 from coopctx.report.extortion import extortion_tests
-from coopctx.report.findings import ALONE, CONFIRMED, MIXED, STEP_3, findings
+from coopctx.report.findings import ALONE, MIXED, STEP_3, findings
 from coopctx.report.page import blocks, page, sections
 from coopctx.report.pages import write_report
 from coopctx.report.pictures import PagePanel, panels, plain
@@ -121,11 +121,16 @@ def test_five_sentences_say_for_whom_each_statement_is_confirmed(checked):
     assert len(shown) == 5 and all(re.search(r": PPI -?\d.*; A2C -?\d.* paper -?\d", line) for line in shown)
     mixed = {claim.agent: claim for claim in checked.claims if claim.title.startswith("Mixed pool: ")}
     for agent, label in (("ppi", "PPI"), ("a2c", "A2C")):
-        said = CONFIRMED[mixed[agent].verdict].format(label)
-        assert said in found[0].sentence and said in found[1].sentence
         row = mixed[agent].rows[0]
         assert f"{label} {row.ours.value:.2f} ({row.ours.low:.2f} to {row.ours.high:.2f}), paper {row.spec.target.value:.2f}" in found[1].evidence[0]
         assert (label, mixed[agent].verdict) in found[1].verdicts
+
+
+@pytest.mark.parametrize(("verdict", "said"), [(REPRODUCED, ["confirmed for PPI and A2C"]), (NOT_REPRODUCED, ["confirmed for PPI", "not confirmed for A2C"])])
+def test_agents_of_one_verdict_are_named_together(checked, verdict, said):
+    found = findings(changed(changed(checked, "ppi", MIXED[0], 0.8, 0.9, REPRODUCED), "a2c", MIXED[0], 0.4, 0.9, verdict))
+    for words in said:
+        assert f" {words}" in found[0].sentence and f" {words}" in found[1].sentence
 
 
 def test_findings_change_with_the_verdicts():
@@ -156,11 +161,12 @@ def changed(checked: Checked, agent: str, title: str, low: float, high: float, v
         (REPRODUCED, 0.6, 0.8, REPRODUCED, "confirmed for PPI"),
         (REPRODUCED, 0.2, 0.6, NOT_REPRODUCED, "weaker than in the paper for PPI (cooperation drops by 0.40, interval 0.20 to 0.60, in the paper by 0.74; "),
         (REPRODUCED, -0.1, 0.6, NOT_REPRODUCED, "not confirmed for PPI"),
-        (NOT_REPRODUCED, 0.2, 0.6, NOT_REPRODUCED, "cannot be judged for PPI or A2C, because these agents do not reach cooperation in the baseline"),
+        (NOT_REPRODUCED, 0.2, 0.6, NOT_REPRODUCED, "cannot be judged for PPI, because these agents do not reach cooperation in the baseline"),
     ],
 )
 def test_an_ablation_is_judged_by_its_drop_and_only_where_the_baseline_cooperates(checked, baseline, low, high, verdict, said):
     found = changed(changed(checked, "ppi", MIXED[0], 0.4, 0.9, baseline), "ppi", ALONE[0], low, high, verdict)
+    found = changed(changed(found, "a2c", MIXED[0], 0.4, 0.9, REPRODUCED), "a2c", ALONE[0], 0.6, 0.8, REPRODUCED)
     sentence = findings(found)[2].sentence.split("never meet simple players")[1]
     assert f": {said}" in sentence or f"and {said}" in sentence
 
