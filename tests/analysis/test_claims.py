@@ -279,6 +279,9 @@ def test_untouched_seeds_are_told_apart_where_there_are_five(monkeypatch):
     assert (a2c.seen, a2c.seeds, a2c.untouched) == (6, (6,), None)
     told = rows_of("ppi")["Told their opponent, the learners do not cooperate", "cooperation of the learners, mixed pool minus told"]
     assert told.seeds == (8, 8) and told.seen == 3 and told.untouched.seeds == 5
+    study(monkeypatch, lambda where: np.stack([FLAT * where.seed / 10] * 2), lambda agent, run: 7)
+    fewer = rows_of("ppi")["Mixed pool", "cooperation of the learners"]
+    assert (fewer.seen, fewer.seeds, fewer.untouched) == (3, (7,), None), "four untouched seeds are too few"
 
 
 def test_the_trials_that_were_kept_are_marked_as_seen():

@@ -169,7 +169,7 @@ def test_runs_that_cost_the_same_share_a_sample():
         return sample_of(spec(agent, pool), load_preset("cpu", settings, pool), 4)
 
     assert sample("ppi", "mixed") == sample("ppi", "tabular") == sample("ppi", "mutual-extortion") != sample("ppi", "extortion")
-    assert sample("a2c", "mixed") == sample("a2c", "learners")
+    assert sample("a2c", "mixed") == sample("a2c", "learners") != sample("a2c", "tabular"), "a smaller batch"
     assert len({sample("a2c", pool) for pool in ("tabular", "extortion", "mutual-extortion")}) == 1
     assert sample("coala", "mixed") == sample("coala", "mixed-m-fos") != sample("coala", "meta")
     for setting in ("model.hidden=32", "ppi.rollouts=6", "ppi.horizon=9", "ppi.batch_size=32", "game.rounds=50"):
@@ -224,6 +224,14 @@ def test_a_whole_run_of_a2c_by_hand(monkeypatch):
     rounds = 15_000 * 512 * 100
     seconds = (4e-7 + 3e-7) * rounds + 2e-5 * 100 * (151 * 512 + 3 * 256) + 0.02 * 151
     assert Calibration(1, "cpu").seconds(spec("a2c", "tabular"), load_preset("cpu", (), "tabular"), -1) == pytest.approx(seconds)
+
+
+def test_a_whole_run_of_a2c_with_a_growing_batch_by_hand(monkeypatch):
+    """Preset cpu, mixed pool: two learners, 12 000 batches of 128 that grow eightfold after 40 %; 121 measurements, curves at two."""
+    Machine(monkeypatch)
+    rounds = 2 * 128 * 100 * sum(8 ** max((k / 11_999 - 0.4) / 0.6, 0) for k in range(12_000))
+    seconds = (4e-7 + 3e-7) * rounds + 2e-5 * 100 * (121 * 2 * 128 + 2 * 3 * 256) + 0.02 * 121
+    assert Calibration(1, "cpu").seconds(spec("a2c", "mixed"), load_preset("cpu"), -1) == pytest.approx(seconds)
 
 
 def test_samples_grow_until_they_last_long_enough_and_are_kept(monkeypatch):

@@ -126,11 +126,13 @@ def test_five_sentences_say_for_whom_each_statement_is_confirmed(checked):
         assert (label, mixed[agent].verdict) in found[1].verdicts
 
 
-@pytest.mark.parametrize(("verdict", "said"), [(REPRODUCED, ["confirmed for PPI and A2C"]), (NOT_REPRODUCED, ["confirmed for PPI", "not confirmed for A2C"])])
+@pytest.mark.parametrize(
+    ("verdict", "said"),
+    [(REPRODUCED, "confirmed for PPI and A2C."), (NOT_REPRODUCED, "confirmed for PPI, and not confirmed for A2C.")],
+)
 def test_agents_of_one_verdict_are_named_together(checked, verdict, said):
     found = findings(changed(changed(checked, "ppi", MIXED[0], 0.8, 0.9, REPRODUCED), "a2c", MIXED[0], 0.4, 0.9, verdict))
-    for words in said:
-        assert f" {words}" in found[0].sentence and f" {words}" in found[1].sentence
+    assert f" is {said}" in found[0].sentence and f": {said}" in found[1].sentence
 
 
 def test_findings_change_with_the_verdicts():

@@ -117,6 +117,10 @@ def test_its_player_has_its_weights_and_a_stream_of_its_own():
     assert player._generator.initial_seed() == stream(SEED, "learner 2", "play", "measuring", 4).initial_seed()
 
 
+def test_advantages_that_do_not_vary_keep_their_sign():
+    assert (learner()._divisors(torch.zeros(2)) > 0).all()
+
+
 def test_a_single_iteration_has_the_first_settings():
     one = learner(iterations=1)
     one.update(games(one, 1), [8], 1)
