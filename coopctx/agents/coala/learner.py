@@ -82,9 +82,8 @@ class RecurrentLearner(Checkpointed):
         coala = self._coala
         rewards, values = layout.by_co_player(coala.reward_scale * rewards), layout.by_co_player(values)
 
-        def estimated(co_players: slice, rule: Rule) -> Tensor:
-            settings = layout.rounds, coala.discount, coala.gae_lambda
-            return advantages(rewards[co_players], values[co_players], *settings, rule)
+        def estimated(co_players: slice, lam: float, rule: Rule) -> Tensor:
+            return advantages(rewards[co_players], values[co_players], layout.rounds, coala.discount, lam, rule)
 
         weight = by_kind(estimated, coala, layout)
         targets = value_targets(rewards, values, layout.rounds, coala.discount, coala.td_lambda)
@@ -131,8 +130,8 @@ class FiveLogitLearner(Checkpointed):
         coala = self._coala
         rewards = layout.by_co_player(coala.reward_scale * episodes.rewards)
 
-        def estimated(co_players: slice, rule: Rule) -> Tensor:
-            return minus_regression_on_other_games(rewards[co_players], layout.rounds, coala.discount, coala.gae_lambda, rule)
+        def estimated(co_players: slice, lam: float, rule: Rule) -> Tensor:
+            return minus_regression_on_other_games(rewards[co_players], layout.rounds, coala.discount, lam, rule)
 
         weight = by_kind(estimated, coala, layout)
         weight = rescaled(weight.flatten(0, 1), layout, coala.advantages)
@@ -155,16 +154,20 @@ LEARNERS: dict[str, type[RecurrentLearner] | type[FiveLogitLearner]] = {
 }
 
 
-def by_kind(estimated: Callable[[slice, Rule], Tensor], coala: CoalaConfig, layout: Layout) -> Tensor:
+def by_kind(estimated: Callable[[slice, float, Rule], Tensor], coala: CoalaConfig, layout: Layout) -> Tensor:
     """Advantages [co-players, B, M T], estimated separately for naive co-players and for meta agents.
+
+    estimated: the advantages for a slice of the co-players, a lambda and a rule.
 
     Games against a meta agent are independent. For them the batch-unaware weight divided by B has the same expected gradient as
     COALA-PG's and less noise: ``coala.meta_games = "independent"`` uses it.
     """
     rule, naive, metas = RULES[coala.rule], slice(0, layout.naive), slice(layout.naive, None)
+    shaping = estimated(naive, coala.gae_lambda, rule)
     if coala.rule == "coala" and coala.meta_games == "independent":
-        return torch.cat([estimated(naive, rule), estimated(metas, RULES["batch-unaware"]) / layout.games])
-    return torch.cat([estimated(naive, rule), estimated(metas, rule)])
+        independent = estimated(metas, coala.meta_gae_lambda, RULES["batch-unaware"])
+        return torch.cat([shaping, independent / layout.games])
+    return torch.cat([shaping, estimated(metas, coala.meta_gae_lambda, rule)])
 
 
 def rescaled(weight: Tensor, layout: Layout, how: str) -> Tensor:

@@ -47,7 +47,13 @@ def written_loss(model: torch.nn.Module, played_by: torch.nn.Module, episodes: E
     """PPO's loss, advantages to mean 0 for each kind of co-player; bonus: the entropy's weight."""
     outputs, before = model(episodes), played_by(episodes).detach()
     rewards, values = (x.view(-1, LAYOUT.games, 15) for x in (coala.reward_scale * episodes.rewards, before[..., 2]))
-    weight = advantages(rewards, values, LAYOUT.rounds, coala.discount, coala.gae_lambda, RULES[coala.rule]).view(-1, 15)
+    naive, meta = slice(0, LAYOUT.naive), slice(LAYOUT.naive, None)
+    weight = torch.cat(
+        [
+            advantages(rewards[kind], values[kind], LAYOUT.rounds, coala.discount, lam, RULES[coala.rule]).view(-1, 15)
+            for kind, lam in ((naive, coala.gae_lambda), (meta, coala.meta_gae_lambda))
+        ]
+    )
     against_naive = LAYOUT.naive * LAYOUT.games
     weight = torch.cat([part - part.mean() for part in (weight[:against_naive], weight[against_naive:])])
     target = value_targets(rewards, values, LAYOUT.rounds, coala.discount, coala.td_lambda).view(-1, 15)
@@ -77,7 +83,8 @@ def assert_follows_the_written_loss(coala: CoalaConfig) -> None:
 
 @pytest.mark.parametrize("rule", RULES)
 def test_one_pass_in_one_piece_is_a2c(rule: str) -> None:
-    assert_follows_the_written_loss(dataclasses.replace(A2C, rule=rule, gae_lambda=0.95, td_lambda=0.9, discount=0.99))
+    lambdas = {"gae_lambda": 0.95, "meta_gae_lambda": 0.5, "td_lambda": 0.9}
+    assert_follows_the_written_loss(dataclasses.replace(A2C, rule=rule, discount=0.99, **lambdas))
 
 
 def test_several_passes_are_ppo() -> None:
@@ -143,16 +150,17 @@ def test_advantages_are_rescaled_for_each_kind_of_co_player_by_itself() -> None:
 
 
 def test_games_against_meta_agents_can_be_taken_as_independent() -> None:
-    asked = []
+    asked, a2c = [], dataclasses.replace(A2C, gae_lambda=0.9, meta_gae_lambda=0.8)
 
-    def estimated(co_players: slice, rule: Rule) -> Tensor:
+    def estimated(co_players: slice, lam: float, rule: Rule) -> Tensor:
+        assert lam == (0.9 if co_players == slice(0, 3) else 0.8)
         asked.append(rule)
         return torch.ones(5, 4, 15)[co_players]
 
     for rule in RULES:
-        weight = by_kind(estimated, dataclasses.replace(A2C, rule=rule), LAYOUT)
+        weight = by_kind(estimated, dataclasses.replace(a2c, rule=rule), LAYOUT)
         assert torch.equal(weight, torch.ones(5, 4, 15))
-        apart = by_kind(estimated, dataclasses.replace(A2C, rule=rule, meta_games="independent"), LAYOUT)
+        apart = by_kind(estimated, dataclasses.replace(a2c, rule=rule, meta_games="independent"), LAYOUT)
         assert torch.equal(apart[:3], weight[:3])
         assert torch.equal(apart[3:], weight[3:] / (4 if rule == "coala" else 1))
     coala, fos, unaware = RULES["coala"], RULES["m-fos"], RULES["batch-unaware"]
@@ -160,13 +168,13 @@ def test_games_against_meta_agents_can_be_taken_as_independent() -> None:
 
 
 def test_the_five_logit_agents_gradient_is_the_written_one() -> None:
-    coala = dataclasses.replace(A2C, policy="five-logit", max_grad_norm=10.0)
+    coala = dataclasses.replace(A2C, policy="five-logit", max_grad_norm=10.0, meta_gae_lambda=0.7)
     learner = FiveLogitLearner(1, PRISONERS_DILEMMA, ModelConfig(), coala, 0)
     episodes = played(learner)
     logits = torch.zeros(5, requires_grad=True)
     rewards = (coala.reward_scale * episodes.rewards).view(-1, LAYOUT.games, 15)
-    kinds = rewards[: LAYOUT.naive], rewards[LAYOUT.naive :]
-    parts = [minus_regression_on_other_games(kind, LAYOUT.rounds, 1.0, 1.0, RULES["coala"]) for kind in kinds]
+    kinds = (rewards[: LAYOUT.naive], 1.0), (rewards[LAYOUT.naive :], 0.7)
+    parts = [minus_regression_on_other_games(kind, LAYOUT.rounds, 1.0, lam, RULES["coala"]) for kind, lam in kinds]
     weight = rescaled(torch.cat(parts).view(-1, 15), LAYOUT, "centred")
     cooperated = episodes.actions == 0
     chosen = torch.where(cooperated, 1.0, -1.0) * logits[episodes.observations[:, :-1].long()]
