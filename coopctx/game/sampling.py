@@ -12,6 +12,7 @@ from torch import Tensor
 _GOLDEN = 0x9E3779B97F4A7C15
 _MULTIPLIERS = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _LARGEST_KEY = 2**63 - 1  # excluded
+_AT_ONCE = 16  # numbers of a stream that are computed together
 
 
 def choose(probabilities: Tensor, uniform: Tensor) -> Tensor:
@@ -39,13 +40,17 @@ class Counted:
         self.key = int(torch.randint(_LARGEST_KEY, (), generator=generator))
         self._games, self._drawn = games, 0
         self._streams: Tensor | None = None
+        self._next: list[Tensor] = []  # the last one first
 
     def next(self) -> Tensor:
         """The next number of every game, float32 [games], a multiple of 2^-24 in [0, 1)."""
         if self._streams is None:
             self._streams = _hash(_signed(self.key) + (torch.arange(self._games) + 1) * _signed(_GOLDEN))
-        self._drawn += 1
-        return _shifted(_hash(self._streams + _signed(self._drawn * _GOLDEN)), 40).float() * 2**-24
+        if not self._next:
+            steps = torch.tensor([_signed((self._drawn + n) * _GOLDEN) for n in range(_AT_ONCE, 0, -1)])
+            self._next = list(_shifted(_hash(self._streams + steps[:, None]), 40).float() * 2**-24)
+            self._drawn += _AT_ONCE
+        return self._next.pop()
 
 
 def _hash(z: Tensor) -> Tensor:

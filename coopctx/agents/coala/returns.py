@@ -52,18 +52,19 @@ def batch_lambda_returns(
     values: of the history after each round, ``[..., B, L]``. last: the return that follows the last round, ``[..., B]``.
     episode_rounds: T, rounds of an inner episode.
     """
-    games, rounds = rewards.shape[-2:]
-    share = games if rule.normalise_current else 1
+    share = rewards.shape[-2] if rule.normalise_current else 1
+    bootstrapped = discount * (1 - lam) * values
+    mine = (rewards / share + bootstrapped).unbind(-1)
+    theirs = (rewards + bootstrapped).mean(-2, keepdim=True).unbind(-1)
     own, everyone = last, last.mean(-1, keepdim=True)
-    returns = torch.empty_like(rewards)
-    for t in reversed(range(rounds)):
+    returns = []
+    for t in reversed(range(len(mine))):
         if rule.average_future and (t + 1) % episode_rounds == 0:
             own = everyone.expand_as(own)
-        bootstrapped = (1 - lam) * values[..., t]
-        own = rewards[..., t] / share + discount * (bootstrapped + lam * own)
-        everyone = (rewards[..., t] + discount * (bootstrapped + lam * everyone)).mean(-1, keepdim=True)
-        returns[..., t] = own
-    return returns
+        own = torch.add(mine[t], own, alpha=discount * lam)
+        everyone = torch.add(theirs[t], everyone, alpha=discount * lam)
+        returns.append(own)
+    return torch.stack(returns[::-1], -1)
 
 
 def advantages(rewards: Tensor, values: Tensor, episode_rounds: int, discount: float, lam: float, rule: Rule) -> Tensor:
