@@ -9,12 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import torch
 
 from coopctx import native
-from coopctx.agents import record
+from coopctx.agents.learner import Learner
 from coopctx.agents.record import (
     Match,
     counted,
@@ -34,16 +34,6 @@ from coopctx.runs.progress import Progress
 from coopctx.runs.run import Run
 
 Result = TypeVar("Result")
-
-
-class Learner(record.Learner, Protocol):
-    """A learner of a run, with the state that a checkpoint keeps."""
-
-    def state(self) -> dict[str, Any]:
-        """Its state as tensors, numbers, lists and dictionaries of these."""
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Set the learner to a `state`."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +77,11 @@ class Loop(ABC):
         self._kernel = native.kernel_for(device, config.model.hidden)
         self._seconds: dict[str, float] = {}
         self._workers: ThreadPoolExecutor | None = None
+        self._set_up()
+
+    @abstractmethod
+    def _set_up(self) -> None:
+        """Make the learners and the schedule from what the constructor was given."""
 
     def run_all(self) -> None:
         """Train to the end: record and checkpoint every measurement, then write the final weights."""

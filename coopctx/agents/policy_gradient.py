@@ -1,4 +1,4 @@
-"""What learners that follow a policy gradient share: the terms of their losses, the measures of a step, their checkpoints."""
+"""What learners that follow a policy gradient share: the terms of their losses, the measures of a step, their optimisers."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from coopctx.agents.record import Learner, diagnose
+from coopctx.agents.learner import Learner
+from coopctx.agents.record import diagnose
 from coopctx.runs.run import Run
 
 SMALLEST_DEVIATION = 1e-8  # added to the advantages' standard deviation before it divides them
@@ -24,19 +25,16 @@ class Update(NamedTuple):
     gradient_norm: Tensor
 
 
-class Checkpointed:
-    """A learner whose state is that of its model and its optimiser; random streams are derived per iteration."""
+class PolicyLearner(Learner):
+    """A learner with one optimiser for the whole run, whose moments belong to its state."""
 
-    model: nn.Module
     _optimizer: torch.optim.Optimizer
 
     def state(self) -> dict[str, Any]:
-        """The state for a checkpoint: weights and the optimiser's moments."""
-        return {"model": self.model.state_dict(), "optimizer": self._optimizer.state_dict()}
+        return {**super().state(), "optimizer": self._optimizer.state_dict()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Set the learner to a `state`."""
-        self.model.load_state_dict(state["model"])
+        super().restore(state)
         self._optimizer.load_state_dict(state["optimizer"])
 
 

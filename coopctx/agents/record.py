@@ -5,28 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from coopctx.agents.learner import Learner
 from coopctx.experiments.pools import Pool, weights
 from coopctx.experiments.settings import PoolConfig
 from coopctx.game.episodes import Episodes
 from coopctx.game.matrix import MatrixGame
 from coopctx.game.memory_one import PAPER_STRATEGIES
 from coopctx.runs.run import Run
-
-
-class Learner(Protocol):
-    """The part of a learner that this module reads."""
-
-    @property
-    def number(self) -> int:
-        """Which learner of the run it is, from 1."""
-
-    @property
-    def model(self) -> nn.Module:
-        """The trained model."""
 
 
 @dataclass(frozen=True)

@@ -23,19 +23,17 @@ from torch.nn import functional as F
 
 from coopctx import native
 from coopctx.agents.policy import PolicyPlayer
-from coopctx.agents.policy_gradient import SMALLEST_DEVIATION, Checkpointed, Outputs, Update, linear
+from coopctx.agents.policy_gradient import SMALLEST_DEVIATION, Outputs, PolicyLearner, Update, linear
 from coopctx.agents.trunk import ActorCritic, on_one_vector
 from coopctx.experiments.settings import A2CConfig, ModelConfig
 from coopctx.game.episodes import Episodes
 from coopctx.game.matrix import MatrixGame
-from coopctx.game.streams import stream
 
 
-class A2CLearner(Checkpointed):
+class A2CLearner(PolicyLearner):
     """A model and its optimiser. Two learners of a run share nothing but the seed.
 
-    number: 1 or 2, which learner of the run it is; part of the name of each of its random streams. identity_size: the size of
-    the co-player's identity z (App. A.4.1), 0 without it.
+    number: 1 or 2. identity_size: the size of the co-player's identity z (App. A.4.1), 0 without it.
     """
 
     def __init__(
@@ -48,8 +46,8 @@ class A2CLearner(Checkpointed):
         identity_size: int,
         device: torch.device,
     ) -> None:
-        self.number = number
-        self._a2c, self._seed = a2c, seed
+        super().__init__(number, seed)
+        self._a2c = a2c
         sizes = game.n_observations, game.n_actions, model.hidden, model.embedding, identity_size
         start = self._stream("initialise", 0), a2c.initialisation, a2c.zero_readouts
         self.model: ActorCritic = ActorCritic(*sizes, *start).to(device)
@@ -57,9 +55,6 @@ class A2CLearner(Checkpointed):
         self._optimizer = torch.optim.Adam([self._weights], lr=a2c.learning_rate, eps=a2c.adam_epsilon, fused=True)
         self._payoffs, self._played = torch.tensor(game.payoffs), native.Played()
         self._variances: Tensor | None = None  # of the advantages by kind of game, with those of earlier batches
-
-    def _stream(self, *names: str | int) -> torch.Generator:
-        return stream(self._seed, f"learner {self.number}", *names)
 
     def player(self, *purpose: str | int, learning: bool = False) -> PolicyPlayer:
         """A player of the present policy; ``purpose`` names its random stream. learning: `update` will learn from its games."""

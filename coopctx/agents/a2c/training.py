@@ -6,31 +6,21 @@ All games of an iteration are one batch, so a round is one step of each model, w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple, cast
-
-import torch
 
 from coopctx.agents.a2c.learner import A2CLearner, changed
 from coopctx.agents.loop import Loop, Schedule
 from coopctx.agents.others import Others
 from coopctx.agents.policy import PolicyPlayer
 from coopctx.agents.policy_gradient import Update, record_updates
-from coopctx.agents.record import (
-    Match,
-    named_strategies,
-    shares,
-)
+from coopctx.agents.record import Match, named_strategies, shares
 from coopctx.agents.trained import needed_agents
-from coopctx.experiments.pools import LEARNER, RunSpec
-from coopctx.experiments.settings import Config
+from coopctx.experiments.pools import LEARNER
 from coopctx.game.arena import play, play_natively
 from coopctx.game.episodes import Episodes
 from coopctx.game.player import NativePlayer, Player, can_play_natively
 from coopctx.game.seats import Seats
 from coopctx.game.tabular import named_strategy
-from coopctx.runs.progress import Progress
-from coopctx.runs.run import Run
 
 
 class BatchSizes(NamedTuple):
@@ -52,18 +42,15 @@ class A2CTraining(Loop):
     updated on it.
     """
 
-    def __init__(
-        self, spec: RunSpec, config: Config, run: Run, results: Path, device: torch.device, threads: int, progress: Progress
-    ) -> None:
-        super().__init__(spec, config, run, results, device, threads, progress)
-        a2c, pretrained = config.a2c, self._pool.pretrained
+    def _set_up(self) -> None:
+        config, a2c, pretrained = self._config, self._config.a2c, self._pool.pretrained
         self._schedule = Schedule.of(a2c.iterations, a2c.measure_every, a2c.episode_iterations, curves_at_0=pretrained)
         self._learners: list[A2CLearner] = [
-            A2CLearner(n, self._game, config.model, a2c, spec.seed, self._identity_size, device)
+            A2CLearner(n, self._game, config.model, a2c, self._spec.seed, self._identity_size, self._device)
             for n in range(1, self._pool.learners + 1)
         ]
-        needed = needed_agents(spec, config, results)
-        self._others = Others.of(spec, config, device, None if pretrained or not needed else needed[0])
+        needed = needed_agents(self._spec, config, self._results)
+        self._others = Others.of(self._spec, config, self._device, None if pretrained or not needed else needed[0])
         for learner, agent in zip(self._learners, needed if pretrained else (), strict=False):
             learner.model.load_state_dict(agent.weights[0])
         self._updates: list[list[Update]] = []  # since the last measurement, [iteration][learner]

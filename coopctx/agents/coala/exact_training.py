@@ -6,7 +6,6 @@ Every random stream is named after its step, so a resumed run continues as if it
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -15,24 +14,22 @@ from coopctx.agents.coala import exact
 from coopctx.agents.coala.learner import scheduled
 from coopctx.agents.coala.player import FiveLogits
 from coopctx.agents.loop import Loop, Schedule
-from coopctx.agents.policy_gradient import Checkpointed
+from coopctx.agents.policy_gradient import PolicyLearner
 from coopctx.agents.record import diagnose
 from coopctx.agents.trained import needed_agents
-from coopctx.experiments.pools import RunSpec
-from coopctx.experiments.settings import CoalaConfig, Config
+from coopctx.experiments.settings import CoalaConfig
 from coopctx.game.memory_one import SWAPPED
-from coopctx.runs.progress import Progress
-from coopctx.runs.run import Run
 
 DEFECTING = -3.0  # initial logits of an agent that defects: it cooperates in one round of 20
 WEIGHT_DECAY = 1e-4  # AdamW's; the paper does not state it; Optax's default
 
 
-class ExactLearner(Checkpointed):
-    """A meta agent's logits, float64 [5], its optimiser, and its number, from 1."""
+class ExactLearner(PolicyLearner):
+    """A meta agent's logits, float64 [5], and its optimiser."""
 
-    def __init__(self, number: int, logits: Tensor, coala: CoalaConfig) -> None:
-        self.number, self._coala = number, coala
+    def __init__(self, number: int, logits: Tensor, coala: CoalaConfig, seed: int) -> None:
+        super().__init__(number, seed)
+        self._coala = coala
         self.model: FiveLogits = FiveLogits(logits)
         self._optimizer = torch.optim.AdamW(
             self.model.parameters(), maximize=True, lr=coala.learning_rate, weight_decay=WEIGHT_DECAY
@@ -53,15 +50,13 @@ class ExactTraining(Loop):
     they are means over all M games. In the episodes table ``round`` is the number of such a game, from 1.
     """
 
-    def __init__(
-        self, spec: RunSpec, config: Config, run: Run, results: Path, device: torch.device, threads: int, progress: Progress
-    ) -> None:
-        super().__init__(spec, config, run, results, device, threads, progress)
-        self._coala = coala = config.coala
+    def _set_up(self) -> None:
+        self._coala = coala = self._config.coala
         self._rewards = torch.tensor(self._game.payoffs, dtype=torch.float64).flatten()
-        starts = [agent.weights[0]["logits"] for agent in needed_agents(spec, config, results)] or self._first_logits()
+        needed = needed_agents(self._spec, self._config, self._results)
+        starts = [agent.weights[0]["logits"] for agent in needed] or self._first_logits()
         self._learners: Sequence[ExactLearner] = [
-            ExactLearner(number, logits, coala) for number, logits in enumerate(starts, start=1)
+            ExactLearner(number, logits, coala, self._spec.seed) for number, logits in enumerate(starts, start=1)
         ]
         self._schedule = Schedule.of(coala.iterations, coala.measure_every, coala.episode_iterations, curves_at_0=True)
 

@@ -23,31 +23,24 @@ from coopctx.agents.coala.meta_games import Layout
 from coopctx.agents.coala.player import FiveLogitPlayer, FiveLogits
 from coopctx.agents.coala.returns import RULES, Rule, advantages, batch_lambda_returns, value_targets
 from coopctx.agents.policy import PolicyPlayer
-from coopctx.agents.policy_gradient import SMALLEST_DEVIATION, Checkpointed, Outputs, Update, linear
+from coopctx.agents.policy_gradient import SMALLEST_DEVIATION, Outputs, PolicyLearner, Update, linear
 from coopctx.agents.trunk import ActorCritic
 from coopctx.experiments.settings import CoalaConfig, ModelConfig
 from coopctx.game.episodes import Episodes
 from coopctx.game.matrix import COOPERATE, MatrixGame
-from coopctx.game.streams import stream
 
 
-class RecurrentLearner(Checkpointed):
-    """A meta agent on the GRU trunk.
-
-    number: its number in the run, from 1; part of the name of each of its random streams.
-    """
+class RecurrentLearner(PolicyLearner):
+    """A meta agent on the GRU trunk."""
 
     def __init__(self, number: int, game: MatrixGame, model: ModelConfig, coala: CoalaConfig, seed: int) -> None:
-        self.number = number
-        self._coala, self._seed = coala, seed
+        super().__init__(number, seed)
+        self._coala = coala
         sizes = game.n_observations, game.n_actions, coala.hidden, model.embedding, 0
         self.model: ActorCritic = ActorCritic(*sizes, self._stream("initialise", 0), "flax", zero_readouts=True)
         self._optimizer = torch.optim.Adam(self.model.parameters(), lr=coala.learning_rate, eps=coala.adam_epsilon, fused=True)
         self._played: native.Recurrence | None = None
         self._at_once = coala.epochs == coala.minibatches == 1  # A2C: the outputs computed in play are differentiated
-
-    def _stream(self, *names: str | int) -> torch.Generator:
-        return stream(self._seed, f"learner {self.number}", *names)
 
     def player(self, *purpose: str | int, rounds: int | None = None) -> PolicyPlayer:
         """A player of the present policy; ``purpose`` names its random stream. rounds: M T, if `update` follows."""
@@ -112,18 +105,18 @@ class RecurrentLearner(Checkpointed):
         return policy.detach(), value.detach(), entropy.detach(), norm
 
 
-class FiveLogitLearner(Checkpointed):
+class FiveLogitLearner(PolicyLearner):
     """A meta agent with a memory-one policy. Arguments as of `RecurrentLearner`."""
 
     def __init__(self, number: int, game: MatrixGame, model: ModelConfig, coala: CoalaConfig, seed: int) -> None:
-        self.number = number
-        self._coala, self._seed = coala, seed
+        super().__init__(number, seed)
+        self._coala = coala
         self.model: FiveLogits = FiveLogits(torch.zeros(5))
         self._optimizer = torch.optim.Adam(self.model.parameters(), lr=coala.learning_rate, eps=coala.adam_epsilon)
 
     def player(self, *purpose: str | int, rounds: int | None = None) -> FiveLogitPlayer:
         """The present policy; ``purpose`` names its random stream."""
-        return FiveLogitPlayer(self.model.logits, stream(self._seed, f"learner {self.number}", "play", *purpose))
+        return FiveLogitPlayer(self.model.logits, self._stream("play", *purpose))
 
     def update(self, episodes: Episodes, layout: Layout, played: native.Recurrence | None, iteration: int) -> Update:
         """Take the gradient step on a batch that the present policy has just played; ``iteration`` counts from 1."""

@@ -61,15 +61,13 @@ class CoalaTraining(Loop):
     table counts from 1 to M T.
     """
 
-    def __init__(
-        self, spec: RunSpec, config: Config, run: Run, results: Path, device: torch.device, threads: int, progress: Progress
-    ) -> None:
-        super().__init__(spec, config, run, results, device, threads, progress)
-        self._coala = coala = config.coala
-        self._kernel = native.kernel_for(device, coala.hidden)
+    def _set_up(self) -> None:
+        self._coala = coala = self._config.coala
+        self._kernel = native.kernel_for(self._device, coala.hidden)
         self._layout = layout(coala, self._pool.opponents)
         kind, numbers = LEARNERS[coala.policy], range(1, self._layout.agents + 1)
-        self._learners: Sequence[MetaLearner] = [kind(number, self._game, config.model, coala, spec.seed) for number in numbers]
+        given = self._game, self._config.model, coala, self._spec.seed
+        self._learners: Sequence[MetaLearner] = [kind(number, *given) for number in numbers]
         self._schedule = Schedule.of(coala.iterations, coala.measure_every, coala.episode_iterations, curves_at_0=False)
         self._updates: list[list[Update]] = []  # since the last measurement, [iteration][learner]
 

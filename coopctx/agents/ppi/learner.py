@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from coopctx.agents.learner import Learner
 from coopctx.agents.ppi.model import Losses, SequenceModel
 from coopctx.agents.ppi.planner import Planner
 from coopctx.agents.ppi.player import PPIPlayer
@@ -18,18 +18,16 @@ from coopctx.agents.trunk import on_one_vector
 from coopctx.experiments.settings import ModelConfig, PPIConfig
 from coopctx.game.episodes import Episodes
 from coopctx.game.matrix import MatrixGame
-from coopctx.game.streams import stream
 
 CPU = torch.device("cpu")
 EVALUATION_BATCH = 1024  # episodes per forward pass when only losses are wanted
 
 
-class PPILearner:
+class PPILearner(Learner):
     """A model and all episodes that its agent has played. Two learners of a run share nothing but the seed.
 
-    number: 1 or 2, which learner of the run it is; part of the name of each of its random streams. identity_size: the size of
-    the co-player's identity z (App. A.4.1), 0 without it. data: to be set to D_0 before the first fit, and extended after
-    every phase.
+    number: 1 or 2. identity_size: the size of the co-player's identity z (App. A.4.1), 0 without it. data: to be set to D_0
+    before the first fit, and extended after every phase; no part of the `state`.
     """
 
     data: Episodes
@@ -44,9 +42,9 @@ class PPILearner:
         identity_size: int = 0,
         device: torch.device = CPU,
     ) -> None:
-        self.number = number
-        self._ppi, self._seed, self._device = ppi, seed, device
-        self.model = SequenceModel(
+        super().__init__(number, seed)
+        self._ppi, self._device = ppi, device
+        self.model: SequenceModel = SequenceModel(
             game.n_observations,
             game.n_actions,
             model.hidden,
@@ -56,9 +54,6 @@ class PPILearner:
             ppi.initialisation,
         ).to(device)
         self.planner = Planner.of(ppi)
-
-    def _stream(self, *names: str | int) -> torch.Generator:
-        return stream(self._seed, f"learner {self.number}", *names)
 
     def fit(self, phase: int, on_progress: Callable[[float], None] = lambda fraction: None) -> Losses[float]:
         """Train the model on all data so far; phase 0 is pre-training on D_0.
@@ -124,14 +119,6 @@ class PPILearner:
     def player(self, *purpose: str | int, threads: int = 1) -> PPIPlayer:
         """The improved policy of the current model; ``purpose`` names its random stream."""
         return PPIPlayer(self.model, self.planner, self._stream("play", *purpose), threads)
-
-    def state(self) -> dict[str, Any]:
-        """The state for a checkpoint: the weights (random streams are derived per phase, and the data has files of its own)."""
-        return {"model": self.model.state_dict()}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Set the learner to a `state`; its ``data`` stays as it is."""
-        self.model.load_state_dict(state["model"])
 
 
 def _minibatches(size: int, batch: int, generator: torch.Generator) -> Iterator[Tensor]:

@@ -3,46 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
-
-import torch
 
 from coopctx.agents.beliefs import bayes_nll
 from coopctx.agents.loop import Loop, Schedule
 from coopctx.agents.others import TABULAR, Others
 from coopctx.agents.ppi.learner import PPILearner
 from coopctx.agents.ppi.model import Losses
-from coopctx.agents.record import (
-    Match,
-    diagnose,
-    named_strategies,
-    shares,
-)
+from coopctx.agents.record import Match, diagnose, named_strategies, shares
 from coopctx.agents.trained import TrainedAgent, needed_agents
-from coopctx.experiments.pools import LEARNER, RunSpec
-from coopctx.experiments.settings import Config
+from coopctx.experiments.pools import LEARNER
 from coopctx.game.arena import play
 from coopctx.game.episodes import Episodes
 from coopctx.game.player import Player
 from coopctx.game.tabular import RandomTabular, named_strategy, uniform_player
-from coopctx.runs.progress import Progress
-from coopctx.runs.run import Run
 
 
 class PPITraining(Loop):
     """The phases of one PPI run: fit, play, measure, repeat. Phase 0 is pre-training on D_0."""
 
-    def __init__(
-        self, spec: RunSpec, config: Config, run: Run, results: Path, device: torch.device, threads: int, progress: Progress
-    ) -> None:
-        super().__init__(spec, config, run, results, device, threads, progress)
+    def _set_up(self) -> None:
+        config, device = self._config, self._device
         self._schedule = Schedule.of(config.ppi.phases, 1, config.measure.episode_phases, curves_at_0=self._pool.pretrained)
-        self._share = max(1, threads // 2)  # threads per player, where two plan at the same time
-        self._needed = needed_agents(spec, config, results)
-        self._others = Others.of(spec, config, device, None if self._pool.pretrained or not self._needed else self._needed[0])
+        self._share = max(1, self._threads // 2)  # threads per player, where two plan at the same time
+        self._needed = needed_agents(self._spec, config, self._results)
+        fixed_icl = None if self._pool.pretrained or not self._needed else self._needed[0]
+        self._others = Others.of(self._spec, config, device, fixed_icl)
         self._learners: list[PPILearner] = [
-            PPILearner(n, self._game, config.model, config.ppi, spec.seed, self._identity_size, device)
+            PPILearner(n, self._game, config.model, config.ppi, self._spec.seed, self._identity_size, device)
             for n in range(1, self._pool.learners + 1)
         ]
         self._collected: list[Match] = []  # in the last phase
