@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from functools import partial
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn
@@ -28,13 +29,6 @@ class Counts(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.done} of {sum(self)} runs done, {self.running} running, {self.failed} failed"
-
-
-class Overall(Protocol):
-    """The progress of several runs together."""
-
-    def tell(self, counts: Counts) -> None:
-        """Show the present counts; called repeatedly."""
 
 
 class PlainProgress(Progress):
@@ -154,24 +148,14 @@ class PipeProgress:
         self._send_unlocked = send
         self._lock = threading.Lock()
         self._last_activity = -SHORTEST_INTERVAL
-
-    def begin(self, title: str, total: int, done: int, unit: str = "phase") -> None:
-        self._send("begin", title, total, done, unit)
+        methods = "begin", "iteration", "note", "end"
+        self.begin, self.iteration, self.note, self.end = (partial(self._send, method) for method in methods)
 
     def activity(self, iteration: int, what: str, fraction: float) -> None:
         now = time.monotonic()
         if now - self._last_activity >= SHORTEST_INTERVAL:
             self._last_activity = now
             self._send("activity", iteration, what, fraction)
-
-    def iteration(self, iteration: int, summary: dict[str, float]) -> None:
-        self._send("iteration", iteration, summary)
-
-    def note(self, line: str) -> None:
-        self._send("note", line)
-
-    def end(self) -> None:
-        self._send("end")
 
     def _send(self, method: str, *arguments: Any) -> None:
         with self._lock:

@@ -17,13 +17,15 @@ from coopctx.experiments.agents import AGENTS
 from coopctx.experiments.pools import RunSpec, check_read, options_for
 from coopctx.experiments.presets import load_preset
 from coopctx.experiments.settings import Config
-from coopctx.launch.display import Counts, Overall, PlainOverall, PlainProgress, RichOverall, RichProgress, new_display
+from coopctx.launch.display import Counts, PlainOverall, PlainProgress, RichOverall, RichProgress, new_display
 from coopctx.launch.job import Engine, Job, Outcome, run_one
 from coopctx.launch.options import RunOptions
 from coopctx.machine import resolve_device
 from coopctx.runs.files import check_writable
 from coopctx.runs.manifest import is_finished
 from coopctx.runs.progress import Progress, SilentProgress
+
+Tell = Callable[[Counts], object]  # shows how many of the runs have ended; is called repeatedly
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,8 @@ def train_runs(requests: Sequence[Request], options: RunOptions) -> list[Outcome
     workers, threads = shared(most, unfinished, engine.cores())
     jobs = [_job(request, config, place, threads, options) for request, config in zip(requests, configs, strict=True)]
     try:
-        with _progresses(options.console) as (new_progress, overall):
-            return _carry_out(jobs, workers, new_progress, overall, engine)
+        with _progresses(options.console) as (new_progress, tell):
+            return _carry_out(jobs, workers, new_progress, tell, engine)
     except KeyboardInterrupt:
         same = "the same command without --fresh" if fresh else "the same command"
         kept = "completed phase" if {AGENTS[request.spec.agent].unit for request in requests} == {"phase"} else "measurement"
@@ -104,7 +106,7 @@ def shared(most: int, unfinished: int, cores: Sequence[int]) -> tuple[int, int]:
 
 
 def _carry_out(
-    jobs: Sequence[Job], workers: int, new_progress: Callable[[], Progress], overall: Overall, engine: Engine
+    jobs: Sequence[Job], workers: int, new_progress: Callable[[], Progress], tell: Tell, engine: Engine
 ) -> list[Outcome]:
     """Carry out the unfinished jobs: one alone in this process if the engine says so, several with the engine."""
     finished = [job for job in jobs if not job.fresh and is_finished(job.directory)]
@@ -115,7 +117,7 @@ def _carry_out(
         outcomes[rest[0]] = run_one(rest[0], progress)
         progress.end()
     elif rest:
-        outcomes.update(zip(rest, run_side_by_side(rest, workers, new_progress, engine, overall), strict=True))
+        outcomes.update(zip(rest, run_side_by_side(rest, workers, new_progress, engine, tell), strict=True))
     return [outcomes[job] for job in jobs]
 
 
@@ -146,11 +148,11 @@ def run_side_by_side(
     workers: int,
     new_progress: Callable[[], Progress],
     engine: Engine,
-    overall: Overall | None = None,
+    tell: Tell = lambda counts: None,
 ) -> list[Outcome]:
     """Carry out `jobs` with `engine`, at most `workers` at a time; the outcomes in the order of the jobs.
 
-    A job waits for those that it needs, and fails if one of them fails. `overall` shows how many jobs have ended. On any
+    A job waits for those that it needs, and fails if one of them fails. `tell` shows how many jobs have ended. On any
     exception all jobs are stopped first.
     """
     waiting = list(jobs)
@@ -162,14 +164,12 @@ def run_side_by_side(
                 waiting.remove(job)
                 running.append(job)
                 engine.start(job, new_progress())
-            if overall:
-                overall.tell(_counts(waiting, running, outcomes))
+            tell(_counts(waiting, running, outcomes))
             ended = engine.ended()
             outcomes.update(ended)
             running = [job for job in running if job not in ended]
             waiting = _without_unmet(waiting, outcomes)
-        if overall:
-            overall.tell(_counts(waiting, running, outcomes))
+        tell(_counts(waiting, running, outcomes))
     finally:
         engine.stop()  # every file is replaced atomically: there is nothing to tidy up
     return [outcomes[job] for job in jobs]
@@ -193,14 +193,14 @@ def _counts(waiting: Sequence[Job], running: Sequence[Job], outcomes: Mapping[Jo
 
 
 @contextmanager
-def _progresses(console: Console) -> Iterator[tuple[Callable[[], Progress], Overall]]:
-    """A function that makes a run's progress, and the progress of all: a live display on a terminal, plain lines elsewhere."""
+def _progresses(console: Console) -> Iterator[tuple[Callable[[], Progress], Tell]]:
+    """A function that makes a run's progress, and what shows that of all: a live display on a terminal, plain lines elsewhere."""
 
     def print_line(line: str) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     if console.is_terminal:
         with new_display(console) as display:
-            yield lambda: RichProgress(display), RichOverall(display)
+            yield lambda: RichProgress(display), RichOverall(display).tell
     else:
-        yield lambda: PlainProgress(print_line), PlainOverall(print_line)
+        yield lambda: PlainProgress(print_line), PlainOverall(print_line).tell

@@ -287,7 +287,7 @@ def test_runs_wait_for_what_they_need_and_are_counted(tmp_path, quick_processes)
     specs = plan(["fig2"], [], "smoke", [0])
     todo = [Job(which, load_preset("smoke"), tmp_path, "cpu", 1, False, ("coopctx",)) for which in specs]
     lines: list[str] = []
-    outcomes = run_side_by_side(list(reversed(todo)), 1, SilentProgress, Processes(work), PlainOverall(lines.append))
+    outcomes = run_side_by_side(list(reversed(todo)), 1, SilentProgress, Processes(work), PlainOverall(lines.append).tell)
     by_name = {(job.spec.pool, job.spec.seed): outcome for job, outcome in zip(reversed(todo), outcomes, strict=True)}
     assert {name for name, outcome in by_name.items() if outcome.state == "finished"} == {("tabular", 0), ("extortion", 0)}
     assert by_name["mutual-extortion", 0].message == "needs ppi-tabular seed 1, which failed"
