@@ -7,7 +7,7 @@ parameters after every episode. All others, such as PPI and A2C, remember nothin
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -21,18 +21,11 @@ from coopctx.game.matrix import MatrixGame
 from coopctx.game.player import Player
 
 
-class Seat(Player, Protocol):
-    """A player of a series: ``begin`` is called before every episode, ``end`` after it."""
-
-    def end(self, episodes: Episodes) -> None:
-        """Receive the episode that was played, from this side."""
-
-
-class Anew(Around[Player]):
+class Anew(Around):
     """A player that remembers nothing of earlier episodes."""
 
     def end(self, episodes: Episodes) -> None:
-        """Keep nothing."""
+        """Receive the episode that was played, from this side; keep nothing."""
 
 
 class Lasting(Anew):
@@ -87,6 +80,9 @@ class Naive(Player):
         assert self._learners is not None, "begin comes first"
         played = episodes.to(torch.device("cpu"))
         self._learners.learn(played.observations[:, :-1].long(), played.actions.long(), played.rewards)
+
+
+Seat: TypeAlias = Anew | Naive  # a player of a series: ``begin`` is called before every episode, ``end`` after it
 
 
 def play_series(

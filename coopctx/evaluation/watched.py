@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar, cast
+from typing import cast
 
 from torch import Tensor
 
 from coopctx.agents.beliefs import Beliefs, Believer
 from coopctx.game.player import Player
 
-AnyPlayer = TypeVar("AnyPlayer", bound=Player)
 
-
-class Around(Generic[AnyPlayer]):
+class Around(Player):
     """Plays as ``player`` does."""
 
-    def __init__(self, player: AnyPlayer) -> None:
+    def __init__(self, player: Player) -> None:
         self._player = player
 
     def begin(self, games: int) -> None:
@@ -31,11 +29,12 @@ class Around(Generic[AnyPlayer]):
         return self._player.act(observation, reward)
 
 
-class Watched(Around[Believer]):
+class Watched(Around):
     """Records the player's beliefs before every decision, in the order of the games."""
 
     def __init__(self, player: Believer) -> None:
         super().__init__(player)
+        self._believer = player
         self._batches: list[list[Beliefs]] = []  # [batch][round]
 
     def begin(self, games: int) -> None:
@@ -44,7 +43,7 @@ class Watched(Around[Believer]):
 
     def act(self, observation: Tensor, reward: Tensor) -> Tensor:
         action = super().act(observation, reward)
-        self._batches[-1].append(self._player.beliefs)
+        self._batches[-1].append(self._believer.beliefs)
         return action
 
     @property
