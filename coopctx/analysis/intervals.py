@@ -36,22 +36,17 @@ class Estimate:
         return Estimate(self.value, low, high, self.seeds)
 
 
-def the_mean(means: Floats) -> Floats:
-    """The mean of the only quantity, ``[..., 1]`` to ``[...]``."""
-    return means[..., 0]
-
-
 def estimate(
     values: ArrayLike,
-    of_means: Callable[[Floats], Floats] = the_mean,
+    of_means: Callable[[Floats], Floats] = lambda means: means[..., 0],
     pairs: Sequence[tuple[int, int]] | None = None,
 ) -> Estimate:
     """A smooth function of means over seeds, with its interval.
 
     values: ``[seeds]``, or ``[seeds, quantities]`` where the function needs several. of_means: from means
-    ``[..., quantities]`` to numbers ``[...]``. A ratio is the ratio of the means, so that a single seed with a denominator near
-    zero does not dominate it. pairs: for runs that share agents (Step 3), the two agents of each run; runs that share an agent
-    are then not treated as independent. Raises ValueError without any seed.
+    ``[..., quantities]`` to numbers ``[...]``; by default the mean of the only quantity. A ratio is the ratio of the means, so
+    that a single seed with a denominator near zero does not dominate it. pairs: for runs that share agents (Step 3), the two
+    agents of each run; runs that share an agent are then not treated as independent. Raises ValueError without any seed.
 
     Leaving out one of n seeds at a time gives n pseudo-values. Their standard error times the 0.975 quantile of Student's t
     with n - 1 degrees of freedom is half the interval's width. For pairs the squared error is the sum over agents of
