@@ -80,11 +80,6 @@ INLINE float sum_of(vec x, long count) {
     for (long i = 0; i < count; i++) sum += x[i];
     return sum;
 }
-INLINE ivec load_bytes(const uint8_t *p, long stride, long count) {
-    ivec x;
-    for (long i = 0; i < V; i++) x[i] = p[(i < count ? i : count - 1) * stride];
-    return x;
-}
 
 /* to[c * to_stride + r] = from[r * from_stride + c] for r < rows, c < columns. */
 INLINE void transpose(float *to, long to_stride, const float *from, long from_stride, const long rows, const long columns) {
