@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from coopctx.agents.trunk import Trunk
+from coopctx.game.player import Player
 
 
-class TrunkPlayer:
+class TrunkPlayer(Player):
     """Plays with a model that it does not change. A subclass implements `act` and sets `_previous`, long [games], to its choice.
 
     Every random number comes from ``generator``.
@@ -23,9 +24,6 @@ class TrunkPlayer:
         self._hidden = weights.new_zeros(games, self._model.hidden)
         self._previous = torch.full((games,), self._model.n_actions, device=weights.device)
         self.meet(None)
-
-    def identity(self) -> Tensor | None:
-        return None
 
     def meet(self, identity: Tensor | None) -> None:
         games, device = len(self._hidden), self._hidden.device

@@ -9,28 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from coopctx import native
 from coopctx.agents.coala.naive import NaiveLearners
+from coopctx.agents.coala.player import MetaPlayer
 from coopctx.game.episodes import Episodes
 from coopctx.game.matrix import START, MatrixGame
-
-
-class MetaPlayer(Protocol):
-    """A playing meta agent; ``begin`` is called once per meta-trajectory. recurrence: as of `PolicyPlayer`."""
-
-    recurrence: native.Recurrence | None
-
-    def begin(self, games: int) -> None:
-        """Forget all earlier games and prepare ``games`` meta-trajectories."""
-
-    def act(self, observation: Tensor, reward: Tensor) -> Tensor:
-        """Actions, long [games], after observation codes (long) and the last round's own rewards (float32, 0 at first)."""
 
 
 @dataclass(frozen=True)

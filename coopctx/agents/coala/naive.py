@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -17,25 +17,6 @@ from torch.nn import functional as F
 from coopctx.agents.policy_gradient import SMALLEST_DEVIATION
 from coopctx.experiments.settings import CoalaConfig
 from coopctx.game.matrix import COOPERATE
-
-
-class NaiveLearners(Protocol):
-    """Learners at the beginning of a meta-trajectory."""
-
-    def begin_episode(self) -> None:
-        """Forget the last inner episode; what has been learned remains."""
-
-    def act(self, observation: Tensor) -> Tensor:
-        """Actions, long [learners * B], after observation codes."""
-
-    def learn(self, observations: Tensor, actions: Tensor, rewards: Tensor) -> None:
-        """Each learner's step on its own B games of the inner episode just played, [learners * B, T]."""
-
-
-def naive_learners(learners: int, n_actions: int, coala: CoalaConfig, generator: torch.Generator) -> NaiveLearners:
-    """New naive learners of the configured kind."""
-    kind = FiveLogitLearners if coala.naive_policy == "five-logit" else RecurrentLearners
-    return kind(learners, n_actions, coala, generator)
 
 
 class FiveLogitLearners:
@@ -49,14 +30,16 @@ class FiveLogitLearners:
         self._adam = torch.optim.Adam([self.logits], lr=coala.naive_learning_rate)
 
     def begin_episode(self) -> None:
-        """A memory-one policy has nothing to forget."""
+        """Forget the last inner episode; what has been learned remains. A memory-one policy has nothing to forget."""
 
     def act(self, observation: Tensor) -> Tensor:
+        """Actions, long [learners * B], after observation codes."""
         seen = observation.view(len(self.logits), -1)
         uniform = torch.rand(seen.shape, generator=self._generator)
         return (uniform >= torch.sigmoid(self.logits.gather(1, seen))).long().flatten()  # 0 cooperates
 
     def learn(self, observations: Tensor, actions: Tensor, rewards: Tensor) -> None:
+        """Each learner's step on its own B games of the inner episode just played, [learners * B, T]."""
         shape = len(self.logits), -1  # [learners, B * T]
         seen = observations.reshape(shape)
         score = (actions.reshape(shape) == COOPERATE).float() - torch.sigmoid(self.logits.gather(1, seen))
@@ -138,6 +121,15 @@ class RecurrentLearners:
         candidate = torch.tanh(gates[..., 2 * size :] + reset * (recurrent[..., 2 * size :] + network.bias))
         self._hidden = torch.lerp(candidate, self._hidden, keep)
         return torch.baddbmm(network.readout_bias, F.silu(self._hidden), network.readout)
+
+
+NaiveLearners: TypeAlias = FiveLogitLearners | RecurrentLearners
+
+
+def naive_learners(learners: int, n_actions: int, coala: CoalaConfig, generator: torch.Generator) -> NaiveLearners:
+    """New naive learners of the configured kind, at the beginning of a meta-trajectory."""
+    kind = FiveLogitLearners if coala.naive_policy == "five-logit" else RecurrentLearners
+    return kind(learners, n_actions, coala, generator)
 
 
 def _clipped(gradients: Sequence[Tensor], max_norm: float) -> list[Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +53,9 @@ class FiveLogitPlayer(Player):
         """A memory-one policy does not remember its own actions but by the next observation."""
 
 
+MetaPlayer: TypeAlias = FiveLogitPlayer | PolicyPlayer
+
+
 def model_of(config: Config, weights: Mapping[str, Tensor]) -> FiveLogits | ActorCritic:
     """The model that a run with these settings left as ``weights``."""
     if "logits" in weights:
@@ -59,9 +63,7 @@ def model_of(config: Config, weights: Mapping[str, Tensor]) -> FiveLogits | Acto
     return rebuilt(ActorCritic, config, weights, config.coala.hidden)
 
 
-def player_of(
-    model: FiveLogits | ActorCritic, config: Config, generator: torch.Generator, threads: int = 1
-) -> FiveLogitPlayer | PolicyPlayer:
+def player_of(model: FiveLogits | ActorCritic, config: Config, generator: torch.Generator, threads: int = 1) -> MetaPlayer:
     """The player of a trained model; neither settings nor threads matter to it."""
     return FiveLogitPlayer(model.logits, generator) if isinstance(model, FiveLogits) else PolicyPlayer(model, generator)
 

@@ -10,9 +10,9 @@ import torch
 from coopctx import native
 from coopctx.agents.coala.exact_training import ExactTraining
 from coopctx.agents.coala.learner import LEARNERS, MetaLearner
-from coopctx.agents.coala.meta_games import Layout, MetaPlayer, play
+from coopctx.agents.coala.meta_games import Layout, play
 from coopctx.agents.coala.naive import NaiveLearners, naive_learners
-from coopctx.agents.coala.player import FiveLogits
+from coopctx.agents.coala.player import FiveLogits, MetaPlayer
 from coopctx.agents.loop import Loop, Schedule
 from coopctx.agents.policy_gradient import Update, record_updates
 from coopctx.agents.record import Match, diagnose
