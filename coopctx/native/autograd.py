@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,43 +15,29 @@ from coopctx.native.recurrence import Recurrence
 def trunk(kernel: Kernel, gates: Gates, extra: Tensor | None, index: Tensor, reward_in: Tensor) -> Tensor:
     """Outputs [B, T, n_out] as in `Kernel.forward`, differentiable in gates and extra."""
     weights = (*gates, extra)
-    if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in weights):
-        return _Trunk.apply(kernel, index, reward_in, *weights)
-    return kernel.forward(gates, extra, index, reward_in, need_gradient=False)[0]
+    wanted = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in weights)
+    outputs, saved = kernel.forward(gates, extra, index, reward_in, need_gradient=wanted)
+    return _Outputs.apply(kernel, gates.contiguous(), outputs, saved, *weights) if wanted else outputs
 
 
 def recalled(played: Recurrence, gates: Gates, extra: Tensor | None) -> Tensor:
     """`Recurrence.outputs`, differentiable in gates and extra, which must have the values of those rounds. Nothing is
     recomputed."""
-    return _Recalled.apply(played, *gates, extra)
+    return _Outputs.apply(played.kernel, played.gates, played.outputs, played.saved, *gates, extra)
 
 
-class _Recalled(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, played: Recurrence, *weights: Any) -> Tensor:
-        ctx.played = played
-        return cast(Tensor, played.outputs).detach()
+class _Outputs(torch.autograd.Function):
+    """Outputs that the kernel has computed from ``gates`` and kept what is in ``saved`` for their gradient in ``weights``."""
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, d_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        played = ctx.played
-        gradient, d_extra = played.kernel.backward(played.gates, played.saved, d_outputs.contiguous(), played.extra is not None)
-        return (None, *gradient, d_extra)
-
-
-class _Trunk(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, kernel: Kernel, index: Tensor, reward_in: Tensor, *weights: Any) -> Tensor:
-        *gates, extra = weights
-        out, saved = kernel.forward(Gates(*gates), extra, index, reward_in)
-        ctx.kernel, ctx.with_extra = kernel, extra is not None
+    def forward(ctx: Any, kernel: Kernel, gates: Gates, outputs: Tensor, saved: Tensor, *weights: Any) -> Tensor:
+        ctx.kernel, ctx.with_extra = kernel, weights[-1] is not None
         ctx.save_for_backward(saved, *gates)
-        return out
+        return outputs.detach()
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, d_outputs: Tensor) -> tuple[Tensor | None, ...]:
         saved, *gates = ctx.saved_tensors
         gradient, d_extra = ctx.kernel.backward(Gates(*gates), saved, d_outputs.contiguous(), ctx.with_extra)
-        return (None, None, None, *gradient, d_extra)
+        return (None, None, None, None, *gradient, d_extra)
