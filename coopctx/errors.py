@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 
 class CoopctxError(Exception):
@@ -42,3 +42,9 @@ def suggestion(name: str, allowed: Iterable[str], near: float = 0.7) -> str:
 def unknown(kind: str, name: str, allowed: Iterable[str]) -> UsageError:
     """The refusal of a ``kind`` (agent, pool, figure) that is called ``name``, which is not one of ``allowed``."""
     return UsageError(f"unknown {kind} {name!r}; {suggestion(name, allowed)}")
+
+
+def check_known(kind: str, name: str, allowed: Collection[str]) -> None:
+    """`unknown`, raised unless ``name`` is one of ``allowed``."""
+    if name not in allowed:
+        raise unknown(kind, name, allowed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from coopctx.errors import RunError, unknown
+from coopctx.errors import RunError, check_known
 
 
 def cuda_here() -> bool:
@@ -17,8 +17,7 @@ def cuda_here() -> bool:
 
 def resolve_device(name: str, cuda: Callable[[], bool] = cuda_here) -> str:
     """ "cpu" or "cuda" for "auto", "cpu" or "cuda"; UsageError for another name, RunError if there is no CUDA device."""
-    if name not in ("auto", "cpu", "cuda"):
-        raise unknown("device", name, ("auto", "cpu", "cuda"))
+    check_known("device", name, ("auto", "cpu", "cuda"))
     if name == "auto":
         return "cuda" if cuda() else "cpu"
     if name == "cuda" and not cuda():

@@ -16,7 +16,7 @@ from coopctx.errors import UsageError
 from coopctx.experiments.agents import AGENTS
 from coopctx.experiments.config_file import ConfigFile
 from coopctx.experiments.pools import COALA_POOLS, CUSTOM, POOLS, agents_of
-from coopctx.experiments.presets import Experiment, experiment_in, preset_called, preset_names
+from coopctx.experiments.presets import experiment_in, preset_called, preset_names
 from coopctx.experiments.seeds import seeds_of
 from coopctx.game.matrix import NAMED_GAMES
 from coopctx.launch import local
@@ -54,10 +54,10 @@ def figures_folder(out: Path | None, preset: str) -> Path:
 
 def agent_and_pool(agent: str | None, pool: str | None, preset: str, usual: tuple[str, str] | None = None) -> tuple[str, str]:
     """The kind of agent and the pool: from the options, the preset's file, or ``usual``; UsageError if one is missing."""
-    said = experiment_in(preset) if isinstance(preset, ConfigFile) else Experiment(None, None)
-    if agent and said.agent and agent != said.agent:
-        raise UsageError(f"--agent {agent}: {preset} says agent = {said.agent!r}")
-    chosen = [agent or said.agent or (usual and usual[0]), pool or said.pool or (usual and usual[1])]
+    own_agent, own_pool = experiment_in(preset) if isinstance(preset, ConfigFile) else (None, None)
+    if agent and own_agent and agent != own_agent:
+        raise UsageError(f"--agent {agent}: {preset} says agent = {own_agent!r}")
+    chosen = [agent or own_agent or (usual and usual[0]), pool or own_pool or (usual and usual[1])]
     for name, value in zip(("--agent", "--pool"), chosen, strict=True):
         if not value:
             raise UsageError(f"Missing option '{name}' (or a file with it, --config)")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from coopctx.errors import UsageError, unknown
+from coopctx.errors import UsageError, check_known, unknown
 from coopctx.experiments.agents import AGENTS
 from coopctx.experiments.config_file import ConfigFile
 from coopctx.experiments.settings import PoolConfig
@@ -86,8 +86,7 @@ class RunSpec:
     preset: str
 
     def __post_init__(self) -> None:
-        if self.agent not in AGENTS:
-            raise unknown("agent", self.agent, AGENTS)
+        check_known("agent", self.agent, AGENTS)
         if self.pool == CUSTOM and self.agent == "coala":
             raise UsageError("coala has pools of its own; --pool custom and pool.members go with ppi and a2c")
         if self.pool != CUSTOM and self.pool not in pools_of(self.agent):

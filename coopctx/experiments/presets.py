@@ -7,9 +7,9 @@ import tomllib
 from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib import resources
-from typing import Any, NamedTuple
+from typing import Any
 
-from coopctx.errors import UsageError, unknown
+from coopctx.errors import UsageError, check_known, unknown
 from coopctx.experiments.agents import AGENTS
 from coopctx.experiments.checks import shown
 from coopctx.experiments.config_file import AGENT, BASE, ENDING, ConfigFile
@@ -48,23 +48,19 @@ def check_preset(name: str) -> None:
         if name in preset_names():
             raise UsageError(f"--config {str(name.path)!r}: {name} is a preset's name and its folder; rename the file")
         _base(name)
-    elif name not in preset_names():
-        raise unknown("preset", name, preset_names())
+    else:
+        check_known("preset", name, preset_names())
 
 
-class Experiment(NamedTuple):
-    """What a file says beyond the settings; None where it leaves that open."""
+def experiment_in(file: ConfigFile) -> tuple[str | None, str | None]:
+    """The kind of agent that a file names, and `CUSTOM` if it lists members of a pool; None where it leaves that open.
 
-    agent: str | None
-    pool: str | None
-
-
-def experiment_in(file: ConfigFile) -> Experiment:
-    """The kind of agent that a file names, and `CUSTOM` if it lists members of a pool. UsageError for an unknown agent."""
+    UsageError for an unknown agent.
+    """
     contents = file.read()
     agent = _one_of(AGENTS, contents[AGENT], AGENT, file) if AGENT in contents else None
     listed = _table(contents.get("pool", {}), f"{file.path}: pool").get("members")
-    return Experiment(agent, CUSTOM if listed else None)
+    return agent, CUSTOM if listed else None
 
 
 def load_preset(name: str, overrides: Sequence[str] = (), pool: str | None = None) -> Config:

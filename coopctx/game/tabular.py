@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from coopctx import native
-from coopctx.errors import unknown
+from coopctx.errors import check_known
 from coopctx.game.matrix import COOPERATE, DEFECT
 from coopctx.game.memory_one import NAMED_STRATEGIES
 from coopctx.game.player import Player
@@ -75,8 +75,7 @@ def uniform_player(n_observations: int, n_actions: int, generator: torch.Generat
 
 def named_strategy(name: str, generator: torch.Generator) -> TabularPlayer:
     """One of `NAMED_STRATEGIES`; raises UsageError with the nearest names for any other."""
-    if name not in NAMED_STRATEGIES:
-        raise unknown("strategy", name, NAMED_STRATEGIES)
+    check_known("strategy", name, NAMED_STRATEGIES)
     return TabularPlayer(memory_one_policy(NAMED_STRATEGIES[name]), generator)
 
 

@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple, cast
 
-from coopctx.errors import RunError, unknown
+from coopctx.errors import RunError, check_known
 from coopctx.launch.display import PipeProgress
 from coopctx.launch.job import Engine, Job, Outcome, run_one
 from coopctx.machine import available_cores, cuda_here
@@ -123,8 +123,7 @@ def _without_main() -> Iterator[None]:
 
 def engine(name: str) -> Engine:
     """The engine "local" or "ray"; UsageError for another name, RunError if Ray is not installed."""
-    if name not in ENGINES:
-        raise unknown("engine", name, ENGINES)
+    check_known("engine", name, ENGINES)
     if name == "local":
         return Processes()
     try:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coopctx.analysis.steps import STEP_POOLS
-from coopctx.errors import RunError, UsageError, unknown
+from coopctx.errors import RunError, UsageError, check_known
 from coopctx.experiments.agents import AGENTS
 from coopctx.experiments.pools import COALA_POOLS, RunSpec, with_needs
 from coopctx.figures import PAPER_FIGURES, draw
@@ -57,11 +57,9 @@ def plan(figures: Sequence[str], agents: Sequence[str], seeds: Sequence[int], op
     shows one of the agents.
     """
     for figure in figures:
-        if figure not in RUNS_OF:
-            raise unknown("figure", figure, RUNS_OF)
+        check_known("figure", figure, RUNS_OF)
     for agent in agents:
-        if agent not in AGENTS:
-            raise unknown("agent", agent, AGENTS)
+        check_known("agent", agent, AGENTS)
     chosen = agents or tuple(AGENTS)
     specs = [
         RunSpec(agent, pool, opponent_id, seed, options.preset)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from coopctx.analysis.steps import STEP_POOLS
-from coopctx.errors import RunError, UsageError, unknown
+from coopctx.errors import RunError, UsageError, check_known
 from coopctx.experiments.pools import EARLY_ROUND, RunSpec, agents_of, with_needs
 from coopctx.experiments.presets import load_preset
 from coopctx.experiments.settings import Config
@@ -19,8 +19,7 @@ def train_steps(agent: str, seeds: Sequence[int], options: RunOptions) -> Config
     Step 3 of a seed also needs Steps 1 and 2 of another seed (`RunSpec.needs`). Raises UsageError for impossible settings,
     RunError naming the runs that failed, Interrupted on Ctrl-C.
     """
-    if agent not in (able := agents_of(STEP_POOLS[2])):
-        raise unknown("agent", agent, able)
+    check_known("agent", agent, agents_of(STEP_POOLS[2]))
     config = load_preset(options.preset, options.overrides, STEP_POOLS[2])
     _check_game(config)
     step_3 = [RunSpec(agent, STEP_POOLS[2], False, seed, options.preset) for seed in seeds]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from coopctx.errors import UsageError, unknown
+from coopctx.errors import UsageError, check_known
 from coopctx.runs.progress import Progress
 
 LOGS = ("tensorboard",)  # the values of ``--log``
@@ -14,8 +14,7 @@ FOLDER = "tensorboard"  # in the results: ``tensorboard --logdir`` shows the run
 
 def check_log(name: str) -> None:
     """UsageError if there is no such log, or the package that writes it is not installed."""
-    if name not in LOGS:
-        raise unknown("log", name, LOGS)
+    check_known("log", name, LOGS)
     _writer()
 
 
