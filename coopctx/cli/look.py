@@ -94,7 +94,7 @@ def plot(
     show.name_unknown(found)
     for line in (*drawing.missing, *drawing.paths):
         show.say(line)
-    show.fail_each(drawing.left_out, "runs or files could not be read")
+    show.fail_each(found.left_out, "runs or files could not be read")
     show.following(show.quoted(["coopctx", "report", *options_for(results, preset)]))
 
 

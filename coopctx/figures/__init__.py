@@ -11,7 +11,7 @@ from pathlib import Path
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from coopctx.errors import unknown
+from coopctx.errors import check_known
 from coopctx.figures import arena, coala, episodes, fig1, fig2, fig3, sensitivity, style
 from coopctx.figures.runs import NothingToDraw
 from coopctx.runs.files import check_folder
@@ -35,66 +35,56 @@ ALL: dict[str, Build] = {
 
 @dataclass(frozen=True)
 class Drawing:
-    """paths: the files written. missing: one line for each part of the figures whose runs are not all there.
-
-    left_out: one line for each folder or file that could not be used (`Results.left_out`).
-    """
+    """paths: the files written. missing: one line for each part of the figures whose runs are not all there."""
 
     paths: list[Path]
     missing: list[str]
-    left_out: list[str]
 
 
 def draw(figure: str, results: Results, out: Path, formats: Sequence[str]) -> Drawing:
     """Draw `figure` (such as "fig1", or "all" of them) from the finished runs into the folder `out`, once per format.
 
-    Draws what there is when only some runs are finished or can be read, and says in the Drawing what is missing.
+    Draws what there is when only some runs are finished or can be read, and says in the Drawing what is missing; what could
+    not be used is in `Results.left_out`.
     Raises UsageError for an unknown figure or format; RunError when there is nothing to draw or a file cannot be written.
     """
-    if figure != "all" and figure not in ALL:
-        raise unknown("figure", figure, (*ALL, "all"))
+    check_known("figure", figure, (*ALL, "all"))
     _check(formats, out)
-    drawing = Drawing([], [], results.left_out)
+    paths: list[Path] = []
+    missing: list[str] = []
     absent: list[NothingToDraw] = []
-    for name in ALL if figure == "all" else [figure]:
-        try:
-            _draw(name, results, out, formats, drawing)
-        except NothingToDraw as error:
-            absent.append(error)
-    if not drawing.paths:
+    with rc_context(style.RC):
+        for name in ALL if figure == "all" else [figure]:
+            try:
+                drawn, lacking = ALL[name](results)
+            except NothingToDraw as error:
+                absent.append(error)
+            else:
+                paths += _written(drawn, name, out, formats)
+                missing += lacking
+    if not paths:
         raise NothingToDraw("; ".join([str(absent[0]), *results.left_out]))
-    lines = dict.fromkeys((*drawing.missing, *map(str, absent)))  # figures 1 and 3 are of the same runs
-    return Drawing(drawing.paths, list(lines), results.left_out)
+    return Drawing(paths, list(dict.fromkeys((*missing, *map(str, absent)))))  # figures 1 and 3 are of the same runs
 
 
-def save(drawn: Callable[[], Figure], name: str, out: Path, formats: Sequence[str]) -> list[Path]:
-    """Write the figure that ``drawn`` makes as ``name`` into the folder ``out``, once per format; the paths.
+def save(build: Callable[[], Figure], name: str, out: Path, formats: Sequence[str]) -> list[Path]:
+    """Write the figure that ``build`` makes as ``name`` into the folder ``out``, once per format; the paths.
 
     Raises UsageError for an unknown format, RunError when a file cannot be written.
     """
     _check(formats, out)
-    paths = [out / f"{name}.{file_format}" for file_format in dict.fromkeys(formats)]
     with rc_context(style.RC):
-        figure = drawn()
-        for path in paths:
-            style.save(figure, path, path.suffix.removeprefix("."))
+        return _written(build(), name, out, formats)
+
+
+def _written(figure: Figure, name: str, out: Path, formats: Sequence[str]) -> list[Path]:
+    paths = [out / f"{name}.{file_format}" for file_format in dict.fromkeys(formats)]
+    for path in paths:
+        style.save(figure, path, path.suffix.removeprefix("."))
     return paths
-
-
-def _draw(name: str, results: Results, out: Path, formats: Sequence[str], drawing: Drawing) -> None:
-    lacking: list[str] = []
-
-    def drawn() -> Figure:
-        figure, missing = ALL[name](results)
-        lacking.extend(missing)
-        return figure
-
-    drawing.paths.extend(save(drawn, name, out, formats))
-    drawing.missing.extend(lacking)
 
 
 def _check(formats: Sequence[str], out: Path) -> None:
     for file_format in formats:
-        if file_format not in style.FORMATS:
-            raise unknown("format", file_format, style.FORMATS)
+        check_known("format", file_format, style.FORMATS)
     check_folder(out)
