@@ -26,7 +26,7 @@ CUT_NORMAL_DEVIATION = 0.87962566103423978  # of a standard normal variable that
 
 
 class Trunk(nn.Module):
-    """Embeddings, GRU, Swish and one linear head. Subclasses define what the outputs mean.
+    """Embeddings, GRU, Swish and one linear head. Subclasses define how many outputs there are, and what they mean.
 
     identity_size: the length of the co-player's identity z (App. A.4.1), 0 without it.
     """
@@ -35,7 +35,6 @@ class Trunk(nn.Module):
         self,
         n_observations: int,
         n_actions: int,
-        n_outputs: int,
         hidden: int,
         embedding: int,
         identity_size: int,
@@ -51,9 +50,14 @@ class Trunk(nn.Module):
         # z is concatenated to the one-hot observation (App. A.4.1), which is one more linear map into the embedding.
         self.identity = nn.Linear(identity_size, embedding, bias=False) if identity_size else None
         self.gru = nn.GRU(embedding, hidden, batch_first=True)
-        self.head = nn.Linear(hidden, n_outputs)
+        self.head = nn.Linear(hidden, self.n_outputs)
         self._draw = {"uniform": self._draw_uniform, "flax": self._draw_flax}[initialisation]
         self.initialise(generator)
+
+    @property
+    def n_outputs(self) -> int:
+        """The number of outputs of the head."""
+        raise NotImplementedError
 
     def initialise(self, generator: torch.Generator) -> None:
         """Draw all weights anew from ``generator``."""
@@ -209,11 +213,14 @@ class ActorCritic(Trunk):
         initialisation: Initialisation = "uniform",
         zero_readouts: bool = False,
     ) -> None:
-        sizes = n_observations, n_actions, n_actions + 1, hidden, embedding, identity_size
-        super().__init__(*sizes, generator, initialisation)
+        super().__init__(n_observations, n_actions, hidden, embedding, identity_size, generator, initialisation)
         if zero_readouts:
             nn.init.zeros_(self.head.weight)
             nn.init.zeros_(self.head.bias)
+
+    @property
+    def n_outputs(self) -> int:
+        return self.n_actions + 1
 
 
 AnyTrunk = TypeVar("AnyTrunk", bound=Trunk)

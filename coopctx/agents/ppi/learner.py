@@ -44,15 +44,8 @@ class PPILearner(Learner):
     ) -> None:
         super().__init__(number, seed)
         self._ppi, self._device = ppi, device
-        self.model: SequenceModel = SequenceModel(
-            game.n_observations,
-            game.n_actions,
-            model.hidden,
-            model.embedding,
-            identity_size,
-            self._stream("initialise", 0),
-            ppi.initialisation,
-        ).to(device)
+        sizes = game.n_observations, game.n_actions, model.hidden, model.embedding, identity_size
+        self.model: SequenceModel = SequenceModel(*sizes, self._stream("initialise", 0), ppi.initialisation).to(device)
         self.planner = Planner.of(ppi)
 
     def fit(self, phase: int, on_progress: Callable[[float], None] = lambda fraction: None) -> Losses[float]:

@@ -18,7 +18,6 @@ from torch.nn import functional as F
 
 from coopctx import native
 from coopctx.agents.trunk import Trunk
-from coopctx.experiments.settings import Initialisation
 from coopctx.game.episodes import Episodes
 from coopctx.native import Gates
 
@@ -50,19 +49,9 @@ class Losses(NamedTuple, Generic[Number]):
 class SequenceModel(Trunk):
     """The self- and world-model of PPI: predicts own actions, observations and rewards."""
 
-    def __init__(
-        self,
-        n_observations: int,
-        n_actions: int,
-        hidden: int,
-        embedding: int,
-        identity_size: int,
-        generator: torch.Generator,
-        initialisation: Initialisation = "uniform",
-    ) -> None:
-        n_outputs = n_actions + 2 * n_actions * n_observations
-        sizes = n_observations, n_actions, n_outputs, hidden, embedding, identity_size
-        super().__init__(*sizes, generator, initialisation)
+    @property
+    def n_outputs(self) -> int:
+        return self.n_actions + 2 * self.n_actions * self.n_observations
 
     def losses(self, episodes: Episodes) -> Losses[Tensor]:
         """L_obs, L_act and L_rew of Alg. 1 on these episodes, scalars."""
