@@ -69,12 +69,5 @@ def check_part(path: Path, checksum: str) -> None:
         raise _damaged(path)
 
 
-def read_part(path: Path) -> dict[str, Tensor]:
-    """The tensors in a file that `check_part` has found sound, mapped from it: they are read where they are used."""
-    from safetensors.torch import load_file
-
-    return load_file(path)
-
-
 def _damaged(path: Path) -> RunError:
     return RunError(f"{path} is damaged; --fresh starts the run over")

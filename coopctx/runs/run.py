@@ -26,7 +26,7 @@ import pyarrow as pa
 from coopctx._version import __version__, commit
 from coopctx.errors import CoopctxError, RunError
 from coopctx.experiments.configuration import digest
-from coopctx.runs.checkpoint import check_part, read_checkpoint, read_part, write_checkpoint, write_part
+from coopctx.runs.checkpoint import check_part, read_checkpoint, write_checkpoint, write_part
 from coopctx.runs.files import check_writable, delete, sha256, write_atomically, write_parquet
 from coopctx.runs.lock import locked
 from coopctx.runs.manifest import is_manifest, read_manifest, refuse_other_run
@@ -156,8 +156,10 @@ class Run:
         self._parts[name] = write_part(self.directory / name, tensors)
 
     def appended(self, learner: int) -> Iterator[dict[str, Tensor]]:
-        """What was appended for this learner up to the checkpoint, in order, mapped from the files."""
-        return (read_part(self.directory / name) for name in fnmatch.filter(self._parts, part_file(learner, "*")))
+        """What was appended for this learner up to the checkpoint, in order, mapped from the files: read where it is used."""
+        from safetensors.torch import load_file
+
+        return (load_file(self.directory / name) for name in fnmatch.filter(self._parts, part_file(learner, "*")))
 
     def checkpoint(self, state: dict[str, Any]) -> None:
         """Save `state` (tensors, numbers, strings, lists, dictionaries) and all rows, for a killed run to resume from."""
@@ -250,9 +252,7 @@ class Run:
     def _write_tables(self) -> None:
         for table, schema in SCHEMAS.items():
             columns = list(zip(*self.rows[table], strict=True)) or [()] * len(schema)
-            filled = pa.table(
-                [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)], schema=schema
-            )
+            filled = pa.table(dict(zip(schema.names, columns, strict=True)), schema=schema)
             write_parquet(self.directory / TABLE_FILES[table], filled)
 
     def _write_manifest(self, **changes: Any) -> None:
