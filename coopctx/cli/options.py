@@ -20,7 +20,7 @@ from coopctx.experiments.presets import experiment_in, preset_called, preset_nam
 from coopctx.experiments.seeds import seeds_of
 from coopctx.game.matrix import NAMED_GAMES
 from coopctx.launch import local
-from coopctx.launch.options import RunOptions
+from coopctx.launch.job import RunOptions
 
 WIDEST = 20  # characters: choices that need more stand in the help text, where they are not cut
 PAPER_FIGURES = "fig1", "fig2", "fig3", "fig4"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -28,7 +29,7 @@ from coopctx.cli.options import (
 )
 from coopctx.experiments.agents import AGENTS
 from coopctx.experiments.pools import RunSpec, options_for
-from coopctx.launch.options import RunOptions
+from coopctx.launch.job import RunOptions
 from coopctx.runs.tracking import LOGS, check_log
 
 if TYPE_CHECKING:
@@ -64,8 +65,6 @@ def train(
     coopctx train --config my.toml --seeds 0-9
     coopctx train --agent a2c --pool mixed --log tensorboard
     """
-    from dataclasses import replace
-
     chosen, asked = parse_seeds(seed, seeds), options()
     from coopctx.launch import jobs
 
@@ -158,13 +157,13 @@ def sweep(
     if dry_run:
         _list_runs(requests, asked)
         return
-    found = sweep.sweep(requests, figures_folder(out, asked.preset), asked)
+    written, failures = sweep.sweep(requests, figures_folder(out, asked.preset), asked)
     show.warn_of(asked.preset)
-    if found.written:
+    if written:
         show.console.print(show.sweep_table(*sweep.finals(requests, asked.results)))
-    for path in found.written:
+    for path in written:
         show.say(path)
-    show.fail_each(found.failures, f"of {len(requests)} runs failed")
+    show.fail_each(failures, f"of {len(requests)} runs failed")
     show.following(show.quoted(["coopctx", "report", *options_for(asked.results, asked.preset)]))
 
 

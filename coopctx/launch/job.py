@@ -1,11 +1,13 @@
-"""A job is one run with all that a process needs to carry it out; engines carry out several jobs."""
+"""A job is one run with all that a process needs to carry it out; engines carry out several jobs, as the options say."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
+
+from rich.console import Console
 
 from coopctx.agents import execute
 from coopctx.errors import CoopctxError, RunError
@@ -86,6 +88,27 @@ class Engine(Protocol):
 
     def stop(self) -> None:
         """Stop the running jobs at once."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How runs are carried out.
+
+    engine: what carries out several runs at a time. preset: the name of the settings. overrides: settings that replace the
+    preset's, such as ``ppi.rollouts=8``. results: the folder of all runs. device: auto, cpu or cuda. jobs: runs at a time, None
+    for one per core. fresh: delete earlier runs and start over. log: where else progress is
+    written (`tracking.LOGS`), nowhere if empty. console: where progress is shown.
+    """
+
+    engine: Engine
+    preset: str = "cpu"
+    overrides: tuple[str, ...] = ()
+    results: Path = Path("results")
+    device: str = "auto"
+    jobs: int | None = None
+    fresh: bool = False
+    log: str = ""
+    console: Console = field(default_factory=lambda: Console(quiet=True))
 
 
 def run_one(job: Job, progress: Progress) -> Outcome:

@@ -18,8 +18,7 @@ from coopctx.experiments.pools import RunSpec, check_read, options_for
 from coopctx.experiments.presets import load_preset
 from coopctx.experiments.settings import Config
 from coopctx.launch.display import Counts, PlainOverall, PlainProgress, RichOverall, RichProgress, new_display
-from coopctx.launch.job import Engine, Job, Outcome, run_one
-from coopctx.launch.options import RunOptions
+from coopctx.launch.job import Engine, Job, Outcome, RunOptions, run_one
 from coopctx.machine import resolve_device
 from coopctx.runs.files import check_writable
 from coopctx.runs.manifest import is_finished
@@ -87,9 +86,13 @@ def train_runs(requests: Sequence[Request], options: RunOptions) -> list[Outcome
 
 
 def _job(request: Request, config: Config, place: str, threads: int, options: RunOptions) -> Job:
-    command = command_of(request.spec, request.overrides, request.results, options.device)
+    """The job of a request. Its command leaves out defaults, except those that name the run."""
+    command = [*request.spec.command, *(word for override in request.overrides for word in ("--set", override))]
+    command += options_for(request.results)
+    command += ["--device", options.device] if options.device != "auto" else []
     place = AGENTS[request.spec.agent].device(place)
-    return Job(request.spec, config, request.results, place, threads, options.fresh, command, request.label, options.log)
+    given = threads, options.fresh, tuple(command), request.label, options.log
+    return Job(request.spec, config, request.results, place, *given)
 
 
 def workers_for(jobs: int | None, engine: Engine) -> int:
@@ -132,15 +135,6 @@ def _without_unmet(waiting: Sequence[Job], outcomes: dict[Job, Outcome]) -> list
         else:
             left.append(job)
     return left
-
-
-def command_of(spec: RunSpec, overrides: Sequence[str], results: Path, device: str) -> tuple[str, ...]:
-    """The words of the command that carries out this run alone. Defaults are left out, except those that name the run."""
-    options = list(spec.command)
-    options += [word for override in overrides for word in ("--set", override)]
-    options += options_for(results)
-    options += ["--device", device] if device != "auto" else []
-    return tuple(options)
 
 
 def run_side_by_side(

@@ -11,8 +11,8 @@ from coopctx.experiments.configuration import to_dict
 from coopctx.experiments.presets import load_preset
 from coopctx.launch.calibration import Calibration
 from coopctx.launch.display import duration
+from coopctx.launch.job import RunOptions
 from coopctx.launch.jobs import Request, shared, workers_for
-from coopctx.launch.options import RunOptions
 from coopctx.machine import resolve_device
 from coopctx.runs.run import standing
 

@@ -12,8 +12,8 @@ from coopctx.experiments.agents import AGENTS
 from coopctx.experiments.pools import COALA_POOLS, RunSpec, with_needs
 from coopctx.figures import PAPER_FIGURES, draw
 from coopctx.figures.runs import NothingToDraw
+from coopctx.launch.job import RunOptions
 from coopctx.launch.jobs import Request, failures, train_runs
-from coopctx.launch.options import RunOptions
 from coopctx.report.pages import write_report
 from coopctx.runs.read import Results
 

@@ -12,10 +12,9 @@ from coopctx.experiments.configuration import flat
 from coopctx.experiments.pools import RunSpec
 from coopctx.experiments.presets import preset_called
 from coopctx.experiments.seeds import seeds_of
-from coopctx.launch.job import Outcome
+from coopctx.launch.job import Outcome, RunOptions
 from coopctx.launch.jobs import train as train_all
 from coopctx.launch.local import Processes
-from coopctx.launch.options import RunOptions
 
 
 def train(

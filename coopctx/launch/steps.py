@@ -9,8 +9,8 @@ from coopctx.errors import RunError, UsageError, check_known
 from coopctx.experiments.pools import EARLY_ROUND, RunSpec, agents_of, with_needs
 from coopctx.experiments.presets import load_preset
 from coopctx.experiments.settings import Config
+from coopctx.launch.job import RunOptions
 from coopctx.launch.jobs import Request, failures, train_runs
-from coopctx.launch.options import RunOptions
 
 
 def train_steps(agent: str, seeds: Sequence[int], options: RunOptions) -> Config:

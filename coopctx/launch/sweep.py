@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -22,19 +21,11 @@ from coopctx.experiments.pools import RunSpec, check_read, with_needs
 from coopctx.experiments.presets import load_preset
 from coopctx.figures import draw
 from coopctx.figures.runs import NothingToDraw
+from coopctx.launch.job import RunOptions
 from coopctx.launch.jobs import Request, failures, train_runs
-from coopctx.launch.options import RunOptions
 from coopctx.runs.read import Results
 
 OWN = "as in the preset"
-
-
-@dataclass(frozen=True)
-class Swept:
-    """written: the parquet and the figures. failures: a line for each run that failed."""
-
-    written: list[Path]
-    failures: list[str]
 
 
 def plan(vary: Sequence[str], specs: Sequence[RunSpec], options: RunOptions) -> list[Request]:
@@ -62,11 +53,11 @@ def plan(vary: Sequence[str], specs: Sequence[RunSpec], options: RunOptions) -> 
     return list(found)
 
 
-def sweep(requests: Sequence[Request], out: Path, options: RunOptions) -> Swept:
+def sweep(requests: Sequence[Request], out: Path, options: RunOptions) -> tuple[list[Path], list[str]]:
     """Carry out the runs of `plan`, skipping the finished ones; write all finished ones to the parquet and draw the figure.
 
-    If a run fails, the others go on, except those that need it. Raises as `jobs.train_runs`, `sweeps.add` and
-    `figures.draw`.
+    Returns the files written, parquet and figures, and a line for each run that failed. If a run fails, the others go on, except
+    those that need it. Raises as `jobs.train_runs`, `sweeps.add` and `figures.draw`.
     """
     outcomes, results = train_runs(requests, options), options.results
     failed = failures(requests, outcomes)
@@ -77,13 +68,13 @@ def sweep(requests: Sequence[Request], out: Path, options: RunOptions) -> Swept:
         if outcome.state != "failed" and request.spec.pool == last.pool
     ]
     if not finished:
-        return Swept([], failed)
+        return [], failed
     path = sweep_table.add(results, last.preset, finished)
     try:
         figures = draw("sensitivity", Results(results, last.preset), out, ["png", "pdf"]).paths
     except NothingToDraw:  # no more than one value so far
         figures = []
-    return Swept([path, *figures], failed)
+    return [path, *figures], failed
 
 
 def finals(requests: Sequence[Request], results: Path) -> tuple[str, pd.DataFrame]:

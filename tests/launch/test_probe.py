@@ -21,10 +21,9 @@ from coopctx.errors import RunError, UsageError
 from coopctx.evaluation import slopes
 from coopctx.experiments.presets import load_preset
 from coopctx.game.memory_one import NAMED_STRATEGIES, expected_play
-from coopctx.launch.job import Outcome
+from coopctx.launch.job import Outcome, RunOptions
 from coopctx.launch.jobs import Request
 from coopctx.launch.local import Processes
-from coopctx.launch.options import RunOptions
 from coopctx.launch.steps import train_steps
 from coopctx.runs.read import Results
 from coopctx.runs.run import Run

@@ -15,10 +15,9 @@ from coopctx.launch import job as job_module
 from coopctx.launch import plan as dry_run
 from coopctx.launch import reproduce
 from coopctx.launch.display import Counts, PlainOverall
-from coopctx.launch.job import Job, Outcome
+from coopctx.launch.job import Job, Outcome, RunOptions
 from coopctx.launch.jobs import Request, run_side_by_side
 from coopctx.launch.local import Processes
-from coopctx.launch.options import RunOptions
 from coopctx.runs.progress import SilentProgress
 from coopctx.runs.read import Results
 from coopctx.runs.run import Run

@@ -19,7 +19,7 @@ from coopctx.figures import sensitivity, style
 from coopctx.launch import job as job_module
 from coopctx.launch import jobs, local, sweep
 from coopctx.launch.calibration import Calibration
-from coopctx.launch.options import RunOptions
+from coopctx.launch.job import RunOptions
 from coopctx.runs.manifest import read_manifest
 from coopctx.runs.read import Results
 
