@@ -123,10 +123,7 @@ def build(results: Results) -> tuple[Figure, list[str]]:
     tables = {line: line.read(results) for row in rows for panel in row for line in panel.lines}
     ours = list(dict.fromkeys(line.runs for line in tables if line.runs.agent == "coala"))
     if all(tables[line].empty for line in tables if line.runs in ours):
-        raise NothingToDraw(
-            f"no finished run of COALA for the figure coala under {results.folder / results.preset}; "
-            f"make some with: {ours[0].command(results)}"
-        )
+        raise NothingToDraw.lacking("run of COALA for the figure coala", results, ours[0].command(results))
     figure = Figure(figsize=SIZE)
     grid = figure.add_gridspec(3, 3, left=0.06, right=0.985, bottom=0.105, top=0.915, wspace=0.28, hspace=0.55)
     for column, title in enumerate(COLUMN_TITLES):

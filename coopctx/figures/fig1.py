@@ -63,7 +63,7 @@ def build(results: Results) -> tuple[Figure, list[str]]:
     drawn = {panel: tables for panel in PANELS if (tables := _read(panel.agent, results))}
     if not drawn:
         command = CONDITIONS[0].runs(PANELS[0].agent).command(results)
-        raise NothingToDraw(f"no finished run for fig1 under {results.folder / results.preset}; make some with: {command}")
+        raise NothingToDraw.lacking("run for fig1", results, command)
     figure = Figure(figsize=(PANEL_SIZE[0] * len(drawn), PANEL_SIZE[1]))
     parts = figure.subfigures(1, len(drawn), squeeze=False)[0]
     for part, (panel, tables) in zip(parts, drawn.items(), strict=True):

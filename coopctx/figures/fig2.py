@@ -107,8 +107,7 @@ def build(results: Results, agent: Agent = PPI) -> tuple[Figure, list[str]]:
             drawn.append((step, tables))
             lines += [] if len(episode) else [f"{step.runs.name}: its runs recorded no within-episode curves"]
     if not drawn:
-        where = results.folder / results.preset
-        raise NothingToDraw(f"no finished run for {agent.figure} under {where}; make some with: {command}")
+        raise NothingToDraw.lacking(f"run for {agent.figure}", results, command)
     return _figure(drawn, agent, results.preset), lines
 
 

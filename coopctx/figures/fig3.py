@@ -48,10 +48,7 @@ def build(results: Results) -> tuple[Figure, list[str]]:
     drawn = {agent: table for agent, table in tables.items() if len(table)}
     if not drawn:
         runs = RUNS["ppi"]
-        raise NothingToDraw(
-            f"no finished {runs.name} run with within-episode curves for fig3 under "
-            f"{results.folder / results.preset}; make some with: {runs.command(results)}"
-        )
+        raise NothingToDraw.lacking(f"{runs.name} run with within-episode curves for fig3", results, runs.command(results))
     figure = Figure(figsize=(PANEL_SIZE[0] * len(drawn), PANEL_SIZE[1]))
     parts = figure.subfigures(1, len(drawn), squeeze=False)[0]
     for part, (agent, table) in zip(parts, drawn.items(), strict=True):

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import pandas as pd
 
@@ -18,6 +19,11 @@ SEEDS = range(10)  # the paper's number of seeds: what a command makes where non
 
 class NothingToDraw(RunError):
     """A figure has not one run to be drawn from."""
+
+    @classmethod
+    def lacking(cls, what: str, results: Results, command: str) -> Self:
+        """There is no finished ``what``, which ``command`` makes."""
+        return cls(f"no finished {what} under {results.folder / results.preset}; make some with: {command}")
 
 
 @dataclass(frozen=True)
