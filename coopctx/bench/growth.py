@@ -36,24 +36,24 @@ def measure_growth(config: Config, counts: Sequence[int], repeats: int, sizes: S
 
 def changes_of_ppi(config: Config) -> Changes:
     """The settings as they are, and those that a phase's cost depends on halved and doubled."""
-    ppi, hidden = config.ppi, config.model.hidden
+    ppi = config.ppi
     episodes = replace(ppi, initial_episodes=2 * ppi.initial_episodes, episodes_per_phase=2 * ppi.episodes_per_phase)
     changes = {"": config, "twice the episodes, D₀ included": replace(config, ppi=episodes)}
     for rollouts in (max(1, ppi.rollouts // 2), 2 * ppi.rollouts):
         changes[f"{rollouts} rollouts"] = replace(config, ppi=replace(ppi, rollouts=rollouts))
     changes[f"horizon {2 * ppi.horizon}"] = replace(config, ppi=replace(ppi, horizon=2 * ppi.horizon))
-    return changes | _hidden(config, hidden)
+    return changes | _hidden(config)
 
 
 def changes_of_a2c(config: Config) -> Changes:
     """The settings as they are, and batch and hidden size smaller and larger."""
     sizes = max(2, config.a2c.batch_size // 4), 4 * config.a2c.batch_size
     batches = {f"batch {size}": replace(config, a2c=replace(config.a2c, batch_size=size)) for size in sizes}
-    return {"": config, **batches, **_hidden(config, config.model.hidden)}
+    return {"": config, **batches, **_hidden(config)}
 
 
-def _hidden(config: Config, hidden: int) -> Changes:
-    sizes = (max(1, hidden // 2), 2 * hidden)
+def _hidden(config: Config) -> Changes:
+    sizes = max(1, config.model.hidden // 2), 2 * config.model.hidden
     return {f"hidden {size}": replace(config, model=replace(config.model, hidden=size)) for size in sizes}
 
 

@@ -17,10 +17,15 @@ ENOUGH = 0.9  # share of the processor time asked for; below it, the machine is 
 
 def tables(report: Report) -> RenderableType:
     """The report as text: the machine and the settings, then a table per part."""
-    of_ppi = _planner_table(report), _training_table(report), _phase_table(report)
+    planner = f"planner: GRU steps with heads and sampling, {report.sizes.games} games"
+    training = f"training: forward, backward, clip, AdamW; {counted(min(report.machine.threads, 2), 'learner')} on all threads"
+    rates = (
+        _rate_table(planner, "M steps\nper s", report.planner),
+        _rate_table(training, "M tokens\nper s", report.training),
+    )
     growth = (_growth_table(report, agent) for agent in ("ppi", "a2c"))
     lines = Text("\n".join([*heading(report), "of mm: share of torch.mm on as many threads, in the same precision"]))
-    return Group(lines, *of_ppi, _iteration_table(report), *growth, _estimator_table(report))
+    return Group(lines, *rates, _phase_table(report), _iteration_table(report), *growth, _estimator_table(report))
 
 
 def heading(report: Report) -> Iterator[str]:
@@ -43,16 +48,6 @@ def heading(report: Report) -> Iterator[str]:
 
 
 _RATIOS = "times\nref.", "times\nJAX", "cores\nbusy", "of mm"
-
-
-def _planner_table(report: Report) -> Table:
-    title = f"planner: GRU steps with heads and sampling, {report.sizes.games} games"
-    return _rate_table(title, "M steps\nper s", report.planner)
-
-
-def _training_table(report: Report) -> Table:
-    title = f"training: forward, backward, clip, AdamW; {counted(min(report.machine.threads, 2), 'learner')} on all threads"
-    return _rate_table(title, "M tokens\nper s", report.training)
 
 
 def _rate_table(title: str, heading: str, rates: Sequence[Rate]) -> Table:

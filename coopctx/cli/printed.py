@@ -25,9 +25,5 @@ def _seed_0(sources: Sources) -> str:
     return "\n".join(["```", *lines, "```", ""])
 
 
-def _measured(sources: Sources) -> str:
-    """The measurements of speed that are kept beside the results."""
-    return stored(sources.runs.folder)
-
-
-PRINTED: dict[str, Block] = {"seed-0": _seed_0, "bench": _measured}  # blocks of pages beside those of the report
+# Blocks of pages beside those of the report; bench: the measurements of speed that are kept beside the results.
+PRINTED: dict[str, Block] = {"seed-0": _seed_0, "bench": lambda sources: stored(sources.runs.folder)}

@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from coopctx._version import __version__
 from coopctx.analysis.claims import Checked, Claim
-from coopctx.analysis.verdict import NOT_REPRODUCED, NOT_RUN, PARTLY, REPRODUCED, Verdict
+from coopctx.analysis.verdict import NOT_REPRODUCED, NOT_RUN, PARTLY, REPRODUCED
 from coopctx.experiments.agents import AGENTS
 from coopctx.experiments.presets import caveat
 from coopctx.figures import ALL
@@ -180,14 +180,10 @@ def _template() -> Any:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"kind": _kind, "mark": MARKS.__getitem__, "words": WORDS.__getitem__}
+    environment.filters |= {"kind": lambda verdict: verdict.word.replace(" ", "-")}  # its class in the style sheet
+    environment.filters |= {"mark": MARKS.__getitem__, "words": WORDS.__getitem__}
     environment.filters |= {"unbroken": rows.unbroken, "emphasised": _emphasised}
     return environment.get_template("report.html")
-
-
-def _kind(verdict: Verdict) -> str:
-    """The class of a verdict in the style sheet."""
-    return verdict.word.replace(" ", "-")
 
 
 def _emphasised(note: str) -> Markup:
