@@ -95,8 +95,9 @@ class Host:
 
     def _trained(self, agent: TrainedAgent) -> Opponent:
         self.check_game(agent)
+        name = agent.directory.name if agent.directory.parent == PACKAGED else str(agent.directory)
         keys = "/".join(map(str, agent.keys.values()))  # the same games, wherever the run is kept
-        return Opponent(name_in_tables(agent), keys, partial(self.seat, agent), agent=agent)
+        return Opponent(name, keys, partial(self.seat, agent), agent=agent)
 
     def _own(self, who: Any) -> Opponent:
         kind = who if isinstance(who, type) else type(who)
@@ -120,11 +121,6 @@ def agent_of(who: Contestant) -> TrainedAgent | None:
 def first_agent(contestants: Iterable[Contestant]) -> TrainedAgent | None:
     """The first trained agent among ``contestants``, whose game is played; None if there is none."""
     return next(filter(None, map(agent_of, contestants)), None)
-
-
-def name_in_tables(agent: TrainedAgent) -> str:
-    """An agent's name in tables: a packaged agent's own name, otherwise its directory."""
-    return agent.directory.name if agent.directory.parent == PACKAGED else str(agent.directory)
 
 
 def guests(against: Contestant | Iterable[Contestant]) -> list[Contestant]:

@@ -16,8 +16,9 @@ from coopctx.errors import RunError
 from coopctx.evaluation.games import games_table
 from coopctx.evaluation.meetings import Evaluation
 from coopctx.evaluation.opponents import Host
-from coopctx.evaluation.play import check_games, meet
+from coopctx.evaluation.play import meet
 from coopctx.evaluation.watched import watched
+from coopctx.experiments.checks import check_number
 from coopctx.experiments.pools import RunSpec
 from coopctx.game.player import Player
 from coopctx.game.streams import stream
@@ -43,9 +44,6 @@ def watch(
     against: Sequence[str] = (),
     *,
     games: int = 32,
-    rounds: int | None = None,
-    seed: int = 0,
-    device: str = "auto",
     report: Callable[[str, float], None] = lambda opponent, share: None,
 ) -> pa.Table:
     """Games of learner 1 of ``run`` with the columns of `coopctx.analysis.played.games.SCHEMA`.
@@ -54,14 +52,14 @@ def watch(
     training partner, a copy of itself, a stranger (the same run's next seed, if it is in the same results folder) and tabular
     players; and the Step-2 agent of its kind and seed against its Fixed-ICL, if both are in this folder. Raises as `evaluate`.
     """
-    check_games(games, rounds, seed)
-    agent, place = TrainedAgent.load(run), torch.device(resolve_device(device))
-    host = Host(agent, rounds, place)
+    check_number("--games", games, 1)
+    agent, place = TrainedAgent.load(run), torch.device(resolve_device("auto"))
+    host = Host(agent, None, place)
     tables = []
     with torch_threads(host.torch_threads()):
         for pairing in _against(host, agent, against) if against else _usual(host, agent):
             name = f"{'trained' if pairing.trained else 'untrained'}/{pairing.opponent}"
-            own, other, chance = (stream(seed, "watch", name, side) for side in ("ego", "co", "chance"))
+            own, other, chance = (stream(0, "watch", name, side) for side in ("ego", "co", "chance"))
             pair = watched(host.seat(pairing.agent, own)), watched(pairing.player(other))
             met = meet(pairing.opponent, pair, host.game, host.rounds, games, place, report, chance)
             keys = {**pairing.agent.keys, "learner": 1}

@@ -84,6 +84,3 @@ class TwoLearners(ParallelEnv[str, np.int64, int]):
         if self.render_mode is None:
             return None
         return "\n".join(f"{name} {' '.join(str(pair[i]) for pair in self._played)}".rstrip() for i, name in enumerate(PLAYERS))
-
-    def close(self) -> None:
-        """There is nothing to close."""
