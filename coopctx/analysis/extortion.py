@@ -121,7 +121,7 @@ def spread_of_opponents(n: int, generator: np.random.Generator) -> NDArray[np.fl
 def episodes_table(ego: Episodes, co: Episodes, opponents: Sequence[str | int]) -> pd.DataFrame:
     """Rows ``opponent, reward, co_reward`` for `extortion_fit` from played games, one per co-player.
 
-    Game g was played against ``opponents[g mod len(opponents)]``, see `TabularSpread`. Raises ValueError unless all
+    Game g was played against ``opponents[g mod len(opponents)]``, see `TabularPlayer`. Raises ValueError unless all
     opponents played the same number of games.
     """
     if not opponents or len(ego) % len(opponents):

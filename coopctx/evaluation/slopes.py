@@ -41,7 +41,7 @@ from coopctx.game.matrix import MatrixGame
 from coopctx.game.memory_one import PAPER_STRATEGIES, zd_extortion
 from coopctx.game.player import Player
 from coopctx.game.streams import stream
-from coopctx.game.tabular import TabularPlayer, TabularSpread, memory_one_policy
+from coopctx.game.tabular import TabularPlayer, memory_one_policy
 from coopctx.game.threads import torch_threads
 from coopctx.machine import available_cores, resolve_device
 from coopctx.runs.files import write_parquet
@@ -165,7 +165,7 @@ def _games(players: _Players, name: str, seed: int, config: Config, device: torc
             ego = seat(players.trained[name][seed], generator)
         return play(config.game.matrix(), config.game.rounds, games, (ego, co), device)
 
-    spread = TabularSpread(memory_one_policy(players.spread), stream(seed, "slopes", name, MEMORY_ONE, "co"))
+    spread = TabularPlayer(memory_one_policy(players.spread), stream(seed, "slopes", name, MEMORY_ONE, "co"))
     strategies = [" ".join(f"{probability:.4g}" for probability in strategy) for strategy in players.spread]
     yield _Games(MEMORY_ONE, *against(MEMORY_ONE, spread, GAMES * len(strategies)), strategies)
     for other, agent in players.trained[STEP_1].items():

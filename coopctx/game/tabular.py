@@ -18,14 +18,17 @@ _LOWEST = 1e-4  # keeps the identity's log-probabilities finite for deterministi
 
 
 class TabularPlayer(Player):
-    """Plays a fixed policy, float32 ``[observations, actions]``, the same in every game."""
+    """Plays a fixed policy, float32 ``[observations, actions]``, the same in every game.
+
+    Several, ``[players, observations, actions]``, are different players side by side: game g is played by g mod players.
+    """
 
     def __init__(self, policy: Tensor, generator: torch.Generator) -> None:
-        self._policy, self._generator = policy, generator
-        self.policies = policy[None]
+        self._players, self._generator = policy.view(-1, *policy.shape[-2:]), generator
+        self.policies = self._players
 
     def begin(self, games: int) -> None:
-        self._begin(self._policy.expand(games, -1, -1))
+        self._begin(self._players[torch.arange(games) % len(self._players)])
 
     def identity(self) -> Tensor:
         """log pi(a | o), flattened to ``[games, observations * actions]`` (App. A.4.1)."""
@@ -53,19 +56,8 @@ class RandomTabular(TabularPlayer):
         super().__init__(torch.full((n_observations, n_actions), 1 / n_actions), generator)
 
     def begin(self, games: int) -> None:
-        weights = -torch.rand(games, *self._policy.shape, generator=self._generator).clamp(min=1e-12).log()
+        weights = -torch.rand(games, *self._players.shape[1:], generator=self._generator).clamp(min=1e-12).log()
         self._begin(weights / weights.sum(2, keepdim=True))
-
-
-class TabularSpread(TabularPlayer):
-    """Different players side by side, float32 ``[players, observations, actions]``: game g is played by g mod players."""
-
-    def __init__(self, policies: Tensor, generator: torch.Generator) -> None:
-        super().__init__(policies[0], generator)
-        self._players = policies
-
-    def begin(self, games: int) -> None:
-        self._begin(self._players[torch.arange(games) % len(self._players)])
 
 
 def uniform_player(n_observations: int, n_actions: int, generator: torch.Generator) -> TabularPlayer:

@@ -28,7 +28,7 @@ from coopctx.game.episodes import Episodes
 from coopctx.game.matrix import PRISONERS_DILEMMA
 from coopctx.game.memory_one import NAMED_STRATEGIES, best_response, expected_play
 from coopctx.game.streams import stream
-from coopctx.game.tabular import TabularPlayer, TabularSpread, memory_one_policy, named_strategy
+from coopctx.game.tabular import TabularPlayer, memory_one_policy, named_strategy
 
 SPREAD = spread_of_opponents(96, np.random.default_rng(0))
 rewards = st.lists(st.tuples(st.floats(-1, 2), st.floats(0.1, 2)), min_size=3, max_size=12)
@@ -78,7 +78,7 @@ def test_the_control_passes_and_tit_for_tat_fails_in_games_as_long_and_as_many_a
     tables = []
     for seed in range(3):
         own = named_strategy(name, stream(seed, name, "ego"))
-        others = TabularSpread(memory_one_policy(SPREAD[:64]), stream(seed, name, "co"))
+        others = TabularPlayer(memory_one_policy(SPREAD[:64]), stream(seed, name, "co"))
         tables.append(episodes_table(*play(PRISONERS_DILEMMA, 100, 64 * GAMES, (own, others)), range(64)).assign(seed=seed))
     found = extortion_fit(pd.concat(tables))
     assert found.extorts is extorts and (found.chi.seeds, found.co_players) == (3, 64)

@@ -14,7 +14,7 @@ from coopctx.game.player import can_play_natively, checked_actions
 from coopctx.game.sampling import Counted, choose, sample
 from coopctx.game.seats import Seats
 from coopctx.game.streams import stream
-from coopctx.game.tabular import RandomTabular, TabularPlayer, TabularSpread, memory_one_policy, named_strategy, uniform_player
+from coopctx.game.tabular import RandomTabular, TabularPlayer, memory_one_policy, named_strategy, uniform_player
 
 POLICY = memory_one_policy([0.9, 0.1, 0.6, 0.3, 0.5])
 
@@ -66,8 +66,8 @@ def test_random_tabular_players_are_normalised_exponentials():
 
 def test_a_spread_of_players_repeats_over_the_games():
     policies = torch.stack([memory_one_policy([p] * 5) for p in (0.0, 0.5, 1.0)])
-    TabularSpread(policies[:1], stream(3)).begin(2)  # one will do
-    spread = TabularSpread(policies, stream(3))
+    TabularPlayer(policies[:1], stream(3)).begin(2)  # one will do
+    spread = TabularPlayer(policies, stream(3))
     spread.begin(7)
     assert torch.equal(spread.policies, policies[torch.tensor([0, 1, 2, 0, 1, 2, 0])])
     assert spread.identity().shape == (7, 10) and spread._generator.initial_seed() == stream(3).initial_seed()
@@ -84,7 +84,7 @@ def test_the_identity_is_the_log_of_probabilities_no_smaller_than_a_ten_thousand
 
 
 def test_a_uniform_player_has_the_same_probability_for_every_action():
-    assert uniform_player(10, 4, stream(5))._policy.tolist() == [[0.25] * 4] * 10
+    assert uniform_player(10, 4, stream(5)).policies.tolist() == [[[0.25] * 4] * 10]
 
 
 def test_policies_of_memory_one_strategies_have_cooperation_first():
