@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from coopctx.errors import UsageError, check_known, unknown
@@ -135,14 +135,11 @@ class RunSpec:
     def needs(self) -> tuple[RunSpec, ...]:
         """The finished runs that this run starts from or plays against, in the order of its learners."""
         if self.pool == "extortion":
-            return (self._sibling("tabular", self.seed),)
+            return (replace(self, pool="tabular"),)
         before = {"mutual-extortion": "extortion", "exact-mutual": "exact-naive"}
         if self.pool in before:
-            return tuple(self._sibling(before[self.pool], seed) for seed in (self.seed, partner(self.seed)))
+            return tuple(replace(self, pool=before[self.pool], seed=seed) for seed in (self.seed, partner(self.seed)))
         return ()
-
-    def _sibling(self, pool: str, seed: int) -> RunSpec:
-        return RunSpec(self.agent, pool, False, seed, self.preset)
 
 
 def train_words(agent: str, pool: str, opponent_id: bool) -> list[str]:
