@@ -7,7 +7,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,21 +35,15 @@ from coopctx.runs.run import Run
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True)
 class Schedule:
-    """The iterations from 0 to ``last`` that are measured: every ``every``-th, those with curves, and the last.
+    """The iterations from 0 to ``last`` that are measured: every ``every``-th, those with within-episode curves, and the last.
 
-    curves: the iterations with within-episode curves.
+    curves: as in the settings: negative numbers count from the end. curves_at_0: iteration 0 has curves too.
     """
 
-    last: int
-    every: int
-    curves: frozenset[int]
-
-    @classmethod
-    def of(cls, last: int, every: int, curves: Iterable[int], curves_at_0: bool) -> Schedule:
-        """curves: as in the settings: negative numbers count from the end. curves_at_0: iteration 0 has curves too."""
-        return cls(last, every, frozenset(counted(curves, last) | ({0} if curves_at_0 else set())))
+    def __init__(self, last: int, every: int, curves: Iterable[int], curves_at_0: bool) -> None:
+        self.last, self.every = last, every
+        self.curves = counted(curves, last) | ({0} if curves_at_0 else set())
 
     def __contains__(self, iteration: int) -> bool:
         return iteration % self.every == 0 or iteration in self.curves or iteration == self.last

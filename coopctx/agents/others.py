@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from inspect import signature
@@ -32,23 +31,21 @@ AXELROD = "axelrod:"
 Maker = Callable[[torch.Generator, int], Player]  # of a player, from its random numbers and the threads that it may use
 
 
-@dataclass(frozen=True)
 class Others:
-    """Makes these players for one run: a new one for each batch of games."""
+    """Makes the opponents of a run's pool that do not learn: a new player for each batch of games.
 
-    seed: int
-    makers: Mapping[str, Maker]
+    Raises UsageError or RunError, naming the setting, for one that cannot be made.
+    """
 
-    @classmethod
-    def of(cls, spec: RunSpec, config: Config, device: torch.device, fixed_icl: TrainedAgent | None = None) -> Others:
-        """The opponents of the pool. Raises UsageError or RunError, naming the setting, for one that cannot be made."""
+    def __init__(self, spec: RunSpec, config: Config, device: torch.device, fixed_icl: TrainedAgent | None = None) -> None:
+        self._seed = spec.seed
         if spec.pool == CUSTOM:
             numbered = enumerate((member.opponent for member in config.pool.members), start=1)
-            return cls(spec.seed, {name: _member(n, name, config, device) for n, name in numbered if name != LEARNER})
-        makers = {TABULAR: _maker(TABULAR, config, device)}
+            self._makers = {name: _member(n, name, config, device) for n, name in numbered if name != LEARNER}
+        else:
+            self._makers = {TABULAR: _maker(TABULAR, config, device)}
         if fixed_icl is not None:
-            makers[FIXED_ICL] = _frozen(fixed_icl, device)
-        return cls(spec.seed, makers)
+            self._makers[FIXED_ICL] = _frozen(fixed_icl, device)
 
     def player(self, opponent: str, learner: int, *purpose: str | int, threads: int = 1) -> Player:
         """The opponent of this name against a learner (1 or 2); ``purpose`` names its random numbers.
@@ -60,7 +57,7 @@ class Others:
             names = "tabular pool", *purpose, learner
         elif opponent == FIXED_ICL:  # of runs with one learner
             names = opponent, *purpose
-        return self.makers[opponent](stream(self.seed, *names), threads)
+        return self._makers[opponent](stream(self._seed, *names), threads)
 
 
 def check_pool(spec: RunSpec, config: Config) -> None:
@@ -73,7 +70,7 @@ def check_pool(spec: RunSpec, config: Config) -> None:
     episodes, kinds = getattr(getattr(config, section), key), len(config.pool.members)
     if episodes < kinds:
         raise UsageError(f"{name} must be >= {kinds}, one episode for each of pool.members, not {episodes}")
-    Others.of(spec, config, torch.device("cpu"))
+    Others(spec, config, torch.device("cpu"))
 
 
 def names_a_run(name: str) -> bool:

@@ -58,22 +58,11 @@ def counted(chosen: Iterable[int], last: int) -> set[int]:
 
 def record_averages(run: Run, iteration: int, matches: Iterable[Match]) -> None:
     """Add rows to the training table."""
-    run.record(
-        "training",
-        (
-            {
-                "iteration": iteration,
-                "learner": match.learner,
-                "opponent": match.opponent,
-                "player": player,
-                "cooperation_rate": episodes.cooperation_rate(),
-                "reward": episodes.reward(),
-                "episodes": len(episodes),
-            }
-            for match in matches
-            for player, episodes in match.sides()
-        ),
-    )
+    for match in matches:
+        for player, episodes in match.sides():
+            keys = {"iteration": iteration, "learner": match.learner, "opponent": match.opponent, "player": player}
+            means = {"cooperation_rate": episodes.cooperation_rate(), "reward": episodes.reward()}
+            run.record("training", [{**keys, **means, "episodes": len(episodes)}])
 
 
 def record_curves(run: Run, iteration: int, matches: Iterable[Match]) -> None:

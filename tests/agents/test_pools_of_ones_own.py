@@ -253,13 +253,13 @@ def test_a_member_draws_its_own_numbers_and_a_frozen_run_is_that_run(frozen, tmp
     config = load_preset("smoke", [*TINY, *(f"pool.members=[{{opponent = '{name}', share = 1}}]" for name in ("smoke/ppi-tabular/seed-0",))])
     spec = RunSpec("ppi", "custom", False, 3, "smoke")
     check_pool(spec, config)
-    others = Others.of(spec, config, torch.device("cpu"))
+    others = Others(spec, config, torch.device("cpu"))
     player = others.player("smoke/ppi-tabular/seed-0", 1, 4)
     assert isinstance(player, PPIPlayer)
     again, other = (others.player("smoke/ppi-tabular/seed-0", learner, 4) for learner in (1, 2))
     draws = [torch.rand(3, generator=each._generator).tolist() for each in (player, again, other)]
     assert draws[0] == draws[1] != draws[2]
-    plain = Others.of(RunSpec("ppi", "mixed", False, 3, "smoke"), load_preset("smoke"), torch.device("cpu"))
+    plain = Others(RunSpec("ppi", "mixed", False, 3, "smoke"), load_preset("smoke"), torch.device("cpu"))
     assert isinstance(plain.player("tabular", 1, 4), RandomTabular) and list(plain.makers) == ["tabular"]
 
 

@@ -72,9 +72,9 @@ def test_negative_phases_count_from_the_last_and_those_beyond_are_left_out():
 
 
 def test_a_schedule_has_every_nth_iteration_the_curves_and_the_last():
-    schedule = Schedule.of(10, 4, (3, -2), curves_at_0=False)
+    schedule = Schedule(10, 4, (3, -2), curves_at_0=False)
     assert [n for n in range(11) if n in schedule] == [0, 3, 4, 8, 9, 10] and schedule.curves == {3, 9}
-    assert Schedule.of(10, 4, (-1,), curves_at_0=True).curves == {0, 10}
+    assert Schedule(10, 4, (-1,), curves_at_0=True).curves == {0, 10}
 
 
 def test_named_strategies_are_the_papers_where_a_pool_is_probed_and_the_game_has_two_actions():

@@ -44,13 +44,13 @@ class A2CTraining(Loop):
 
     def _set_up(self) -> None:
         config, a2c, pretrained = self._config, self._config.a2c, self._pool.pretrained
-        self._schedule = Schedule.of(a2c.iterations, a2c.measure_every, a2c.episode_iterations, curves_at_0=pretrained)
+        self._schedule = Schedule(a2c.iterations, a2c.measure_every, a2c.episode_iterations, curves_at_0=pretrained)
         self._learners: list[A2CLearner] = [
             A2CLearner(n, self._game, config.model, a2c, self._spec.seed, self._identity_size, self._device)
             for n in range(1, self._pool.learners + 1)
         ]
         needed = needed_agents(self._spec, config, self._results)
-        self._others = Others.of(self._spec, config, self._device, None if pretrained or not needed else needed[0])
+        self._others = Others(self._spec, config, self._device, None if pretrained or not needed else needed[0])
         for learner, agent in zip(self._learners, needed if pretrained else (), strict=False):
             learner.model.load_state_dict(agent.weights[0])
         self._updates: list[list[Update]] = []  # since the last measurement, [iteration][learner]

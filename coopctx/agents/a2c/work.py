@@ -24,7 +24,7 @@ def work(spec: RunSpec, config: Config, threads: int, device: torch.device, done
     they are measured.
     """
     a2c, rounds, pool = config.a2c, config.game.rounds, spec.pool_with(config.pool)
-    schedule = Schedule.of(a2c.iterations, a2c.measure_every, a2c.episode_iterations, curves_at_0=pool.pretrained)
+    schedule = Schedule(a2c.iterations, a2c.measure_every, a2c.episode_iterations, curves_at_0=pool.pretrained)
     played = sides(a2c.batch_size, pool, config.pool)
     batches, measured = first_batches(a2c, max(done, 0)), measurements(schedule, done)
     return {

@@ -58,7 +58,7 @@ class ExactTraining(Loop):
         self._learners: Sequence[ExactLearner] = [
             ExactLearner(number, logits, coala, self._spec.seed) for number, logits in enumerate(starts, start=1)
         ]
-        self._schedule = Schedule.of(coala.iterations, coala.measure_every, coala.episode_iterations, curves_at_0=True)
+        self._schedule = Schedule(coala.iterations, coala.measure_every, coala.episode_iterations, curves_at_0=True)
 
     def _first_logits(self) -> list[Tensor]:
         """The initial logits: all-defect for a single agent, N(0, 1) for several."""

@@ -68,7 +68,7 @@ class CoalaTraining(Loop):
         kind, numbers = LEARNERS[coala.policy], range(1, self._layout.agents + 1)
         given = self._game, self._config.model, coala, self._spec.seed
         self._learners: Sequence[MetaLearner] = [kind(number, *given) for number in numbers]
-        self._schedule = Schedule.of(coala.iterations, coala.measure_every, coala.episode_iterations, curves_at_0=False)
+        self._schedule = Schedule(coala.iterations, coala.measure_every, coala.episode_iterations, curves_at_0=False)
         self._updates: list[list[Update]] = []  # since the last measurement, [iteration][learner]
 
     def _advance(self, iteration: int) -> None:
@@ -94,8 +94,15 @@ class CoalaTraining(Loop):
         return [naive_learners(self._layout.naive, self._game.n_actions, self._coala, each) for each in streams]
 
     def _measure(self, iteration: int, with_curves: bool) -> list[Match]:
-        """Each meta agent's games by kind of co-player; what the updates since the last measurement were like."""
-        self._record_updates(iteration)
+        """Each meta agent's games by kind of co-player; what the updates since the last measurement were like.
+
+        A five-logit policy is recorded as it stands.
+        """
+        record_updates(self._run, iteration, self._learners, self._updates)
+        self._updates = []
+        for learner in self._learners:
+            if isinstance(learner.model, FiveLogits):
+                diagnose(self._run, iteration, learner.number, learner.model.chances())
         players = [learner.player("measuring", iteration) for learner in self._learners]
         games = play(self._game, self._layout, players, self._naive("measuring", iteration))
         kinds = (("learner", self._layout.meta_rows), ("naive", self._layout.naive_rows))
@@ -105,11 +112,3 @@ class CoalaTraining(Loop):
             if kind in self._pool.opponents
             for learner, (ego, co) in zip(self._learners, games, strict=True)
         ]
-
-    def _record_updates(self, iteration: int) -> None:
-        """Means over the updates since the last measurement, and a five-logit policy as it stands."""
-        record_updates(self._run, iteration, self._learners, self._updates)
-        for learner in self._learners:
-            if isinstance(learner.model, FiveLogits):
-                diagnose(self._run, iteration, learner.number, learner.model.chances())
-        self._updates = []

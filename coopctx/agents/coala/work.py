@@ -19,7 +19,7 @@ def work(spec: RunSpec, config: Config, threads: int, device: torch.device, done
     """What is left after iteration ``done``, -1 for all of it, in rounds that a co-player plays: all have equally many."""
     coala = config.coala
     exact = spec.pool.startswith(EXACT)
-    schedule = Schedule.of(coala.iterations, coala.measure_every, coala.episode_iterations, curves_at_0=exact)
+    schedule = Schedule(coala.iterations, coala.measure_every, coala.episode_iterations, curves_at_0=exact)
     trained, measured = coala.iterations - max(done, 0), measurements(schedule, done)
     rounds = coala.meta_batch * coala.inner_batch * coala.inner_episodes * coala.inner_rounds
     parts = ("update",) if exact else ("play", "update")

@@ -24,11 +24,11 @@ class PPITraining(Loop):
 
     def _set_up(self) -> None:
         config, device = self._config, self._device
-        self._schedule = Schedule.of(config.ppi.phases, 1, config.measure.episode_phases, curves_at_0=self._pool.pretrained)
+        self._schedule = Schedule(config.ppi.phases, 1, config.measure.episode_phases, curves_at_0=self._pool.pretrained)
         self._share = max(1, self._threads // 2)  # threads per player, where two plan at the same time
         self._needed = needed_agents(self._spec, config, self._results)
         fixed_icl = None if self._pool.pretrained or not self._needed else self._needed[0]
-        self._others = Others.of(self._spec, config, device, fixed_icl)
+        self._others = Others(self._spec, config, device, fixed_icl)
         self._learners: list[PPILearner] = [
             PPILearner(n, self._game, config.model, config.ppi, self._spec.seed, self._identity_size, device)
             for n in range(1, self._pool.learners + 1)

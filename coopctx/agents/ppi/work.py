@@ -25,7 +25,7 @@ def work(spec: RunSpec, config: Config, threads: int, device: torch.device, done
     fit: rounds that are fitted, of learners one after the other. plan: rounds that a planner plays. measure: held-out episodes.
     """
     ppi, rounds, pool = config.ppi, config.game.rounds, spec.pool_with(config.pool)
-    schedule = Schedule.of(ppi.phases, 1, config.measure.episode_phases, curves_at_0=pool.pretrained)
+    schedule = Schedule(ppi.phases, 1, config.measure.episode_phases, curves_at_0=pool.pretrained)
     first = max(done + 1, 1)
     phases, initial = ppi.phases + 1 - first, ppi.initial_episodes * len(pool.initial_data)
     growing = phases * (first + ppi.phases - 2) / 2  # the sum of k - 1 over the phases k that are left
