@@ -95,7 +95,7 @@ class Kernel:
         check("saved", saved, (self.library.coopctx_saved_bytes(given, batch, time),), torch.uint8)
         gradient = Gates(*map(torch.zeros_like, gates))
         d_extra = torch.zeros(batch, 3 * gates.hidden) if with_extra else None
-        pointers = saved.data_ptr(), d_outputs.data_ptr(), _struct_of_gradient(gradient), address(d_extra)
+        pointers = saved.data_ptr(), d_outputs.data_ptr(), GradientStruct(*map(address, gradient)), address(d_extra)
         call(self.library.coopctx_backward, given, batch, time, *pointers)
         return gradient, d_extra
 
@@ -125,8 +125,7 @@ class Kernel:
         check("rewards", rewards, (count, time))
         check("games", games, games.shape[:1], torch.int64)
         batch = len(games)
-        if extra is not None:
-            check("extra", extra, (batch, 3 * gates.hidden))
+        check("extra", extra, (batch, 3 * gates.hidden))
         losses, gradient = torch.empty(3), Gates(*map(torch.zeros_like, gates))
         d_extra = None if extra is None else torch.zeros_like(extra)
         scratch = self._scratch(self.library.coopctx_prediction_loss_bytes(given, batch, time))
@@ -134,7 +133,7 @@ class Kernel:
         episodes = EpisodesStruct(count, n_actions, n_observations, time, *arrays)
         factors = (ctypes.c_float * 3)(*weights)
         pointers = games.data_ptr(), address(extra), factors, scratch.data_ptr(), losses.data_ptr()
-        results = _struct_of_gradient(gradient), address(d_extra)
+        results = GradientStruct(*map(address, gradient)), address(d_extra)
         call(self.library.coopctx_prediction_loss, given, episodes, batch, *pointers, *results)
         return losses, gradient, d_extra
 
@@ -174,8 +173,7 @@ class Kernel:
             raise ValueError(f"threads must be at least 1, not {threads}")
         games = len(hidden)
         check("hidden", hidden, (games, gates.hidden))
-        if extra is not None:
-            check("extra", extra, (games, 3 * gates.hidden))
+        check("extra", extra, (games, 3 * gates.hidden))
         if uniforms.ndim != 5 or uniforms.shape[1] not in (1, n_actions) or 0 in uniforms.shape[2:4]:
             raise ValueError(f"uniforms must have shape [G, A or 1, R, S, 2], R, S >= 1, not {list(uniforms.shape)}")
         check("uniforms", uniforms, (games, *uniforms.shape[1:4], 2))
@@ -195,10 +193,6 @@ class Kernel:
         return q, sum(in_threads(threads, run, bounds[:-1], bounds[1:]))
 
 
-def _struct_of_gradient(gradient: Gates) -> GradientStruct:
-    return GradientStruct(*(tensor.data_ptr() for tensor in gradient))
-
-
 def check_index(index: Tensor, shape: tuple[int, ...], rows: int) -> None:
     """ValueError unless ``index`` is of this shape and picks rows of a table of ``rows``."""
     check("index", index, shape, torch.int32)
@@ -215,8 +209,7 @@ def _check_sequences(gates: Gates, extra: Tensor | None, index: Tensor, reward_i
     batch, time = index.shape
     check_index(index, (batch, time), len(gates.table))
     check("reward_in", reward_in, (batch, time))
-    if extra is not None:
-        check("extra", extra, (batch, 3 * gates.hidden))
+    check("extra", extra, (batch, 3 * gates.hidden))
     return batch, time
 
 

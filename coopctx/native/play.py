@@ -113,8 +113,7 @@ def _check_seat(seat: Seat, n_actions: int) -> None:
         return
     if len(seat.policy.table) != n_observations * (n_actions + 1) or seat.policy.outputs != n_actions + 1:
         raise ValueError(f"a trunk that plays {n_actions} actions must have {n_actions + 1} outputs and see both actions")
-    if seat.extra is not None:
-        check("extra", seat.extra, (seat.rows, 3 * seat.policy.hidden))
+    check("extra", seat.extra, (seat.rows, 3 * seat.policy.hidden))
 
 
 class _Placed(NamedTuple):

@@ -28,8 +28,7 @@ class Recurrence:
     ) -> None:
         self.kernel, self.gates, self.extra = kernel, gates, extra
         self._given = struct_of(gates)
-        if extra is not None:
-            check("extra", extra, (batch, 3 * gates.hidden))
+        check("extra", extra, (batch, 3 * gates.hidden))
         library = kernel.library
         self._batch, self._rounds, self._done = batch, rounds, 0
         self.outputs = None if rounds is None else torch.empty(batch, rounds, gates.outputs)
