@@ -202,7 +202,7 @@ static __attribute__((noinline)) void cell(const Model *m, const Step *s) {
 }
 /* out [row][padded n_out] of the states whose swish is given. */
 static void head(const Model *m, long rows, const elem *swish, float *out) {
-    const long padded = m->output_vectors * V;
+    const long H = m->hidden, padded = m->output_vectors * V;
     for (long i = 0; i < rows; i++) memcpy(out + i * padded, m->head_bias, padded * sizeof(float));
-    product_of_rows(rows, m->output_vectors, m->hidden, swish, m->head, out);
+    product(rows, m->output_vectors, H / KSTEP, swish, V * H, H, KSTEP, m->head, H * V, out, padded);
 }

@@ -50,11 +50,7 @@ INLINE void head_losses(Losses *l, long A, long O, long count, const ivec a, con
         }
     }
 }
-static void finish_losses(const Losses *l, double N, float *losses) {
-    losses[0] = (float)((l->of_observation.sum + log(l->of_observation.product)) / N);
-    losses[1] = (float)((l->of_action.sum + log(l->of_action.product)) / N);
-    losses[2] = (float)(l->squares / N);
-}
+static double sum_over_rows(const Likelihood *l) { return l->sum + log(l->product); }
 
 typedef struct { /* some episodes: [.,T+1], [.,T], [.,T] */
     long count, A, O, T;
@@ -155,6 +151,7 @@ EXPORT int coopctx_prediction_loss(const Gates *gates, const Episodes *e, long B
         add_gradient(to, &f.g, H, n_out);
         unfold_inputs(&f.s, &f.g, H, to->table, to->reward_gates, d_extra ? d_extra + start * 3 * H : NULL);
     }
-    finish_losses(&l, (double)B * (double)T, losses);
+    const double sums[3] = {sum_over_rows(&l.of_observation), sum_over_rows(&l.of_action), l.squares};
+    for (int i = 0; i < 3; i++) losses[i] = (float)(sums[i] / ((double)B * (double)T));
     return 0;
 }

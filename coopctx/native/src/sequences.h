@@ -54,12 +54,17 @@ typedef struct { /* of a block: its forward pass */
     float *inputs, *out; /* out: [row][padded n_out] */
 } Pass;
 
-static void take_pass(Arena *arena, Pass *p, const Gates *gates, long rows, long rounds) {
+/* Memory for the states of `rows` rows, of which a step is taken of `block` at a time, from so many inputs. */
+static void place_pass(Arena *arena, Pass *p, const Gates *gates, long rows, long block, long inputs) {
     const long H = gates->hidden;
-    take_model(arena, &p->m, gates);
+    place_model(arena, &p->m, gates);
     for (int i = 0; i < 2; i++) take_state(arena, p->states + i, H, rows);
-    p->swish = take(arena, rows * H * sizeof(elem)), p->out = take(arena, rows * p->m.output_vectors * V * sizeof(float));
-    p->inputs = take(arena, rows * rounds * 3 * H * sizeof(float));
+    p->swish = take(arena, block * H * sizeof(elem)), p->out = take(arena, block * p->m.output_vectors * V * sizeof(float));
+    p->inputs = take(arena, inputs * 3 * H * sizeof(float));
+}
+static void take_pass(Arena *arena, Pass *p, const Gates *gates, long rows, long rounds) {
+    place_pass(arena, p, gates, rows, rows, rows * rounds);
+    if (arena->base) pack_model(&p->m, gates);
 }
 static void begin_pass(Pass *p, const Sequences *s, const float *extra) {
     const long H = p->m.hidden;
@@ -134,18 +139,12 @@ EXPORT int coopctx_forward(const Gates *gates, long B, long T, const float *extr
 }
 /* ---- the same round by round, while the rows are played ---- */
 typedef struct { /* stays in the caller's memory from the first round to the last */
-    Model m;
-    State states[2]; /* of all rows */
-    elem *swish;
-    float *inputs, *out;
+    Pass p;       /* its states are of all rows */
     int32_t *own; /* [ROWS]: 0, 1, 2, ... */
 } Walk;
 static void place_walk(Arena *arena, Walk *w, const Gates *gates, long B) {
-    const long H = gates->hidden, rows = up(B, MR);
-    place_model(arena, &w->m, gates);
-    for (int i = 0; i < 2; i++) take_state(arena, w->states + i, H, rows);
-    w->swish = take(arena, ROWS * H * sizeof(elem)), w->out = take(arena, ROWS * w->m.output_vectors * V * sizeof(float));
-    w->inputs = take(arena, ROWS * 3 * H * sizeof(float)), w->own = take(arena, ROWS * sizeof(int32_t));
+    place_pass(arena, &w->p, gates, up(B, MR), ROWS, ROWS);
+    w->own = take(arena, ROWS * sizeof(int32_t));
 }
 /* Bytes of scratch memory (aligned to 64) that coopctx_advance needs. */
 EXPORT size_t coopctx_advance_bytes(const Gates *gates, long B) {
@@ -162,11 +161,12 @@ EXPORT int coopctx_advance(const Gates *gates, long B, long T, long t, const flo
     const long H = gates->hidden, n_out = gates->outputs;
     Arena arena = {scratch, scratch}, kept = {saved, saved};
     Walk w;
+    Pass *p = &w.p;
     Sequences s;
     place_walk(&arena, &w, gates, B);
     if (!t) {
-        pack_model(&w.m, gates);
-        clear_state(w.states, up(B, MR), H);
+        pack_model(&p->m, gates);
+        clear_state(p->states, up(B, MR), H);
         for (int32_t i = 0; i < ROWS; i++) w.own[i] = i;
     }
     for (long start = 0; start < B; start += ROWS) {
@@ -175,15 +175,15 @@ EXPORT int coopctx_advance(const Gates *gates, long B, long T, long t, const flo
         if (saved && !t) begin_sequences(&s, gates->inputs);
         for (long i = 0; i < rows; i++) {
             const long k = i < count ? i : count - 1, row = start + k;
-            fold_input(w.inputs + i * 3 * H, &w.m, index[row], reward[row], extra ? extra + row * 3 * H : NULL);
+            fold_input(p->inputs + i * 3 * H, &p->m, index[row], reward[row], extra ? extra + row * 3 * H : NULL);
             if (saved) s.x.input[t * rows + i] = number_of(&s, index[row], reward[row], extra ? k : -1);
         }
-        const Step step = {rows, w.inputs, w.own, NULL, state_from(w.states[t % 2], start, H),
-                           state_from(w.states[(t + 1) % 2], start, H), NULL, w.swish, saved ? saved_from(&s.x, t) : (Saved){0}};
-        cell(&w.m, &step);
-        head(&w.m, rows, w.swish, w.out);
+        const Step step = {rows, p->inputs, w.own, NULL, state_from(p->states[t % 2], start, H),
+                           state_from(p->states[(t + 1) % 2], start, H), NULL, p->swish, saved ? saved_from(&s.x, t) : (Saved){0}};
+        cell(&p->m, &step);
+        head(&p->m, rows, p->swish, p->out);
         for (long i = 0; i < count; i++)
-            memcpy(outputs + (start + i) * output_stride, w.out + i * w.m.output_vectors * V, n_out * sizeof(float));
+            memcpy(outputs + (start + i) * output_stride, p->out + i * p->m.output_vectors * V, n_out * sizeof(float));
     }
     return 0;
 }

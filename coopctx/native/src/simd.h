@@ -44,21 +44,13 @@ static long up(long n, long multiple) { return (n + multiple - 1) / multiple * m
 static long smaller(long a, long b) { return a < b ? a : b; }
 
 /* ---- vectors ---- */
-#if WIDE
-INLINE __mmask16 first_lanes(long n) { return n < V ? (__mmask16)((1u << n) - 1) : (__mmask16)0xffff; }
-#endif
 INLINE vec load(const float *p) { return *(const vec_u *)p; }
 INLINE void store(float *p, vec x) { *(vec_u *)p = x; }
 /* The first n >= 0 of V floats; all of them for n >= V. The others are loaded as 0, and not stored. */
-INLINE vec load_some(const float *p, const long n) {
 #if WIDE
-    return (vec)_mm512_maskz_loadu_ps(first_lanes(n), p);
-#else
-    vec x = {0};
-    for (long i = 0; i < V && i < n; i++) x[i] = p[i];
-    return x;
+INLINE __mmask16 first_lanes(long n) { return n < V ? (__mmask16)((1u << n) - 1) : (__mmask16)0xffff; }
+INLINE vec load_some(const float *p, const long n) { return (vec)_mm512_maskz_loadu_ps(first_lanes(n), p); }
 #endif
-}
 INLINE void store_some(float *p, vec x, const long n) {
 #if WIDE
     _mm512_mask_storeu_ps(p, first_lanes(n), (__m512)x);
@@ -178,10 +170,7 @@ INLINE void product(long rows, long vectors, long depth, const elem *a, long gro
         else if (vectors == 2) product_n(2, rows, depth, a, group_stride, row_stride, k_stride, b, vector_stride, c, c_row);
         else product_n(1, rows, depth, a, group_stride, row_stride, k_stride, b, vector_stride, c, c_row);
 }
-/* c [rows][V * vectors] += a (rows, k of them) times b (panels). */
-static void product_of_rows(long rows, long vectors, long k, const elem *a, const elem *b, float *c) {
-    product(rows, vectors, k / KSTEP, a, V * k, k, KSTEP, b, k * V, c, vectors * V);
-}
+
 /* ---- elementary functions ---- */
 /* 2^x: the whole part of x as an exponent times a minimax polynomial on [0, 1] of the rest, with a relative error of
  * 8e-5, 3e-6 or 5e-8 for degree 3, 4 or 5. Saturates at 0 and infinity (without AVX-512: beyond 2^+-100). */
