@@ -41,11 +41,11 @@ class Others:
         self._seed = spec.seed
         if spec.pool == CUSTOM:
             numbered = enumerate((member.opponent for member in config.pool.members), start=1)
-            self._makers = {name: _member(n, name, config, device) for n, name in numbered if name != LEARNER}
+            self.makers = {name: _member(n, name, config, device) for n, name in numbered if name != LEARNER}
         else:
-            self._makers = {TABULAR: _maker(TABULAR, config, device)}
+            self.makers = {TABULAR: _maker(TABULAR, config, device)}
         if fixed_icl is not None:
-            self._makers[FIXED_ICL] = _frozen(fixed_icl, device)
+            self.makers[FIXED_ICL] = _frozen(fixed_icl, device)
 
     def player(self, opponent: str, learner: int, *purpose: str | int, threads: int = 1) -> Player:
         """The opponent of this name against a learner (1 or 2); ``purpose`` names its random numbers.
@@ -57,7 +57,7 @@ class Others:
             names = "tabular pool", *purpose, learner
         elif opponent == FIXED_ICL:  # of runs with one learner
             names = opponent, *purpose
-        return self._makers[opponent](stream(self._seed, *names), threads)
+        return self.makers[opponent](stream(self._seed, *names), threads)
 
 
 def check_pool(spec: RunSpec, config: Config) -> None:

@@ -28,7 +28,7 @@ CUT_NORMAL_DEVIATION = 0.87962566103423978  # of a standard normal variable that
 class Trunk(nn.Module):
     """Embeddings, GRU, Swish and one linear head. Subclasses define how many outputs there are, and what they mean.
 
-    identity_size: the length of the co-player's identity z (App. A.4.1), 0 without it.
+    identity_size: the length of the co-player's identity z (App. A.4.1), 0 without it. zero_readouts: the head starts at zero.
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class Trunk(nn.Module):
         identity_size: int,
         generator: torch.Generator,
         initialisation: Initialisation = "uniform",
+        zero_readouts: bool = False,
     ) -> None:
         super().__init__()
         self.n_observations, self.n_actions = n_observations, n_actions
@@ -53,6 +54,9 @@ class Trunk(nn.Module):
         self.head = nn.Linear(hidden, self.n_outputs)
         self._draw = {"uniform": self._draw_uniform, "flax": self._draw_flax}[initialisation]
         self.initialise(generator)
+        if zero_readouts:
+            nn.init.zeros_(self.head.weight)
+            nn.init.zeros_(self.head.bias)
 
     @property
     def n_outputs(self) -> int:
@@ -198,25 +202,8 @@ class ActorCritic(Trunk):
     """The policy and the value of A2C on the same trunk (App. A.3.2).
 
     Of the A + 1 outputs the first A are the logits of pi(a_t | x_{<=t}), the last one is V(x_{<=t}), the return from round
-    t on in the learner's rescaled and discounted units. zero_readouts: both start at zero, so that the first policy is
-    uniform.
+    t on in the learner's rescaled and discounted units. With zero readouts the first policy is uniform.
     """
-
-    def __init__(
-        self,
-        n_observations: int,
-        n_actions: int,
-        hidden: int,
-        embedding: int,
-        identity_size: int,
-        generator: torch.Generator,
-        initialisation: Initialisation = "uniform",
-        zero_readouts: bool = False,
-    ) -> None:
-        super().__init__(n_observations, n_actions, hidden, embedding, identity_size, generator, initialisation)
-        if zero_readouts:
-            nn.init.zeros_(self.head.weight)
-            nn.init.zeros_(self.head.bias)
 
     @property
     def n_outputs(self) -> int:
