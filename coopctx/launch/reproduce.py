@@ -85,13 +85,9 @@ def reproduce(
     """
     outcomes = train_runs(requests, options)
     found = Reproduction([], [], failures(requests, outcomes))
-    if len(found.failures) < len(requests):
-        _show(found, figures, Results(options.results, options.preset, seeds, tolerant=True), out)
-    return found
-
-
-def _show(found: Reproduction, figures: Sequence[str], results: Results, out: Path) -> None:
-    """Draw the figures and write the report; adds to the lists of ``found``."""
+    if len(found.failures) == len(requests):
+        return found
+    results = Results(options.results, options.preset, seeds, tolerant=True)
     for figure in figures:
         try:
             drawing = draw(figure, results, out, ["png", "pdf"])
@@ -107,3 +103,4 @@ def _show(found: Reproduction, figures: Sequence[str], results: Results, out: Pa
     except RunError as error:
         found.failures.append(f"report: {error}")
     found.failures.extend(results.left_out)
+    return found

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from functools import partial
 
 import torch
-from torch import Tensor
 
 from coopctx.agents.policy import PolicyPlayer
 from coopctx.agents.trunk import ActorCritic, rebuilt, sizes_of
 from coopctx.experiments.settings import Config
 
-
-def model_of(config: Config, weights: Mapping[str, Tensor]) -> ActorCritic:
-    """The model with the final ``weights`` of a run and its settings."""
-    return rebuilt(ActorCritic, config, weights)
+model_of = partial(rebuilt, ActorCritic)
 
 
 def player_of(model: ActorCritic, config: Config, generator: torch.Generator, threads: int = 1) -> PolicyPlayer:

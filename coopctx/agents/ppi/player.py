@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -57,9 +57,7 @@ class PPIPlayer(TrunkPlayer):
         return float(self._divergence) / self._decisions if self._decisions else float("nan")
 
 
-def model_of(config: Config, weights: Mapping[str, Tensor]) -> SequenceModel:
-    """The model with the final ``weights`` of a run and its settings."""
-    return rebuilt(SequenceModel, config, weights)
+model_of = partial(rebuilt, SequenceModel)
 
 
 def player_of(model: SequenceModel, config: Config, generator: torch.Generator, threads: int = 1) -> PPIPlayer:
