@@ -89,14 +89,21 @@ class Loop(ABC):
         self._progress.end()
 
     def _step(self, iteration: int) -> None:
-        """Carry out one iteration, and record it if it is measured."""
-        self._advance(iteration)
+        """Carry out one iteration, or what comes before the first one, and record it if it is measured."""
+        if iteration:
+            self._advance(iteration)
+        else:
+            self._begin()
         if iteration in self._schedule:
             self._record(iteration)
 
+    def _begin(self) -> None:
+        """What comes before the first iteration, such as pre-training; by default nothing."""
+        return
+
     @abstractmethod
     def _advance(self, iteration: int) -> None:
-        """Carry out this iteration. Iteration 0 is what comes before the first one, such as pre-training."""
+        """Carry out this iteration, counted from 1."""
 
     def _measure(self, iteration: int, with_curves: bool) -> Sequence[Match]:
         """Games of the present agents for the training table; games against named strategies, for the curves only, come last."""

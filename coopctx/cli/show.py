@@ -96,11 +96,9 @@ def report_runs(outcomes: Sequence[Outcome]) -> None:
         say(f"{outcome.directory}: {ENDINGS[outcome.state]}")
     if len(outcomes) == 1 and failed:
         raise RunError(failed[0].message)
-    for outcome in failed:
-        complain(f"seed {outcome.seed}: {outcome.message}")
-    if failed:
-        names = ", ".join(str(outcome.seed) for outcome in failed)
-        raise RunError(f"{len(failed)} of {len(outcomes)} seeds failed: {names}")
+    names = ", ".join(str(outcome.seed) for outcome in failed)
+    told = [f"seed {outcome.seed}: {outcome.message}" for outcome in failed]
+    fail_each(told, f"of {len(outcomes)} seeds failed: {names}")
 
 
 def runs_table(title: str, rows: Mapping[int, Mapping[str, float]]) -> Group:

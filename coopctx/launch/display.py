@@ -75,7 +75,7 @@ class RichProgress:
         self._title, self._total, self._done, self._unit = title, total, done, unit
         self._clock.start(done)
         if done:
-            self._print(resuming(title, total, done, unit))
+            self.note(resuming(title, total, done, unit))
         self._task = self._display.add_task(
             title, total=total, completed=done, phase=f"{done}/{total}", now="", summary="", left=""
         )
@@ -92,20 +92,17 @@ class RichProgress:
         self._update(completed=iteration, phase=f"{iteration}/{self._total}", now="", summary="\n".join(describe(summary)))
 
     def note(self, line: str) -> None:
-        self._print(line)
+        self._display.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def end(self) -> None:
         if self._task is not None:
             self._display.remove_task(self._task)
             self._task = None
-            self._print("; ".join((f"{self._title}: {self._unit} {self._done}/{self._total}", *describe(self._summary))))
+            self.note("; ".join((f"{self._title}: {self._unit} {self._done}/{self._total}", *describe(self._summary))))
 
     def _update(self, **fields: Any) -> None:
         if self._task is not None:
             self._display.update(self._task, left=self._clock.left(self._total), **fields)
-
-    def _print(self, line: str) -> None:
-        self._display.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 class PlainOverall:

@@ -56,8 +56,6 @@ class A2CTraining(Loop):
         self._updates: list[list[Update]] = []  # since the last measurement, [iteration][learner]
 
     def _advance(self, iteration: int) -> None:
-        if iteration == 0:  # there is no pre-training
-            return
         players = [learner.player("training", iteration, learning=True) for learner in self._learners]
         with self._timed("play"):
             sizes = self._sizes_at(iteration)

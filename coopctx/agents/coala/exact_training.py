@@ -80,8 +80,6 @@ class ExactTraining(Loop):
         return self._coala.naive_share if len(kinds) > 1 else float("naive" in kinds)
 
     def _advance(self, iteration: int) -> None:
-        if not iteration:
-            return
         coala, share = self._coala, self._naive_share()
         with self._timed("update"):
             settings = self._rewards, coala.discount, coala.naive_learning_rate, coala.inner_episodes, share

@@ -72,8 +72,6 @@ class CoalaTraining(Loop):
         self._updates: list[list[Update]] = []  # since the last measurement, [iteration][learner]
 
     def _advance(self, iteration: int) -> None:
-        if not iteration:
-            return
         rounds = self._layout.episodes * self._layout.rounds
         players = [learner.player("training", iteration, rounds=rounds) for learner in self._learners]
         with self._timed("play"):

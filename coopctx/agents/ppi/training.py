@@ -36,9 +36,6 @@ class PPITraining(Loop):
         self._collected: list[Match] = []  # in the last phase
 
     def _advance(self, iteration: int) -> None:
-        if iteration == 0:
-            self._begin()
-            return
         self._fit(iteration)
         with self._timed("plan"):
             self._collected = self._collect(iteration)
