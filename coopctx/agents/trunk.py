@@ -16,6 +16,7 @@ from typing import TypeVar, cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from coopctx import native
 from coopctx.experiments.settings import Config, Initialisation
@@ -191,10 +192,8 @@ def step(gates: Gates, hidden: Tensor, index: Tensor, reward: Tensor, extra: Ten
 
 def on_one_vector(model: nn.Module) -> Tensor:
     """One vector of all parameters of ``model``, in their order. The parameters become parts of it: both change together."""
-    parameters = list(model.parameters())
-    vector = torch.cat([parameter.detach().flatten() for parameter in parameters])
-    for parameter, part in zip(parameters, vector.split([p.numel() for p in parameters]), strict=True):
-        parameter.data = part.view_as(parameter)
+    vector = parameters_to_vector(model.parameters()).detach()
+    vector_to_parameters(vector, model.parameters())
     return vector
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from functools import cache
 from html import escape
 from importlib import resources
@@ -90,7 +90,7 @@ def page(checked: Checked, runs: Results, command: str, play: bool = False) -> s
             for reference in checked.references
         ],
         notes=rows.NOTES,
-        provenance=[astuple(made) for made in provenance(runs)],
+        provenance=provenance(runs),
         left_out=runs.left_out,
         **names,
         **tools,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from coopctx.experiments.pools import options_for, train_words
 from coopctx.experiments.seeds import seed_ranges
@@ -14,8 +13,7 @@ from coopctx.runs.read import Results
 NOT_RECORDED = "not recorded"
 
 
-@dataclass(frozen=True)
-class Made:
+class Made(NamedTuple):
     """The provenance of a run's finished seeds as text; different values are joined by commas.
 
     hours: of all seeds together. command: trains the seeds that are not finished.
