@@ -6,7 +6,7 @@ Each pair plays once and gives a row from each side. In several episodes the par
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -93,7 +93,7 @@ def arena(
     for entrant in outsiders:
         if games % entrant.games:
             raise UsageError(f"--games must be a multiple of {entrant.games}, which a naive learner plays at once, not {games}")
-    pairs = list(_pairs(insiders, outsiders))
+    pairs = [(one, other) for number, one in enumerate(insiders) for other in (*insiders[number:], *outsiders)]  # each once
     rows: list[dict[str, Any]] = []
     with torch_threads(host.torch_threads()):
         for number, (one, other) in enumerate(pairs):
@@ -101,12 +101,6 @@ def arena(
             sides = _play(host, one, other, episodes, games, seed, place)
             rows += _rows(host, one, other, sides)
     return pa.Table.from_pylist(rows, SCHEMA)
-
-
-def _pairs(insiders: Sequence[Entrant], outsiders: Sequence[Entrant]) -> Iterator[tuple[Entrant, Entrant]]:
-    """Each pair once: insiders with each other, copies included, and with outsiders."""
-    for number, one in enumerate(insiders):
-        yield from ((one, other) for other in (*insiders[number:], *outsiders))
 
 
 def _distinct(entrants: Sequence[Entrant]) -> list[Entrant]:

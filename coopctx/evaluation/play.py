@@ -17,7 +17,6 @@ import numpy as np
 import torch
 
 from coopctx.agents.trained import TrainedAgent
-from coopctx.analysis.intervals import Floats
 from coopctx.errors import UsageError
 from coopctx.evaluation.meetings import SCHEMA, Evaluation, Meeting, curves
 from coopctx.evaluation.opponents import FEWEST_ROUNDS, Contestant, Host, Opponent, agent_of, first_agent, guests
@@ -114,7 +113,8 @@ def meet(
     batches, strategies = [], []
     for first in range(0, games, GAMES_AT_ONCE):
         batches.append(play_batch(first))
-        strategies += _memory_one(players[1], game)
+        if isinstance(players[1], TabularPlayer) and game.n_actions == 2:
+            strategies.append(players[1].policies[..., COOPERATE].double().numpy())  # of the games just played, [games, 5]
     by_chance = game.noise, game.continuation
     best = best_response(np.concatenate(strategies), rounds, game.payoffs, *by_chance) if strategies else None
     ego, co = map(Episodes.concatenate, zip(*batches, strict=True))
@@ -141,13 +141,6 @@ def _seated(ego: Opponent, opponent: Opponent, seed: int, watch: bool) -> tuple[
     if own is other:
         raise UsageError(f"a player cannot meet itself; make a second {ego.name}")
     return (watched(own), watched(other)) if watch else (own, other)
-
-
-def _memory_one(player: Player, game: MatrixGame) -> list[Floats]:
-    """The strategies ``[games, 5]`` with which a memory-one player has played its last games, in a list; otherwise no entry."""
-    if not isinstance(player, TabularPlayer) or game.n_actions != 2:
-        return []
-    return [player.policies[..., COOPERATE].double().numpy()]
 
 
 def _named(opponents: Sequence[Opponent]) -> dict[str, Opponent]:

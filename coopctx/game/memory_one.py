@@ -84,7 +84,9 @@ def long_run_payoffs(
     cycles (two suspicious Tit-for-Tats), it is the mean over these, weighted by how likely play from the first round reaches
     each. Press & Dyson's determinants give the same if the stationary distribution is unique. Raises as `expected_play`.
     """
-    settled = (_opening(p, q, noise)[..., None, :] @ _limit(transition_matrix(p, q, noise)))[..., 0, :]
+    own, other = (_played(strategy, noise)[..., 0] for strategy in _pair(p, q))
+    opening = np.stack(_joint(own, other), -1)[..., None, :]  # the first round's distribution over joint actions
+    settled = (opening @ _limit(transition_matrix(p, q, noise)))[..., 0, :]
     reward = payoff_vector(payoffs)
     return settled @ reward, settled @ reward[SWAPPED]
 
@@ -192,12 +194,6 @@ def _played(chosen: NDArray[Any], noise: float) -> Floats:
     if not 0 <= noise <= 1:
         raise ValueError(f"noise must be a probability, not {noise}")
     return chosen * (1 - 2 * noise) + noise
-
-
-def _opening(p: ArrayLike, q: ArrayLike, noise: float) -> Floats:
-    """The first round's distribution over joint actions, ``[..., 4]``."""
-    own, other = (_played(strategy, noise) for strategy in _pair(p, q))
-    return np.stack(_joint(own[..., 0], other[..., 0]), -1)
 
 
 def _strategy(cooperation: ArrayLike) -> Floats:
