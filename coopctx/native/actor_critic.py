@@ -73,17 +73,11 @@ def actor_critic_gradient(
     arguments = struct_of(gates), given, len(shares), structs
     in_turn(kernel.library.coopctx_actor_critic_advantages, threads, len(shares), *arguments)
     if loss.kinds is not None:
-        _normalise(moments / rounds, loss.kinds, loss.divisors, shift, scale)
+        per_kind = (moments / rounds).split(list(loss.kinds))  # each game's means of advantages and of their squares
+        means, squares = torch.stack([part.mean(0) for part in per_kind]).unbind(1)
+        divisors, counts = loss.divisors((squares - means.square()).clamp(min=0.0)), torch.tensor(loss.kinds)
+        shift.copy_(means.repeat_interleave(counts))
+        scale.copy_((1 / divisors).repeat_interleave(counts))
     in_turn(kernel.library.coopctx_actor_critic_gradient, threads, len(shares), *arguments)
     parts = (part.view_as(tensor) for part, tensor in zip(gradients.sum(0).split(sizes), gates, strict=True))
     return terms.sum(0).float() / tokens, Gates(*parts), d_extra
-
-
-def _normalise(
-    moments: Tensor, kinds: Sequence[int], divisors: Callable[[Tensor], Tensor], shift: Tensor, scale: Tensor
-) -> None:
-    """Set shift and scale [games] per kind of game from each game's means of advantages and of their squares, [games, 2]."""
-    means, squares = torch.stack([part.mean(0) for part in moments.split(list(kinds))]).unbind(1)
-    games = torch.tensor(kinds)
-    shift.copy_(means.repeat_interleave(games))
-    scale.copy_((1 / divisors((squares - means.square()).clamp(min=0.0))).repeat_interleave(games))
