@@ -154,21 +154,27 @@ def _draw(axes: Axes, panel: SettingPanel, several: bool) -> None:
 
 
 def _caption(panels: Sequence[SettingPanel], preset: str) -> str:
+    seeds = "; ".join(_seeds([panel for panel in panels if panel.name == name]) for name in dict.fromkeys(p.name for p in panels))
+    when = " and ".join(dict.fromkeys(AGENTS[panel.agent].late for panel in panels))
+    warning = f"{caveat(preset)} " if caveat(preset) else ""
+    return warning + (
+        f"Mean ± 1 s.d. over seeds, a dot each; of a run, the mean over its learners and {when}. "
+        f"Dashed: the value of preset {preset}. Seeds: {seeds}."
+    )
+
+
+def _seeds(panels: Sequence[SettingPanel]) -> str:
+    """The seeds of one kind of runs: those of most of its points, and the points that have others."""
     points = {
-        f"{panel.name} {label({panel.knob: value})}{f' with {rest}' if rest else ''}": tuple(sorted(rows["seed"]))
+        f"{label({panel.knob: value})}{f' with {rest}' if rest else ''}": tuple(sorted(rows["seed"]))
         for panel in panels
         for rest, table in panel.lines.items()
         for value, rows in table.groupby("value", sort=False)
     }
     (usual, _), *_ = Counter(points.values()).most_common(1)
     others = [f"{point} {seed_ranges(seeds)}" for point, seeds in points.items() if seeds != usual]
-    when = " and ".join(dict.fromkeys(AGENTS[panel.agent].late for panel in panels))
-    exceptions = f" ({'; '.join(others)})" if others else ""
-    warning = f"{caveat(preset)} " if caveat(preset) else ""
-    return warning + (
-        f"Mean ± 1 s.d. over seeds, a dot each; of a run, the mean over its learners and {when}. "
-        f"Dashed: the value of preset {preset}. Seeds: {seed_ranges(usual)}{exceptions}."
-    )
+    exceptions = f" ({', '.join(others)})" if others else ""
+    return f"{panels[0].name} {seed_ranges(usual)}{exceptions}"
 
 
 def _number(value: Any) -> bool:

@@ -292,7 +292,7 @@ def test_the_figure_shows_each_seed_the_mean_and_its_spread_and_the_presets_valu
     assert figure.texts[-1].get_text() == (
         "Preset smoke: runs of seconds, which show nothing about the paper's claims. "
         "Mean ± 1 s.d. over seeds, a dot each; of a run, the mean over its learners and the last 5 phases. "
-        "Dashed: the value of preset smoke. Seeds: 0-1 (ppi-mixed ppi.rollouts=30 0-1, 3)."
+        "Dashed: the value of preset smoke. Seeds: ppi-mixed 0-1 (ppi.rollouts=30 0-1, 3)."
     )
     assert rollouts.get_legend() is None
 
