@@ -95,7 +95,7 @@ def _sampled() -> tuple[LinePlot, LinePlot, LinePlot]:
     }
     together = [Line(label, Runs("coala", pool), "learner", RATE, style=style) for pool, (label, style) in pools.items()]
     return (
-        LinePlot("Sampled: within the meta-trajectory", "Inner Episode", tuple(within), (-0.9, 1.7)),
+        LinePlot("Sampled: within the meta-trajectory", "Inner Episode", tuple(within), (-0.9, 2.2)),
         LinePlot("Sampled: against naive learners", "Batches", tuple(training), (-0.1, 1.3)),
         LinePlot("Sampled: meta agents with each other", "Batches", tuple(together), (-0.02, 1.02)),
     )
@@ -151,4 +151,4 @@ def _draw(axes: Axes, panel: LinePlot, lines: Sequence[tuple[Line, pd.DataFrame]
         axes.lines[-1].set_label(line.label)
     curves.set_limits(axes, *panel.limits)
     axes.set_xlim(min(table["x"].min() for _, table in drawn), max(table["x"].max() for _, table in drawn))
-    axes.legend(loc="best", fontsize=7.5, handlelength=2.2)
+    axes.legend(loc="best", fontsize=7.5, handlelength=2.2, ncols=2 if len(drawn) > 3 else 1)
