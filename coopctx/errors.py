@@ -45,6 +45,6 @@ def unknown(kind: str, name: str, allowed: Iterable[str]) -> UsageError:
 
 
 def check_known(kind: str, name: str, allowed: Collection[str]) -> None:
-    """`unknown`, raised unless ``name`` is one of ``allowed``."""
+    """Raises `unknown` unless ``name`` is one of ``allowed``."""
     if name not in allowed:
         raise unknown(kind, name, allowed)

@@ -43,7 +43,7 @@ class Schedule:
 
     def __init__(self, last: int, every: int, curves: Iterable[int], curves_at_0: bool) -> None:
         self.last, self.every = last, every
-        self.curves = counted(curves, last) | ({0} if curves_at_0 else set())
+        self.curves = frozenset(counted(curves, last) | ({0} if curves_at_0 else set()))
 
     def __contains__(self, iteration: int) -> bool:
         return iteration % self.every == 0 or iteration in self.curves or iteration == self.last

@@ -25,7 +25,7 @@ class Anew(Around):
     """A player that remembers nothing of earlier episodes."""
 
     def end(self, episodes: Episodes) -> None:
-        """Receive the episode that was played, from this side; keep nothing."""
+        """Called after every episode with its games, from this side; does nothing."""
 
 
 class Lasting(Anew):

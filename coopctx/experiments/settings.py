@@ -182,7 +182,7 @@ class CoalaConfig(Section):
     final_learning_rate: Annotated[float, NOT_NEGATIVE] = 3e-4  # reached linearly at the last one; equal: constant
     discount: Annotated[float, FROM_0_TO_1] = 1.0  # gamma; in the exact game per round of an endless game
     gae_lambda: Annotated[float, FROM_0_TO_1] = 1.0  # lambda of the advantages against naive learners
-    meta_gae_lambda: Annotated[float, FROM_0_TO_1] = 1.0  # the same against other meta agents, which do not learn meanwhile
+    meta_gae_lambda: Annotated[float, FROM_0_TO_1] = 1.0  # lambda of the advantages against other meta agents
     td_lambda: Annotated[float, FROM_0_TO_1] = 1.0  # lambda of the value targets
     value_weight: Annotated[float, NOT_NEGATIVE] = 0.5  # c_v of the loss
     entropy_weight: Annotated[float, NOT_NEGATIVE] = 0.0  # c_e of the loss at the first iteration

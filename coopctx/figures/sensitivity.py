@@ -173,7 +173,7 @@ def _seeds(panels: Sequence[SettingPanel]) -> str:
     }
     (usual, _), *_ = Counter(points.values()).most_common(1)
     others = [f"{point} {seed_ranges(seeds)}" for point, seeds in points.items() if seeds != usual]
-    exceptions = f" ({', '.join(others)})" if others else ""
+    exceptions = f" ({' and '.join(others)})" if others else ""
     return f"{panels[0].name} {seed_ranges(usual)}{exceptions}"
 
 

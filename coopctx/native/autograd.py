@@ -27,7 +27,7 @@ def recalled(played: Recurrence, gates: Gates, extra: Tensor | None) -> Tensor:
 
 
 class _Outputs(torch.autograd.Function):
-    """Outputs that the kernel has computed from ``gates`` and kept what is in ``saved`` for their gradient in ``weights``."""
+    """Outputs that the kernel has computed; ``saved`` is what it kept to compute their gradient in ``weights``."""
 
     @staticmethod
     def forward(ctx: Any, kernel: Kernel, gates: Gates, outputs: Tensor, saved: Tensor, *weights: Any) -> Tensor:

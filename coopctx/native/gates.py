@@ -77,14 +77,18 @@ def struct_of(gates: Gates) -> GatesStruct:
     return GatesStruct(hidden, outputs, len(gates.table), *(tensor.data_ptr() for tensor in gates))
 
 
-def check(name: str, tensor: Tensor | None, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> None:
-    """ValueError naming the tensor unless it is a contiguous CPU tensor of this type and shape, or None."""
-    if tensor is None:
-        return
+def check(name: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> None:
+    """ValueError naming the tensor unless it is a contiguous CPU tensor of this type and shape."""
     if tensor.device.type != "cpu" or tensor.dtype != dtype or not tensor.is_contiguous():
         raise ValueError(f"{name} must be a contiguous {dtype} CPU tensor, not {tensor.dtype} on {tensor.device}")
     if tensor.shape != shape:
         raise ValueError(f"{name} must have shape {list(shape)}, not {list(tensor.shape)}")
+
+
+def check_optional(name: str, tensor: Tensor | None, shape: tuple[int, ...]) -> None:
+    """`check`, where there is a tensor."""
+    if tensor is not None:
+        check(name, tensor, shape)
 
 
 def address(tensor: Tensor | None) -> int | None:

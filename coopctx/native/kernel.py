@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from coopctx.native.gates import Gates, address, check, struct_of
+from coopctx.native.gates import Gates, address, check, check_optional, struct_of
 from coopctx.native.signatures import EpisodesStruct, GradientStruct, declare
 
 Result = TypeVar("Result")
@@ -125,7 +125,7 @@ class Kernel:
         check("rewards", rewards, (count, time))
         check("games", games, games.shape[:1], torch.int64)
         batch = len(games)
-        check("extra", extra, (batch, 3 * gates.hidden))
+        check_optional("extra", extra, (batch, 3 * gates.hidden))
         losses, gradient = torch.empty(3), Gates(*map(torch.zeros_like, gates))
         d_extra = None if extra is None else torch.zeros_like(extra)
         scratch = self._scratch(self.library.coopctx_prediction_loss_bytes(given, batch, time))
@@ -173,7 +173,7 @@ class Kernel:
             raise ValueError(f"threads must be at least 1, not {threads}")
         games = len(hidden)
         check("hidden", hidden, (games, gates.hidden))
-        check("extra", extra, (games, 3 * gates.hidden))
+        check_optional("extra", extra, (games, 3 * gates.hidden))
         if uniforms.ndim != 5 or uniforms.shape[1] not in (1, n_actions) or 0 in uniforms.shape[2:4]:
             raise ValueError(f"uniforms must have shape [G, A or 1, R, S, 2], R, S >= 1, not {list(uniforms.shape)}")
         check("uniforms", uniforms, (games, *uniforms.shape[1:4], 2))
@@ -209,7 +209,7 @@ def _check_sequences(gates: Gates, extra: Tensor | None, index: Tensor, reward_i
     batch, time = index.shape
     check_index(index, (batch, time), len(gates.table))
     check("reward_in", reward_in, (batch, time))
-    check("extra", extra, (batch, 3 * gates.hidden))
+    check_optional("extra", extra, (batch, 3 * gates.hidden))
     return batch, time
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor
 
-from coopctx.native.gates import Gates, GatesStruct, address, check, struct_of
+from coopctx.native.gates import Gates, GatesStruct, address, check, check_optional, struct_of
 from coopctx.native.kernel import Kernel, in_turn
 from coopctx.native.signatures import LogStruct, PieceStruct, SideStruct
 
@@ -113,7 +113,7 @@ def _check_seat(seat: Seat, n_actions: int) -> None:
         return
     if len(seat.policy.table) != n_observations * (n_actions + 1) or seat.policy.outputs != n_actions + 1:
         raise ValueError(f"a trunk that plays {n_actions} actions must have {n_actions + 1} outputs and see both actions")
-    check("extra", seat.extra, (seat.rows, 3 * seat.policy.hidden))
+    check_optional("extra", seat.extra, (seat.rows, 3 * seat.policy.hidden))
 
 
 class _Placed(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from coopctx.native.gates import Gates, address, check, struct_of
+from coopctx.native.gates import Gates, address, check, check_optional, struct_of
 from coopctx.native.kernel import Kernel, call, check_index
 
 
@@ -28,7 +28,7 @@ class Recurrence:
     ) -> None:
         self.kernel, self.gates, self.extra = kernel, gates, extra
         self._given = struct_of(gates)
-        check("extra", extra, (batch, 3 * gates.hidden))
+        check_optional("extra", extra, (batch, 3 * gates.hidden))
         library = kernel.library
         self._batch, self._rounds, self._done = batch, rounds, 0
         self.outputs = None if rounds is None else torch.empty(batch, rounds, gates.outputs)

@@ -10,7 +10,7 @@ from coopctx.agents.policy import PolicyPlayer
 from coopctx.agents.trunk import ActorCritic, rebuilt, sizes_of
 from coopctx.experiments.settings import Config
 
-model_of = partial(rebuilt, ActorCritic)  # of the settings and the final weights of a run
+model_of = partial(rebuilt, ActorCritic)  # model_of(config, weights): the model of a finished run
 
 
 def player_of(model: ActorCritic, config: Config, generator: torch.Generator, threads: int = 1) -> PolicyPlayer:

@@ -82,11 +82,13 @@ class RecurrentLearners:
         self._adam = torch.optim.Adam(self.network, lr=coala.naive_learning_rate)
 
     def begin_episode(self) -> None:
+        """Forget the last inner episode; what has been learned remains."""
         self._hidden: Tensor | None = None
         self._outputs: list[Tensor] = []
 
     @torch.enable_grad()
     def act(self, observation: Tensor) -> Tensor:
+        """Actions, long [learners * B], after observation codes."""
         outputs = self._step(observation.view(self._learners, -1))
         self._outputs.append(outputs)
         sums = outputs.detach()[..., :-1].softmax(-1).cumsum(-1)[..., :-1]
@@ -94,6 +96,7 @@ class RecurrentLearners:
         return (uniform[..., None] >= sums).sum(-1).flatten()
 
     def learn(self, observations: Tensor, actions: Tensor, rewards: Tensor) -> None:
+        """Each learner's step on its own B games of the inner episode just played, [learners * B, T]."""
         with torch.enable_grad():
             outputs = torch.stack(self._outputs, 2)  # [N, B, T, A + 1]
             shape = outputs.shape[:3]
@@ -123,7 +126,7 @@ class RecurrentLearners:
         return torch.baddbmm(network.readout_bias, F.silu(self._hidden), network.readout)
 
 
-NaiveLearners: TypeAlias = FiveLogitLearners | RecurrentLearners
+NaiveLearners: TypeAlias = FiveLogitLearners | RecurrentLearners  # at the beginning of a meta-trajectory
 
 
 def naive_learners(learners: int, n_actions: int, coala: CoalaConfig, generator: torch.Generator) -> NaiveLearners:

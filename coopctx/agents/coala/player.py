@@ -53,7 +53,7 @@ class FiveLogitPlayer(Player):
         """A memory-one policy does not remember its own actions but by the next observation."""
 
 
-MetaPlayer: TypeAlias = FiveLogitPlayer | PolicyPlayer
+MetaPlayer: TypeAlias = FiveLogitPlayer | PolicyPlayer  # of a meta agent; `begin` is called once per meta-trajectory
 
 
 def model_of(config: Config, weights: Mapping[str, Tensor]) -> FiveLogits | ActorCritic:

@@ -57,7 +57,7 @@ class PPIPlayer(TrunkPlayer):
         return float(self._divergence) / self._decisions if self._decisions else float("nan")
 
 
-model_of = partial(rebuilt, SequenceModel)  # of the settings and the final weights of a run
+model_of = partial(rebuilt, SequenceModel)  # model_of(config, weights): the model of a finished run
 
 
 def player_of(model: SequenceModel, config: Config, generator: torch.Generator, threads: int = 1) -> PPIPlayer:

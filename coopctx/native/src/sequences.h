@@ -54,7 +54,7 @@ typedef struct { /* of a block: its forward pass */
     float *inputs, *out; /* out: [row][padded n_out] */
 } Pass;
 
-/* Memory for the states of `rows` rows, of which a step is taken of `block` at a time, from so many inputs. */
+/* Memory. rows: those whose state is kept. block: those that are stepped at once. inputs: folded inputs that are kept. */
 static void place_pass(Arena *arena, Pass *p, const Gates *gates, long rows, long block, long inputs) {
     const long H = gates->hidden;
     place_model(arena, &p->m, gates);
