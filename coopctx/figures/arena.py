@@ -146,9 +146,10 @@ def _against_naive(part: SubFigure, table: pd.DataFrame, letter: str) -> None:
         axes.set_ylabel("Avg. Reward", size=9)
         if number >= len(shown) - columns:
             axes.set_xlabel("Episode", size=9)
-        axes.legend(fontsize=7.5, loc="upper right", handlelength=1.6)
+        axes.legend(fontsize=7.5, loc="upper center", ncols=2, handlelength=1.6)
     ends = [-0.6, 1.6, *(float(end) for axes in drawn for line in axes.lines for end in np.asarray(line.get_ydata()))]
-    drawn[0].set_ylim(min(ends), max(ends))
+    low, high = min(ends), max(ends)
+    drawn[0].set_ylim(low, high + 0.15 * (high - low))  # room for the legend
 
 
 def _caption(tables: Sequence[pd.DataFrame], preset: str) -> str:
