@@ -122,8 +122,9 @@ def test_findings_are_rows_of_the_claims(committed):
 
 
 def test_sensitivity_has_every_variation_beside_the_preset(committed):
-    _, _, first, *others = rows_of("sensitivity", committed)
-    assert first[:2] == ["ppi-mixed", "the preset's own"] and all("=" in line[1] for line in others)
+    _, _, *lines = rows_of("sensitivity", committed)
+    a2c, (first, *others) = ([line for line in lines if line[0] == name] for name in ("a2c-mixed", "ppi-mixed"))
+    assert first[1] == a2c[0][1] == "the preset's own" and all("=" in line[1] for line in (*a2c[1:], *others))
     swept = pd.read_parquet(ROOT / "results/sweep/cpu.parquet").query("iteration > 25 and opponent == 'learner' and player == 'ego'")
     four = swept[swept["ppi.rollouts"] == 4].groupby("seed")["cooperation_rate"].mean()
     (line,) = (line for line in others if line[1] == "ppi.rollouts=4")
