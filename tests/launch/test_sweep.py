@@ -358,3 +358,19 @@ def test_coala_is_trained_on_the_cpu_where_the_others_use_the_gpu(stub, tmp_path
     for spec in specs:
         Calibration(1, "cuda")._work(spec, jobs.load_preset("smoke"), -1)
     assert seen == ["cuda", "cuda", "cpu"]
+
+
+def test_the_caption_names_the_seeds_of_each_kind_of_runs_and_of_points_with_others():
+    def panel(name: str, agent: str, knob: str, seeds: dict[int, tuple[int, ...]]) -> sensitivity.SettingPanel:
+        rows = [{"value": value, "seed": seed, "cooperation": 0.5} for value, those in seeds.items() for seed in those]
+        return sensitivity.SettingPanel(name, agent, "learner", knob, 1, {"": pd.DataFrame(rows)})
+
+    usual = {1: (0, 1), 2: (0, 1), 3: (0, 1)}
+    panels = [
+        panel("a2c-mixed", "a2c", "a2c.hold", {1: (21,), 2: (21,)}),
+        panel("ppi-mixed", "ppi", "ppi.rollouts", usual | {4: (0, 2)}),
+        panel("ppi-mixed", "ppi", "ppi.horizon", usual | {9: (5,)}),
+    ]
+    assert sensitivity._caption(panels, "cpu").endswith(
+        "Seeds: a2c-mixed 21; ppi-mixed 0-1 (ppi.rollouts=4 0, 2 and ppi.horizon=9 5)."
+    )
