@@ -26,16 +26,33 @@ class Update(NamedTuple):
 
 
 class PolicyLearner(Learner):
-    """A learner with one optimiser for the whole run, whose moments belong to its state."""
+    """A learner with one optimiser for the whole run, and moving averages of its advantages' variances.
+
+    variance_decay: the weight of the batches before in these averages.
+    """
 
     _optimizer: torch.optim.Optimizer
 
+    def __init__(self, number: int, seed: int, variance_decay: float = 0.0) -> None:
+        super().__init__(number, seed)
+        self._variance_decay = variance_decay
+        self._variances: Tensor | None = None  # by kind of game
+
+    def _divisors(self, variances: Tensor) -> Tensor:
+        """What normalised advantages are divided by, [kinds]: the root of the moving average that ``variances`` [kinds] join."""
+        before = variances if self._variances is None else self._variances.to(variances)
+        self._variances = variances.lerp(before, self._variance_decay)
+        return self._variances.sqrt() + SMALLEST_DEVIATION
+
     def state(self) -> dict[str, Any]:
-        return {**super().state(), "optimizer": self._optimizer.state_dict()}
+        """The state for a checkpoint, with the optimiser's moments and the variances, None before the first batch."""
+        return {**super().state(), "optimizer": self._optimizer.state_dict(), "variances": self._variances}
 
     def restore(self, state: dict[str, Any]) -> None:
+        """Set the learner to a `state`; one that was written before there were averaged variances has none."""
         super().restore(state)
         self._optimizer.load_state_dict(state["optimizer"])
+        self._variances = state.get("variances")
 
 
 class Outputs(NamedTuple):

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,7 +22,7 @@ from torch.nn import functional as F
 
 from coopctx import native
 from coopctx.agents.policy import PolicyPlayer
-from coopctx.agents.policy_gradient import SMALLEST_DEVIATION, Outputs, PolicyLearner, Update, linear
+from coopctx.agents.policy_gradient import Outputs, PolicyLearner, Update, linear
 from coopctx.agents.trunk import ActorCritic, on_one_vector
 from coopctx.experiments.settings import A2CConfig, ModelConfig
 from coopctx.game.episodes import Episodes
@@ -46,7 +45,7 @@ class A2CLearner(PolicyLearner):
         identity_size: int,
         device: torch.device,
     ) -> None:
-        super().__init__(number, seed)
+        super().__init__(number, seed, a2c.variance_decay)
         self._a2c = a2c
         sizes = game.n_observations, game.n_actions, model.hidden, model.embedding, identity_size
         start = self._stream("initialise", 0), a2c.initialisation, a2c.zero_readouts
@@ -54,7 +53,6 @@ class A2CLearner(PolicyLearner):
         self._weights = on_one_vector(self.model)  # a step costs less on one tensor than on many
         self._optimizer = torch.optim.Adam([self._weights], lr=a2c.learning_rate, eps=a2c.adam_epsilon, fused=True)
         self._payoffs, self._played = torch.tensor(game.payoffs), native.Played()
-        self._variances: Tensor | None = None  # of the advantages by kind of game, with those of earlier batches
 
     def player(self, *purpose: str | int, learning: bool = False) -> PolicyPlayer:
         """A player of the present policy; ``purpose`` names its random stream. learning: `update` will learn from its games."""
@@ -129,21 +127,6 @@ class A2CLearner(PolicyLearner):
         value = F.mse_loss(values, targets)
         loss = policy + a2c.value_weight * value - self._entropy_weight(iteration) * entropy
         return loss, torch.stack([policy, value, entropy]).detach()
-
-    def _divisors(self, variances: Tensor) -> Tensor:
-        """What normalised advantages are divided by, [kinds]: the root of the moving average that ``variances`` [kinds] join."""
-        before = variances if self._variances is None else self._variances.to(variances)
-        self._variances = variances.lerp(before, self._a2c.variance_decay)
-        return self._variances.sqrt() + SMALLEST_DEVIATION
-
-    def state(self) -> dict[str, Any]:
-        """The state for a checkpoint, with the average of the advantages' variances, None before the first batch."""
-        return {**super().state(), "variances": self._variances}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Set the learner to a `state`; one that was written before there was `A2CConfig.variance_decay` has no variances."""
-        super().restore(state)
-        self._variances = state.get("variances")
 
     def _entropy_weight(self, iteration: float) -> float:
         a2c = self._a2c

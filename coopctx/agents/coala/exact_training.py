@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from coopctx.agents.coala import exact
-from coopctx.agents.coala.learner import scheduled
+from coopctx.agents.coala.learner import learning_rate
 from coopctx.agents.coala.player import FiveLogits
 from coopctx.agents.loop import Loop, Schedule
 from coopctx.agents.policy_gradient import PolicyLearner
@@ -37,8 +37,7 @@ class ExactLearner(PolicyLearner):
 
     def ascend(self, gradient: Tensor, iteration: int) -> None:
         """Take a step along a gradient [5]; ``iteration`` counts from 1."""
-        rates = self._coala.learning_rate, self._coala.final_learning_rate
-        self._optimizer.param_groups[0]["lr"] = scheduled(*rates, self._coala, iteration)
+        self._optimizer.param_groups[0]["lr"] = learning_rate(self._coala, iteration)
         self.model.logits.grad = gradient
         self._optimizer.step()
 

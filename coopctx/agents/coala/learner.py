@@ -34,7 +34,7 @@ class RecurrentLearner(PolicyLearner):
     """A meta agent on the GRU trunk."""
 
     def __init__(self, number: int, game: MatrixGame, model: ModelConfig, coala: CoalaConfig, seed: int) -> None:
-        super().__init__(number, seed)
+        super().__init__(number, seed, coala.variance_decay)
         self._coala = coala
         sizes = game.n_observations, game.n_actions, coala.hidden, model.embedding, 0
         self.model: ActorCritic = ActorCritic(*sizes, self._stream("initialise", 0), "flax", zero_readouts=True)
@@ -56,8 +56,7 @@ class RecurrentLearner(PolicyLearner):
         outputs = self._outputs(episodes, played)
         weight, targets = self._targets(outputs[..., -1].detach(), episodes.rewards, layout)
         old = Outputs.of(outputs.detach(), episodes.actions).log_chosen
-        rate = scheduled(coala.learning_rate, coala.final_learning_rate, coala, iteration)
-        self._optimizer.param_groups[0]["lr"] = rate
+        self._optimizer.param_groups[0]["lr"] = learning_rate(coala, iteration)
         updates = []
         for epoch in range(coala.epochs):
             for rows in self._minibatches(len(episodes), iteration, epoch):
@@ -80,7 +79,7 @@ class RecurrentLearner(PolicyLearner):
 
         weight = by_kind(estimated, coala, layout)
         targets = value_targets(rewards, values, layout.rounds, coala.discount, coala.td_lambda)
-        return rescaled(weight.flatten(0, 1), layout, coala.advantages), targets.flatten(0, 1)
+        return rescaled(weight.flatten(0, 1), layout, coala.advantages, self._divisors), targets.flatten(0, 1)
 
     def _minibatches(self, rows: int, iteration: int, epoch: int) -> list[Tensor | slice]:
         if self._coala.minibatches == 1:
@@ -96,7 +95,7 @@ class RecurrentLearner(PolicyLearner):
         ratio = (log_chosen - old).exp()
         policy = -torch.minimum(ratio * weight, ratio.clamp(1 - coala.clip, 1 + coala.clip) * weight).mean()
         value = F.mse_loss(values, targets)
-        entropy_weight = scheduled(coala.entropy_weight, coala.final_entropy_weight, coala, iteration)
+        entropy_weight = linear(coala.entropy_weight, coala.final_entropy_weight, done(coala, iteration))
         loss = policy + coala.value_weight * value - entropy_weight * entropy
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -109,7 +108,7 @@ class FiveLogitLearner(PolicyLearner):
     """A meta agent with a memory-one policy. Arguments as of `RecurrentLearner`."""
 
     def __init__(self, number: int, game: MatrixGame, model: ModelConfig, coala: CoalaConfig, seed: int) -> None:
-        super().__init__(number, seed)
+        super().__init__(number, seed, coala.variance_decay)
         self._coala = coala
         self.model: FiveLogits = FiveLogits(torch.zeros(5))
         self._optimizer = torch.optim.Adam(self.model.parameters(), lr=coala.learning_rate, eps=coala.adam_epsilon)
@@ -127,7 +126,7 @@ class FiveLogitLearner(PolicyLearner):
             return minus_regression_on_other_games(rewards[co_players], layout.rounds, coala.discount, lam, rule)
 
         weight = by_kind(estimated, coala, layout)
-        weight = rescaled(weight.flatten(0, 1), layout, coala.advantages)
+        weight = rescaled(weight.flatten(0, 1), layout, coala.advantages, self._divisors)
         logits = self.model.logits[episodes.observations[:, :-1].long()]
         policy = -(F.logsigmoid(torch.where(episodes.actions == COOPERATE, logits, -logits)) * weight).mean()
         chance = torch.sigmoid(logits.detach())
@@ -135,7 +134,7 @@ class FiveLogitLearner(PolicyLearner):
         self._optimizer.zero_grad(set_to_none=True)
         policy.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), coala.max_grad_norm)
-        self._optimizer.param_groups[0]["lr"] = scheduled(coala.learning_rate, coala.final_learning_rate, coala, iteration)
+        self._optimizer.param_groups[0]["lr"] = learning_rate(coala, iteration)
         self._optimizer.step()
         return Update(policy.detach(), torch.zeros(()), entropy, norm)
 
@@ -163,13 +162,17 @@ def by_kind(estimated: Callable[[slice, float, Rule], Tensor], coala: CoalaConfi
     return torch.cat([shaping, estimated(metas, coala.meta_gae_lambda, rule)])
 
 
-def rescaled(weight: Tensor, layout: Layout, how: str) -> Tensor:
-    """Advantages [rows, M T] with mean 0 (and deviation 1), separately for naive and meta co-players (App. A.4 there)."""
+def rescaled(weight: Tensor, layout: Layout, how: str, divisors: Callable[[Tensor], Tensor]) -> Tensor:
+    """Advantages [rows, M T] with mean 0 (and deviation 1), separately for naive and meta co-players (App. A.4 there).
+
+    divisors: by what to divide normalised advantages, [kinds], given their variances.
+    """
     if how == "as-is":
         return weight
     kinds = [part - part.mean() for part in (weight[layout.naive_rows], weight[layout.meta_rows]) if len(part)]
     if how == "normalised":
-        kinds = [part / (part.std(correction=0) + SMALLEST_DEVIATION) for part in kinds]
+        by = divisors(torch.stack([part.var(correction=0) for part in kinds]))
+        kinds = [part / deviation for part, deviation in zip(kinds, by, strict=True)]
     return torch.cat(kinds)
 
 
@@ -190,6 +193,11 @@ def minus_regression_on_other_games(rewards: Tensor, episode_rounds: int, discou
     return centred - slope * others
 
 
-def scheduled(first: float, final: float, coala: CoalaConfig, iteration: int) -> float:
-    """A setting that changes linearly from ``first`` in iteration 1 to ``final`` in the last iteration."""
-    return linear(first, final, (iteration - 1) / max(coala.iterations - 1, 1))
+def learning_rate(coala: CoalaConfig, iteration: int) -> float:
+    """Adam's step size in an iteration, counted from 1."""
+    return linear(coala.learning_rate, coala.final_learning_rate, min(done(coala, iteration) / coala.learning_rate_decay, 1.0))
+
+
+def done(coala: CoalaConfig, iteration: int) -> float:
+    """How much of the run has passed: 0 in iteration 1, 1 in the last one."""
+    return (iteration - 1) / max(coala.iterations - 1, 1)

@@ -7,7 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from coopctx.agents.coala.learner import FiveLogitLearner, RecurrentLearner, by_kind, minus_regression_on_other_games, rescaled
+from coopctx.agents.coala.learner import (
+    FiveLogitLearner,
+    RecurrentLearner,
+    by_kind,
+    learning_rate,
+    minus_regression_on_other_games,
+    rescaled,
+)
 from coopctx.agents.coala.meta_games import Layout, play
 from coopctx.agents.coala.naive import FiveLogitLearners
 from coopctx.agents.coala.returns import RULES, Rule, advantages, batch_lambda_returns, value_targets
@@ -140,13 +147,37 @@ def test_a_first_policy_is_even_and_its_value_zero() -> None:
 def test_advantages_are_rescaled_for_each_kind_of_co_player_by_itself() -> None:
     weight = torch.randn(LAYOUT.rows, 15, generator=torch.Generator().manual_seed(0))
     weight[LAYOUT.naive_rows] = 7 + 3 * weight[LAYOUT.naive_rows]
-    assert torch.equal(rescaled(weight, LAYOUT, "as-is"), weight)
+    assert torch.equal(rescaled(weight, LAYOUT, "as-is", torch.sqrt), weight)
     for how, deviation in (("centred", None), ("normalised", 1.0)):
-        changed = rescaled(weight, LAYOUT, how)
+        changed = rescaled(weight, LAYOUT, how, torch.sqrt)
         for rows in (LAYOUT.naive_rows, LAYOUT.meta_rows):
             assert float(changed[rows].mean()) == pytest.approx(0, abs=1e-5)
             expected = float(weight[rows].std(correction=0)) if deviation is None else deviation
             assert float(changed[rows].std(correction=0)) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", [RecurrentLearner, FiveLogitLearner])
+def test_normalised_advantages_are_divided_by_averaged_deviations_that_a_checkpoint_keeps(kind: type) -> None:
+    coala = dataclasses.replace(A2C, advantages="normalised", variance_decay=0.75, max_grad_norm=1e9)
+    one, other = (kind(1, PRISONERS_DILEMMA, ModelConfig(embedding=8), coala, 0) for _ in range(2))
+    one.update(played(one, "first"), LAYOUT, None, 1)
+    before = one._variances.clone()
+    other.restore(copy.deepcopy(one.state()))
+    episodes = played(one, "second")
+    told = [each.update(episodes, LAYOUT, None, 2) for each in (one, other)]
+    assert told[0] == told[1] and torch.equal(one._variances, other._variances)
+    alone = kind(1, PRISONERS_DILEMMA, ModelConfig(embedding=8), dataclasses.replace(coala, variance_decay=0.0), 0)
+    alone.restore(copy.deepcopy(one.state()))
+    alone.update(episodes, LAYOUT, None, 2)  # its variances are this batch's
+    assert (alone._variances - before).abs().min() > 0 and before.shape == (2,)
+    if kind is FiveLogitLearner:  # has no critic, so its weights' variances do not depend on its parameters
+        torch.testing.assert_close(one._variances, 0.75 * before + 0.25 * alone._variances)
+
+
+def test_the_learning_rate_can_end_its_way_before_the_run() -> None:
+    coala = dataclasses.replace(A2C, iterations=11, learning_rate=0.8, final_learning_rate=0.2, learning_rate_decay=0.5)
+    assert [learning_rate(coala, iteration) for iteration in (1, 3, 6, 7, 11)] == pytest.approx([0.8, 0.56, 0.2, 0.2, 0.2])
+    assert learning_rate(dataclasses.replace(coala, learning_rate_decay=1.0), 6) == pytest.approx(0.5)
 
 
 def test_games_against_meta_agents_can_be_taken_as_independent() -> None:
@@ -175,7 +206,7 @@ def test_the_five_logit_agents_gradient_is_the_written_one() -> None:
     rewards = (coala.reward_scale * episodes.rewards).view(-1, LAYOUT.games, 15)
     kinds = (rewards[: LAYOUT.naive], 1.0), (rewards[LAYOUT.naive :], 0.7)
     parts = [minus_regression_on_other_games(kind, LAYOUT.rounds, 1.0, lam, RULES["coala"]) for kind, lam in kinds]
-    weight = rescaled(torch.cat(parts).view(-1, 15), LAYOUT, "centred")
+    weight = rescaled(torch.cat(parts).view(-1, 15), LAYOUT, "centred", torch.sqrt)
     cooperated = episodes.actions == 0
     chosen = torch.where(cooperated, 1.0, -1.0) * logits[episodes.observations[:, :-1].long()]
     (-(torch.nn.functional.logsigmoid(chosen) * weight).mean()).backward()
