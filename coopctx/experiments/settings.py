@@ -187,7 +187,8 @@ class CoalaConfig(Section):
     td_lambda: Annotated[float, FROM_0_TO_1] = 1.0  # lambda of the value targets
     value_weight: Annotated[float, NOT_NEGATIVE] = 0.5  # c_v of the loss
     entropy_weight: Annotated[float, NOT_NEGATIVE] = 0.0  # c_e of the loss at the first iteration
-    final_entropy_weight: Annotated[float, NOT_NEGATIVE] = 0.0  # reached linearly at the last one; equal: constant
+    final_entropy_weight: Annotated[float, NOT_NEGATIVE] = 0.0  # reached linearly; equal: constant
+    entropy_decay: Annotated[float, ABOVE_0_TO_1] = 1.0  # share of the iterations that this takes
     reward_scale: Annotated[float, POSITIVE] = 0.05  # rewards are multiplied by this before the agent learns from them
     # advantages as they are, to mean 0, or to mean 0 and standard deviation 1; apart for naive and for meta co-players
     advantages: Literal["as-is", "centred", "normalised"] = "centred"

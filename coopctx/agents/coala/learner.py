@@ -95,8 +95,7 @@ class RecurrentLearner(PolicyLearner):
         ratio = (log_chosen - old).exp()
         policy = -torch.minimum(ratio * weight, ratio.clamp(1 - coala.clip, 1 + coala.clip) * weight).mean()
         value = F.mse_loss(values, targets)
-        entropy_weight = linear(coala.entropy_weight, coala.final_entropy_weight, done(coala, iteration))
-        loss = policy + coala.value_weight * value - entropy_weight * entropy
+        loss = policy + coala.value_weight * value - entropy_weight(coala, iteration) * entropy
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), coala.max_grad_norm)
@@ -195,9 +194,14 @@ def minus_regression_on_other_games(rewards: Tensor, episode_rounds: int, discou
 
 def learning_rate(coala: CoalaConfig, iteration: int) -> float:
     """Adam's step size in an iteration, counted from 1."""
-    return linear(coala.learning_rate, coala.final_learning_rate, min(done(coala, iteration) / coala.learning_rate_decay, 1.0))
+    return linear(coala.learning_rate, coala.final_learning_rate, changed(coala, iteration, coala.learning_rate_decay))
 
 
-def done(coala: CoalaConfig, iteration: int) -> float:
-    """How much of the run has passed: 0 in iteration 1, 1 in the last one."""
-    return (iteration - 1) / max(coala.iterations - 1, 1)
+def entropy_weight(coala: CoalaConfig, iteration: int) -> float:
+    """The weight of the entropy in an iteration, counted from 1."""
+    return linear(coala.entropy_weight, coala.final_entropy_weight, changed(coala, iteration, coala.entropy_decay))
+
+
+def changed(coala: CoalaConfig, iteration: int, share: float) -> float:
+    """How much of a scheduled change has been made: 0 in iteration 1, 1 when this share of the iterations has passed."""
+    return min((iteration - 1) / max(coala.iterations - 1, 1) / share, 1.0)

@@ -11,6 +11,7 @@ from coopctx.agents.coala.learner import (
     FiveLogitLearner,
     RecurrentLearner,
     by_kind,
+    entropy_weight,
     learning_rate,
     minus_regression_on_other_games,
     rescaled,
@@ -174,10 +175,15 @@ def test_normalised_advantages_are_divided_by_averaged_deviations_that_a_checkpo
         torch.testing.assert_close(one._variances, 0.75 * before + 0.25 * alone._variances)
 
 
-def test_the_learning_rate_can_end_its_way_before_the_run() -> None:
-    coala = dataclasses.replace(A2C, iterations=11, learning_rate=0.8, final_learning_rate=0.2, learning_rate_decay=0.5)
-    assert [learning_rate(coala, iteration) for iteration in (1, 3, 6, 7, 11)] == pytest.approx([0.8, 0.56, 0.2, 0.2, 0.2])
-    assert learning_rate(dataclasses.replace(coala, learning_rate_decay=1.0), 6) == pytest.approx(0.5)
+def test_learning_rate_and_entropy_weight_can_end_their_ways_before_the_run_does() -> None:
+    rates = {"learning_rate": 0.8, "final_learning_rate": 0.2, "learning_rate_decay": 0.5}
+    weights = {"entropy_weight": 0.3, "final_entropy_weight": 0.1, "entropy_decay": 0.2}
+    coala = dataclasses.replace(A2C, iterations=11, **rates, **weights)
+    iterations = (1, 2, 3, 6, 7, 11)
+    assert [learning_rate(coala, iteration) for iteration in iterations] == pytest.approx([0.8, 0.68, 0.56, 0.2, 0.2, 0.2])
+    assert [entropy_weight(coala, iteration) for iteration in iterations] == pytest.approx([0.3, 0.2, 0.1, 0.1, 0.1, 0.1])
+    whole = dataclasses.replace(coala, learning_rate_decay=1.0, entropy_decay=1.0)
+    assert (learning_rate(whole, 6), entropy_weight(whole, 6)) == pytest.approx((0.5, 0.2))
 
 
 def test_games_against_meta_agents_can_be_taken_as_independent() -> None:
