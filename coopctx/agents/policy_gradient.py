@@ -1,4 +1,4 @@
-"""What learners that follow a policy gradient share: the terms of their losses, the measures of a step, their optimisers."""
+"""What learners that follow a policy gradient share: the loss's terms, its normaliser, schedules, the measures of a step."""
 
 from __future__ import annotations
 
@@ -36,10 +36,13 @@ class PolicyLearner(Learner):
     def __init__(self, number: int, seed: int, variance_decay: float = 0.0) -> None:
         super().__init__(number, seed)
         self._variance_decay = variance_decay
-        self._variances: Tensor | None = None  # by kind of game
+        self._variances: Tensor | None = None  # [kinds]; None before the first batch
 
     def _divisors(self, variances: Tensor) -> Tensor:
-        """What normalised advantages are divided by, [kinds]: the root of the moving average that ``variances`` [kinds] join."""
+        """What normalised advantages are divided by, [kinds]: the root of the moving average that ``variances`` [kinds] join.
+
+        To be called once per batch.
+        """
         before = variances if self._variances is None else self._variances.to(variances)
         self._variances = variances.lerp(before, self._variance_decay)
         return self._variances.sqrt() + SMALLEST_DEVIATION
@@ -73,6 +76,15 @@ class Outputs(NamedTuple):
 def linear(first: float, final: float, done: float) -> float:
     """A setting that changes linearly from ``first`` (``done`` = 0) to ``final`` (1)."""
     return first + (final - first) * done
+
+
+def changed(iteration: float, iterations: int, share: float = 1.0, hold: float = 0.0) -> float:
+    """The part of a scheduled change that an iteration, counted from 1, has reached: 0 at first, 1 once it is complete.
+
+    hold: the share of the iterations before the change begins. share: of the iterations after that, those that it takes.
+    """
+    done = (iteration - 1) / max(iterations - 1, 1)
+    return min(max(done - hold, 0.0) / ((1 - hold) * share), 1.0)
 
 
 def record_updates(run: Run, iteration: int, learners: Sequence[Learner], updates: Iterable[Sequence[Update]]) -> None:

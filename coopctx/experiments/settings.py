@@ -180,7 +180,7 @@ class CoalaConfig(Section):
     iterations: Annotated[int, AT_LEAST_1] = 3000  # batches of meta-trajectories
     learning_rate: Annotated[float, POSITIVE] = 3e-4  # Adam step size at the first iteration
     final_learning_rate: Annotated[float, NOT_NEGATIVE] = 3e-4  # reached linearly; equal: constant
-    learning_rate_decay: Annotated[float, ABOVE_0_TO_1] = 1.0  # share of the iterations that this takes
+    learning_rate_decay: Annotated[float, ABOVE_0_TO_1] = 1.0  # share of the iterations within which the learning rate changes
     discount: Annotated[float, FROM_0_TO_1] = 1.0  # gamma; in the exact game per round of an endless game
     gae_lambda: Annotated[float, FROM_0_TO_1] = 1.0  # lambda of the advantages against naive learners
     meta_gae_lambda: Annotated[float, FROM_0_TO_1] = 1.0  # lambda of the advantages against other meta agents
@@ -188,11 +188,11 @@ class CoalaConfig(Section):
     value_weight: Annotated[float, NOT_NEGATIVE] = 0.5  # c_v of the loss
     entropy_weight: Annotated[float, NOT_NEGATIVE] = 0.0  # c_e of the loss at the first iteration
     final_entropy_weight: Annotated[float, NOT_NEGATIVE] = 0.0  # reached linearly; equal: constant
-    entropy_decay: Annotated[float, ABOVE_0_TO_1] = 1.0  # share of the iterations that this takes
+    entropy_decay: Annotated[float, ABOVE_0_TO_1] = 1.0  # share of the iterations within which the entropy's weight changes
     reward_scale: Annotated[float, POSITIVE] = 0.05  # rewards are multiplied by this before the agent learns from them
     # advantages as they are, to mean 0, or to mean 0 and standard deviation 1; apart for naive and for meta co-players
     advantages: Literal["as-is", "centred", "normalised"] = "centred"
-    # weight of the batches before in the moving average of the variance that normalises them, as of A2C; 0: this batch's alone
+    # weight of the batches before in the moving average of their variance, where they are normalised; 0: this batch's alone
     variance_decay: Annotated[float, FROM_0_TO_BELOW_1] = 0.0
     epochs: Annotated[int, AT_LEAST_1] = 4  # passes over a batch; 1 pass in 1 minibatch is A2C
     minibatches: Annotated[int, AT_LEAST_1] = 2  # gradient steps per pass

@@ -291,6 +291,8 @@ def test_the_trials_that_were_kept_are_marked_as_seen():
     assert set(pd.read_csv(ROOT / "results/explored/cpu-preset.csv")["seed"]) <= seen_seeds("cpu", "ppi", "mixed")
     steps = pd.read_csv(ROOT / "results/explored/steps-2-and-3.csv").groupby("step")["seed"].unique()
     assert set(steps[2]) <= seen_seeds("cpu", "ppi", "extortion") and set(steps[3]) <= seen_seeds("cpu", "ppi", "mutual-extortion")
+    for pool, seeds in (("mixed", 10), ("mixed-m-fos", 5), ("meta", 5), ("naive", 0)):
+        assert seen_seeds("cpu", "coala", pool) == frozenset(range(seeds)), pool
     assert seen_seeds("cpu", "ppi", "learners") == frozenset() == seen_seeds("paper", "a2c", "mixed")
     assert {name for name in preset_names() if seen_seeds(name, "ppi", "mixed")} == {"cpu"}
 

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from coopctx import native
 from coopctx.agents.policy import PolicyPlayer
-from coopctx.agents.policy_gradient import Outputs, PolicyLearner, Update, linear
+from coopctx.agents.policy_gradient import Outputs, PolicyLearner, Update, changed, linear
 from coopctx.agents.trunk import ActorCritic, on_one_vector
 from coopctx.experiments.settings import A2CConfig, ModelConfig
 from coopctx.game.episodes import Episodes
@@ -134,16 +134,7 @@ class A2CLearner(PolicyLearner):
 
     def _scheduled(self, first: float, final: float, share: float, iteration: float) -> float:
         """A setting that changes linearly from ``first`` to ``final`` and then stays; share: see `changed`."""
-        return linear(first, final, changed(self._a2c, iteration, share))
-
-
-def changed(a2c: A2CConfig, iteration: float, share: float = 1.0) -> float:
-    """The part of a scheduled change that an iteration, counted from 1, has reached: 0 while settings are held, 1 at the end.
-
-    share: of the iterations after `A2CConfig.hold`, those that the change takes; 1: all of them.
-    """
-    done = (iteration - 1) / max(a2c.iterations - 1, 1)
-    return min(max(done - a2c.hold, 0.0) / ((1 - a2c.hold) * share), 1.0)
+        return linear(first, final, changed(iteration, self._a2c.iterations, share, self._a2c.hold))
 
 
 def temporal_differences(rewards: Tensor, values: Tensor, discount: float) -> Tensor:

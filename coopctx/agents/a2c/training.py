@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
-from coopctx.agents.a2c.learner import A2CLearner, changed
+from coopctx.agents.a2c.learner import A2CLearner
 from coopctx.agents.loop import Loop, Schedule
 from coopctx.agents.others import Others
 from coopctx.agents.policy import PolicyPlayer
-from coopctx.agents.policy_gradient import Update, record_updates
+from coopctx.agents.policy_gradient import Update, changed, record_updates
 from coopctx.agents.record import Match, named_strategies, shares
 from coopctx.agents.trained import needed_agents
 from coopctx.experiments.pools import LEARNER
@@ -75,7 +75,7 @@ class A2CTraining(Loop):
     def _sizes_at(self, iteration: int) -> BatchSizes:
         """The batch that the gradient step of this iteration, counted from 1, is taken on."""
         a2c = self._config.a2c
-        grown = a2c.batch_growth ** changed(a2c, iteration)
+        grown = a2c.batch_growth ** changed(iteration, a2c.iterations, hold=a2c.hold)
         split = shares(round(a2c.batch_size * grown), self._pool, self._config.pool)
         return BatchSizes(split.pop(LEARNER, 0), split)
 

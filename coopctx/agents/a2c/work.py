@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import torch
 
-from coopctx.agents.a2c.learner import changed
 from coopctx.agents.loop import Schedule
+from coopctx.agents.policy_gradient import changed
 from coopctx.agents.work import REST, measurements, probing_games, sides
 from coopctx.experiments.pools import CUSTOM, RunSpec
 from coopctx.experiments.presets import load_preset
@@ -39,7 +39,8 @@ def first_batches(a2c: A2CConfig, done: int) -> float:
     """The episodes of all iterations after ``done``, over those of the first one; batches not rounded."""
     if a2c.batch_growth == 1:
         return a2c.iterations - done
-    return sum(a2c.batch_growth ** changed(a2c, iteration) for iteration in range(done + 1, a2c.iterations + 1))
+    iterations = range(done + 1, a2c.iterations + 1)
+    return sum(a2c.batch_growth ** changed(iteration, a2c.iterations, hold=a2c.hold) for iteration in iterations)
 
 
 def sample(spec: RunSpec, config: Config, size: int) -> tuple[RunSpec, Config]:

@@ -23,7 +23,7 @@ from coopctx.agents.coala.meta_games import Layout
 from coopctx.agents.coala.player import FiveLogitPlayer, FiveLogits
 from coopctx.agents.coala.returns import RULES, Rule, advantages, batch_lambda_returns, value_targets
 from coopctx.agents.policy import PolicyPlayer
-from coopctx.agents.policy_gradient import SMALLEST_DEVIATION, Outputs, PolicyLearner, Update, linear
+from coopctx.agents.policy_gradient import SMALLEST_DEVIATION, Outputs, PolicyLearner, Update, changed, linear
 from coopctx.agents.trunk import ActorCritic
 from coopctx.experiments.settings import CoalaConfig, ModelConfig
 from coopctx.game.episodes import Episodes
@@ -162,9 +162,10 @@ def by_kind(estimated: Callable[[slice, float, Rule], Tensor], coala: CoalaConfi
 
 
 def rescaled(weight: Tensor, layout: Layout, how: str, divisors: Callable[[Tensor], Tensor]) -> Tensor:
-    """Advantages [rows, M T] with mean 0 (and deviation 1), separately for naive and meta co-players (App. A.4 there).
+    """Advantages [rows, M T] with mean 0 (and deviation about 1), separately for naive and meta co-players (App. A.4 there).
 
-    divisors: by what to divide normalised advantages, [kinds], given their variances.
+    divisors: what normalised advantages are divided by, [kinds], from this batch's variances [kinds]. It is called once per
+    batch, and may average them with those of earlier ones.
     """
     if how == "as-is":
         return weight
@@ -194,14 +195,11 @@ def minus_regression_on_other_games(rewards: Tensor, episode_rounds: int, discou
 
 def learning_rate(coala: CoalaConfig, iteration: int) -> float:
     """Adam's step size in an iteration, counted from 1."""
-    return linear(coala.learning_rate, coala.final_learning_rate, changed(coala, iteration, coala.learning_rate_decay))
+    part = changed(iteration, coala.iterations, coala.learning_rate_decay)
+    return linear(coala.learning_rate, coala.final_learning_rate, part)
 
 
 def entropy_weight(coala: CoalaConfig, iteration: int) -> float:
     """The weight of the entropy in an iteration, counted from 1."""
-    return linear(coala.entropy_weight, coala.final_entropy_weight, changed(coala, iteration, coala.entropy_decay))
-
-
-def changed(coala: CoalaConfig, iteration: int, share: float) -> float:
-    """How much of a scheduled change has been made: 0 in iteration 1, 1 when this share of the iterations has passed."""
-    return min((iteration - 1) / max(coala.iterations - 1, 1) / share, 1.0)
+    part = changed(iteration, coala.iterations, coala.entropy_decay)
+    return linear(coala.entropy_weight, coala.final_entropy_weight, part)

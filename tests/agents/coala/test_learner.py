@@ -155,24 +155,28 @@ def test_advantages_are_rescaled_for_each_kind_of_co_player_by_itself() -> None:
             assert float(changed[rows].mean()) == pytest.approx(0, abs=1e-5)
             expected = float(weight[rows].std(correction=0)) if deviation is None else deviation
             assert float(changed[rows].std(correction=0)) == pytest.approx(expected, rel=1e-4)
+    given = rescaled(weight, LAYOUT, "normalised", lambda variances: torch.tensor([2.0, 5.0]))
+    for rows, divisor in ((LAYOUT.naive_rows, 2.0), (LAYOUT.meta_rows, 5.0)):
+        torch.testing.assert_close(given[rows], (weight[rows] - weight[rows].mean()) / divisor)
 
 
 @pytest.mark.parametrize("kind", [RecurrentLearner, FiveLogitLearner])
 def test_normalised_advantages_are_divided_by_averaged_deviations_that_a_checkpoint_keeps(kind: type) -> None:
-    coala = dataclasses.replace(A2C, advantages="normalised", variance_decay=0.75, max_grad_norm=1e9)
-    one, other = (kind(1, PRISONERS_DILEMMA, ModelConfig(embedding=8), coala, 0) for _ in range(2))
+    averaging = dataclasses.replace(A2C, advantages="normalised", variance_decay=0.75)
+    settings = averaging, averaging, dataclasses.replace(averaging, variance_decay=0.0)
+    one, other, alone = (kind(1, PRISONERS_DILEMMA, ModelConfig(embedding=8), coala, 0) for coala in settings)
     one.update(played(one, "first"), LAYOUT, None, 1)
     before = one._variances.clone()
-    other.restore(copy.deepcopy(one.state()))
+    state = copy.deepcopy(one.state())
+    for each in (other, alone):
+        each.restore(copy.deepcopy(state))
     episodes = played(one, "second")
-    told = [each.update(episodes, LAYOUT, None, 2) for each in (one, other)]
-    assert told[0] == told[1] and torch.equal(one._variances, other._variances)
-    alone = kind(1, PRISONERS_DILEMMA, ModelConfig(embedding=8), dataclasses.replace(coala, variance_decay=0.0), 0)
-    alone.restore(copy.deepcopy(one.state()))
-    alone.update(episodes, LAYOUT, None, 2)  # its variances are this batch's
+    for each in (one, other, alone):
+        each.update(episodes, LAYOUT, None, 2)
+    assert torch.equal(one._variances, other._variances)
+    assert all(torch.equal(a, b) for a, b in zip(one.model.parameters(), other.model.parameters(), strict=True))
     assert (alone._variances - before).abs().min() > 0 and before.shape == (2,)
-    if kind is FiveLogitLearner:  # has no critic, so its weights' variances do not depend on its parameters
-        torch.testing.assert_close(one._variances, 0.75 * before + 0.25 * alone._variances)
+    torch.testing.assert_close(one._variances, 0.75 * before + 0.25 * alone._variances)
 
 
 def test_learning_rate_and_entropy_weight_can_end_their_ways_before_the_run_does() -> None:
@@ -218,8 +222,10 @@ def test_the_five_logit_agents_gradient_is_the_written_one() -> None:
     (-(torch.nn.functional.logsigmoid(chosen) * weight).mean()).backward()
     learner.update(episodes, LAYOUT, None, 1)
     torch.testing.assert_close(learner.model.logits.grad, logits.grad)
-    moved = learner.model.logits.detach()
+    moved = learner.model.logits.detach().clone()
     torch.testing.assert_close(moved, -0.01 * logits.grad.sign(), atol=3e-3, rtol=0)  # Adam's first step
+    learner.update(episodes, LAYOUT, None, 3)  # the last one, when the learning rate is 0
+    assert torch.equal(learner.model.logits, moved)
 
 
 def test_what_other_games_foretell_is_fitted_by_least_squares_and_knows_nothing_of_the_game_itself() -> None:

@@ -19,7 +19,7 @@ from coopctx.experiments.presets import load_preset
 from coopctx.runs.progress import SilentProgress
 from coopctx.runs.run import Run
 
-SETTINGS = ["coala.iterations=4", "coala.measure_every=2"]
+SETTINGS = ["coala.iterations=4", "coala.measure_every=2", "coala.advantages=normalised", "coala.variance_decay=0.5"]
 
 
 def run(results: Path, pool: str, seed: int = 0, settings: tuple[str, ...] = (), stop_after: int | None = None) -> Path:
