@@ -178,9 +178,11 @@ INLINE void multiply_tile(const Model *m, const Step *s, Tile *tile, Tile *previ
     UNROLL for (int k = 0; k < MR; k++)
         UNROLL for (int j = 0; j < NR; j++) tile->sum[k][j] = sum[k][j];
 }
-INLINE void cell_any(const Model *model, const Step *step, const int saving, const int rewarded) {
-    const Model m = *model; /* copies, which no store can change */
+/* known: the hidden size, so that the compiler knows all distances in memory, or 0. */
+INLINE void cell_any(const Model *model, const Step *step, const int saving, const int rewarded, const long known) {
+    Model m = *model; /* copies, which no store can change */
     const Step s = *step;
+    if (known) m.hidden = known, m.panels = known / V;
     Tile tiles[2], *tile = tiles, *previous = tiles + 1;
     tile->panel = tile->row = 0;
     multiply_tile(&m, &s, tile, previous, saving, rewarded, 0);
@@ -195,10 +197,15 @@ INLINE void cell_any(const Model *model, const Step *step, const int saving, con
     for (long k = 0; k < MR; k++) gate_n(&m, &s, tile, k, rewarded);
     for (long k = 0; k < MR; k += KSTEP) emit(&m, &s, tile, k, saving);
 }
+INLINE void cell_of(const Model *m, const Step *s, const long known) {
+    if (s->saved.panels) cell_any(m, s, 1, 0, known);
+    else if (s->reward) cell_any(m, s, 0, 1, known);
+    else cell_any(m, s, 0, 0, known);
+}
 static __attribute__((noinline)) void cell(const Model *m, const Step *s) {
-    if (s->saved.panels) cell_any(m, s, 1, 0);
-    else if (s->reward) cell_any(m, s, 0, 1);
-    else cell_any(m, s, 0, 0);
+    if (m->hidden == 64) cell_of(m, s, 64); /* the presets' sizes */
+    else if (m->hidden == 128) cell_of(m, s, 128);
+    else cell_of(m, s, 0);
 }
 /* out [row][padded n_out] of the states whose swish is given. */
 static void head(const Model *m, long rows, const elem *swish, float *out) {

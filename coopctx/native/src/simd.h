@@ -113,7 +113,8 @@ INLINE void put_row(elem *p, vec x) { /* V consecutive values of one row */
     _mm256_storeu_si256((__m256i *)p, (__m256i)_mm512_cvtneps_pbh((__m512)x));
 }
 INLINE void put(elem *p, const vec x[KSTEP]) { /* KSTEP rows of one panel; `get_one` reads row k of them */
-    *(uvec_u *)p = (((uvec)x[0] + 0x8000u) >> 16) | (((uvec)x[1] + 0x8000u) & 0xffff0000u);
+    const uvec low = ((uvec)x[0] + 0x8000u) >> 16, high = (uvec)x[1] + 0x8000u;
+    *(uvec_u *)p = (uvec)_mm512_mask_blend_epi16(0xaaaaaaaau, (__m512i)low, (__m512i)high);
 }
 INLINE vec get_one(const elem *p, const int k) { return (vec)(k ? load_elems(p) & 0xffff0000u : load_elems(p) << 16); }
 #else

@@ -140,7 +140,6 @@ INLINE void gates_backward(const Back *b, const BackTile *tile, Pair *pair, long
         store(sum + i * H, load(sum + i * H) + of_input[i]);
         pair->d[i][e] = of_gate[i];
     }
-    store(b->g->bias_hn + panel * V, load(b->g->bias_hn + panel * V) + dq);
 }
 INLINE void panels_backward(const Back *b, const BackTile *tile, const Pair *pair, long k, long panel) {
     const long panels = b->v->panels, length = b->v->room, token = b->x->first[tile->round] + tile->row + k;
@@ -148,6 +147,10 @@ INLINE void panels_backward(const Back *b, const BackTile *tile, const Pair *pai
     UNROLL for (int i = 0; i < 3; i++)
         put(b->v->dgates_panels + ((panel + i * panels) * length + token - b->chunk) * V, pair->d[i]);
     put(b->v->swish_panels + (panel * length + token - b->chunk) * V, pair->swish);
+    float *bias = b->g->bias_hn + panel * V;
+    vec sum = load(bias);
+    UNROLL for (int e = 0; e < KSTEP; e++) sum += pair->d[2][e];
+    store(bias, sum);
     const elem *saved = saved_at(&b->x->saved, panel, token - rows); /* the same rows, a round earlier */
     UNROLL for (int i = 0; i < SAVED; i++) prefetch(saved + i * V * KSTEP);
 }
@@ -163,9 +166,12 @@ static void tile_backward(const Back *b, const BackTile *tile) {
         for (long k = 0; k < MR; k += KSTEP)
             for (long part = 0; part < PARTS; part++) part_backward(b, tile, &pair, k, panel, part);
 }
-/* dh of the tile's rows += W^T [da_r, da_z, dq], n vectors of columns at a time; meanwhile the next tile's gates. */
-INLINE void product_backward(const Back *at, const BackTile *this, const BackTile *following, const int n, const int overlap) {
-    const Reverse v = *at->v; /* copies, which no store can change */
+/* dh of the tile's rows += W^T [da_r, da_z, dq], n vectors of columns at a time; meanwhile the next tile's gates.
+ * known: as for `cell_any`. */
+INLINE void product_backward(const Back *at, const BackTile *this, const BackTile *following, const int n, const int overlap,
+                             const long known) {
+    Reverse v = *at->v; /* copies, which no store can change */
+    if (known) v.hidden = known, v.panels = known / V;
     const History x = *at->x;
     const OutputGradient out = *at->out;
     const Gradient g = *at->g;
@@ -191,14 +197,16 @@ INLINE void product_backward(const Back *at, const BackTile *this, const BackTil
             UNROLL for (int j = 0; j < n; j++) store(dh + (j * v.rows + k) * V, sum[k][j]);
     }
 }
+INLINE void step_backward_of(const Back *b, const BackTile *tile, const BackTile *next, const int n, const long known) {
+    if (next) product_backward(b, tile, next, n, 1, known);
+    else product_backward(b, tile, tile, n, 0, known);
+}
 static __attribute__((noinline)) void step_backward(const Back *b, const BackTile *tile, const BackTile *next) {
-    if (b->v->panels % 2) {
-        if (next) product_backward(b, tile, next, 1, 1);
-        else product_backward(b, tile, tile, 1, 0);
-    } else {
-        if (next) product_backward(b, tile, next, 2, 1);
-        else product_backward(b, tile, tile, 2, 0);
-    }
+    const long H = b->v->hidden;
+    if (H == 64) step_backward_of(b, tile, next, 2, 64); /* the presets' sizes */
+    else if (H == 128) step_backward_of(b, tile, next, 2, 128);
+    else if (b->v->panels % 2) step_backward_of(b, tile, next, 1, 0);
+    else step_backward_of(b, tile, next, 2, 0);
 }
 /* The sums over the tokens of the chunk that begins at token `from`. */
 static void products_over_chunk(const Back *b, long from, long tokens) {
