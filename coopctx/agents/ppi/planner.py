@@ -94,7 +94,7 @@ def stratified_uniforms(games: int, rollouts: int, horizon: int, generator: torc
     shifts = (permutations[:, None] + torch.arange(rollouts)[:, None]) % rollouts  # each stratum equally often
     bank = shifts.flatten(0, 1).float()
     choice = torch.randint(len(bank), (games, horizon, 2), generator=generator)
-    uniforms = torch.rand(games, horizon, 2, rollouts, generator=generator).add_(bank[choice]).div_(rollouts)
+    uniforms = torch.rand(games, horizon, 2, rollouts, generator=generator).add_(F.embedding(choice, bank)).div_(rollouts)
     return uniforms.clamp_(max=1 - 2**-24).permute(0, 3, 1, 2).contiguous()
 
 
