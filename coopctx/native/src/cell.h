@@ -96,7 +96,6 @@ static void clear_state(const State *s, long rows, long H) {
     memset(s->operand, 0, rows * H * sizeof(elem));
 }
 
-enum { AHEAD = 32 }; /* the memory of what is saved is prefetched so many tokens before it is written */
 enum { R, Z, N, Q, BEFORE, SAVED }; /* what is saved for backward; BEFORE is the state before the step, Q is scaled */
 typedef struct {
     elem *panels;  /* [H / V][token / KSTEP][SAVED][V][KSTEP], or null. What is read together lies together. */
@@ -152,9 +151,8 @@ INLINE void emit(const Model *m, const Step *s, const Tile *t, long k, const int
     if (!saving) return;
     const long stride = V * KSTEP;
     elem *to = saved_at(&s->saved, t->panel, t->row + k);
-    UNROLL for (int i = 0; i < SAVED; i++) prefetch_to_write(to + (AHEAD * SAVED + i * KSTEP) * V);
-    put(to + R * stride, t->r + k), put(to + Z * stride, t->z + k), put(to + N * stride, t->n + k);
-    put(to + Q * stride, t->q + k), put(to + BEFORE * stride, t->h + k);
+    put_away(to + R * stride, t->r + k), put_away(to + Z * stride, t->z + k), put_away(to + N * stride, t->n + k);
+    put_away(to + Q * stride, t->q + k), put_away(to + BEFORE * stride, t->h + k);
 }
 /* tile->sum = W h; meanwhile the tile before goes through the gates, a third of `group` of its rows at a time. */
 INLINE void multiply_tile(const Model *m, const Step *s, Tile *tile, Tile *previous, const int saving, const int rewarded,
@@ -197,6 +195,7 @@ INLINE void cell_any(const Model *model, const Step *step, const int saving, con
     for (long k = 0; k < MR; k++) gates_rz(&m, &s, tile, k, rewarded);
     for (long k = 0; k < MR; k++) gate_n(&m, &s, tile, k, rewarded);
     for (long k = 0; k < MR; k += KSTEP) emit(&m, &s, tile, k, saving);
+    if (saving) settle();
 }
 INLINE void cell_of(const Model *m, const Step *s, const long known) {
     if (s->saved.panels) cell_any(m, s, 1, 0, known);

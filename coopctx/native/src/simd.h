@@ -59,7 +59,6 @@ INLINE void store_some(float *p, vec x, const long n) {
 #endif
 }
 INLINE void prefetch(const void *p) { __builtin_prefetch(p, 0, 3); }
-INLINE void prefetch_to_write(const void *p) { __builtin_prefetch(p, 1, 3); }
 INLINE vec splat(float x) { return x - (vec){0}; }
 INLINE vec blend(ivec mask, vec yes, vec no) { return (vec)((mask & (ivec)yes) | (~mask & (ivec)no)); }
 INLINE vec maximum(const vec *x, long n) {
@@ -112,10 +111,15 @@ INLINE vec dot(vec sum, evec a, evec b) { return (vec)_mm512_dpbf16_ps((__m512)s
 INLINE void put_row(elem *p, vec x) { /* V consecutive values of one row */
     _mm256_storeu_si256((__m256i *)p, (__m256i)_mm512_cvtneps_pbh((__m512)x));
 }
-INLINE void put(elem *p, const vec x[KSTEP]) { /* KSTEP rows of one panel; `get_one` reads row k of them */
+INLINE __m512i interleaved(const vec x[KSTEP]) {
     const uvec low = ((uvec)x[0] + 0x8000u) >> 16, high = (uvec)x[1] + 0x8000u;
-    *(uvec_u *)p = (uvec)_mm512_mask_blend_epi16(0xaaaaaaaau, (__m512i)low, (__m512i)high);
+    return _mm512_mask_blend_epi16(0xaaaaaaaau, (__m512i)low, (__m512i)high);
 }
+/* KSTEP rows of one panel; `get_one` reads row k of them. */
+INLINE void put(elem *p, const vec x[KSTEP]) { *(uvec_u *)p = (uvec)interleaved(x); }
+/* The same for what is read much later: past the caches, which keep what is read before. p is aligned; `settle` follows. */
+INLINE void put_away(elem *p, const vec x[KSTEP]) { _mm512_stream_si512((__m512i *)p, interleaved(x)); }
+INLINE void settle(void) { _mm_sfence(); }
 INLINE vec get_one(const elem *p, const int k) { return (vec)(k ? load_elems(p) & 0xffff0000u : load_elems(p) << 16); }
 #else
 enum { KSTEP = 1, BF16 = 0 };
@@ -127,6 +131,8 @@ INLINE evec splat_elems(const elem *p) { return splat(*p); }
 INLINE vec dot(vec sum, evec a, evec b) { return sum + a * b; }
 INLINE void put_row(elem *p, vec x) { store(p, x); }
 INLINE void put(elem *p, const vec x[KSTEP]) { store(p, x[0]); }
+INLINE void put_away(elem *p, const vec x[KSTEP]) { put(p, x); }
+INLINE void settle(void) {}
 INLINE vec get_one(const elem *p, const int k) { (void)k; return load(p); }
 #endif
 
