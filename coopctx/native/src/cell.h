@@ -98,7 +98,7 @@ static void clear_state(const State *s, long rows, long H) {
 
 enum { R, Z, N, Q, BEFORE, SAVED }; /* what is saved for backward; BEFORE is the state before the step, Q is scaled */
 typedef struct {
-    elem *panels;  /* [H / V][token / KSTEP][SAVED][V][KSTEP], or null. What is read together lies together. */
+    elem *panels;  /* [H / V][token / KSTEP][SAVED][V][KSTEP], aligned to 64 bytes, or null. What is read together lies together. */
     long tokens;   /* for which a panel has room */
 } Saved;
 INLINE elem *saved_at(const Saved *s, long panel, long token) { return s->panels + (panel * s->tokens + token) * SAVED * V; }

@@ -12,7 +12,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#ifdef __AVX512F__
+#ifdef __AVX__
 #include <immintrin.h>
 #endif
 
@@ -56,6 +56,21 @@ INLINE void store_some(float *p, vec x, const long n) {
     _mm512_mask_storeu_ps(p, first_lanes(n), (__m512)x);
 #else
     for (long i = 0; i < V && i < n; i++) p[i] = x[i];
+#endif
+}
+/* A store past the caches, so that they keep what is needed sooner. p is aligned to a vector; `settle` follows the last one. */
+INLINE void store_away(void *p, vec x) {
+#if WIDE
+    _mm512_stream_ps(p, (__m512)x);
+#elif defined(__AVX__)
+    _mm256_stream_ps(p, (__m256)x);
+#else
+    store(p, x);
+#endif
+}
+INLINE void settle(void) {
+#ifdef __AVX__
+    _mm_sfence();
 #endif
 }
 INLINE void prefetch(const void *p) { __builtin_prefetch(p, 0, 3); }
@@ -117,9 +132,7 @@ INLINE __m512i interleaved(const vec x[KSTEP]) {
 }
 /* KSTEP rows of one panel; `get_one` reads row k of them. */
 INLINE void put(elem *p, const vec x[KSTEP]) { *(uvec_u *)p = (uvec)interleaved(x); }
-/* The same for what is read much later: past the caches, which keep what is read before. p is aligned; `settle` follows. */
-INLINE void put_away(elem *p, const vec x[KSTEP]) { _mm512_stream_si512((__m512i *)p, interleaved(x)); }
-INLINE void settle(void) { _mm_sfence(); }
+INLINE void put_away(elem *p, const vec x[KSTEP]) { store_away(p, (vec)interleaved(x)); }
 INLINE vec get_one(const elem *p, const int k) { return (vec)(k ? load_elems(p) & 0xffff0000u : load_elems(p) << 16); }
 #else
 enum { KSTEP = 1, BF16 = 0 };
@@ -131,8 +144,7 @@ INLINE evec splat_elems(const elem *p) { return splat(*p); }
 INLINE vec dot(vec sum, evec a, evec b) { return sum + a * b; }
 INLINE void put_row(elem *p, vec x) { store(p, x); }
 INLINE void put(elem *p, const vec x[KSTEP]) { store(p, x[0]); }
-INLINE void put_away(elem *p, const vec x[KSTEP]) { put(p, x); }
-INLINE void settle(void) {}
+INLINE void put_away(elem *p, const vec x[KSTEP]) { store_away(p, x[0]); }
 INLINE vec get_one(const elem *p, const int k) { (void)k; return load(p); }
 #endif
 
