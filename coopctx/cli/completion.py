@@ -22,7 +22,7 @@ def one_of(*names: str) -> Callable[[str], list[str]]:
 
 
 def settings(context: typer.Context, incomplete: str) -> list[str]:
-    """Every setting with its value in the preset given so far, such as ``ppi.rollouts=12``."""
+    """Every setting with its value in the preset given so far, such as ``ppi.rollouts=24``."""
     preset = context.params.get("preset")
     values = flat(to_dict(load_preset(preset if preset in preset_names() else "cpu")))
     return _starting((f"{name}={_written(value)}" for name, value in values.items()), incomplete)

@@ -41,7 +41,7 @@ def offered(capsys, monkeypatch, tmp_path):
         (["train", "--pool", "mu"], ["mutual-extortion"]),
         (["train", "--preset", "s"], ["smoke"]),
         (["train", "--device", "cu"], ["cuda"]),
-        (["train", "--set", "ppi.rol"], ["ppi.rollouts=12"]),
+        (["train", "--set", "ppi.rol"], ["ppi.rollouts=24"]),
         (["train", "--preset", "smoke", "--set", "ppi.rol"], ["ppi.rollouts=2"]),
         (["train", "--preset", "no-such-preset", "--set", "game.pay"], ["game.payoffs=[[1.0,-1.0],[2.0,0.0]]"]),
         (["plot", "a"], ["arena", "all"]),

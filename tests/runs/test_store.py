@@ -583,7 +583,7 @@ def test_committed_runs_are_still_finished_ones(tmp_path):
     for changed in ([], ["a2c.iterations=7"]):
         with Run.open(here, its, to_dict(load_preset("cpu", changed, its["experiment"])), "cpu") as run:
             assert run.finished
-    assert "ppi.rollouts: 12 there, 7 here" in refusal(
+    assert "ppi.rollouts: 24 there, 7 here" in refusal(
         Run.open, here, its, to_dict(load_preset("cpu", ["ppi.rollouts=7"])), "cpu"
     )
 
