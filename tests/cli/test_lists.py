@@ -27,7 +27,7 @@ def test_every_setting_has_a_meaning_and_a_value_in_each_preset(coopctx_main):
     for each in all_settings():
         assert each.meaning and each.name in lines, each.name
     at = lines.index("ppi.rollouts")
-    assert lines[at + 1 : at + 3] == ["    Monte-Carlo rollouts per first action", "    default none; smoke 2; cpu 12, 4 (extortion); paper 16"]
+    assert lines[at + 1 : at + 3] == ["    Monte-Carlo rollouts per first action", "    default none; smoke 2; cpu 24, 4 (extortion); paper 16"]
 
 
 def test_a_word_narrows_the_list_and_an_unknown_one_is_refused(coopctx_main):
